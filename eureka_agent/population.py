@@ -1,0 +1,152 @@
+"""Values of the search: candidates, what became of them, and the population they form. Immutable and JSON-able.
+
+Fitness is the task's own score (higher is better), measured in box B; `None` if nothing trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from eureka_sandbox.protocol import Failure
+
+
+class Record(BaseModel):
+    """Base of everything the journal keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Brief(Record):
+    """One decided request for a candidate: who its parents are and how to make it from them."""
+
+    id: str
+    """`g<generation>c<slot>`, unique in the run."""
+    generation: int
+    slot: int
+    operator: str
+    """`sample`, `mutate` or `cross`."""
+    parents: tuple[str, ...] = ()
+    """Candidate ids."""
+    seed: int
+    """Seeds the proposer's own randomness."""
+
+
+class Proposal(Record):
+    """What a proposer answered to a brief: code, or the reason there is none."""
+
+    code: str = ""
+    genome: dict[str, Any] | None = None
+    """The offline search's own description of the reward; None for code that an LLM wrote."""
+    failure: Failure | None = None
+    """Set if no usable code came out (no code block, unknown state variable, …)."""
+
+
+class Training(Record):
+    """Box A's answer, with its policy in the blob store."""
+
+    seed: int
+    timesteps: int
+    seconds: float
+    startup_seconds: float
+    peak_timesteps: int
+    peak_return: float | None
+    curves: dict[str, list[float | None]]
+    """SB3 logger keys and `reward/<component>`; the x axis is `time/total_timesteps`."""
+    policy: str
+    """Blob: policy.safetensors."""
+    policy_meta: str
+    """Blob: policy.json."""
+    versions: dict[str, str]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps per second of training, without imports."""
+        return self.timesteps / self.seconds if self.seconds > 0 else 0.0
+
+
+class Score(Record):
+    """Box B's answer on seeds drawn after training."""
+
+    seeds: tuple[int, ...]
+    fitness: tuple[float, ...]
+    """Per episode, the task's metric; higher is better."""
+    success: tuple[bool, ...]
+    lengths: tuple[int, ...]
+    recorded: tuple[int, ...] = ()
+    """Positions of the episodes that `episodes` holds."""
+    episodes: str | None = None
+    """Blob: episodes.npz."""
+    video: str | None = None
+    """Blob: video.mp4."""
+    video_note: str = ""
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """Mean fitness over the episodes."""
+        return fmean(self.fitness)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successful episodes."""
+        return fmean(self.success)
+
+
+class Candidate(Record):
+    """One reward function and what became of it."""
+
+    brief: Brief
+    code: str
+    genome: dict[str, Any] | None = None
+    training: Training | None = None
+    score: Score | None = None
+    failure: Failure | None = None
+    reflection: str = ""
+    """Findings as text, for the next prompt and the report."""
+
+    @property
+    def id(self) -> str:
+        """`g<generation>c<slot>`."""
+        return self.brief.id
+
+    @property
+    def fitness(self) -> float | None:
+        """Mean of the task's metric over fresh episodes; None if nothing trained."""
+        return self.score.mean if self.score else None
+
+
+class Population(Record):
+    """All candidates so far, in order of birth."""
+
+    candidates: tuple[Candidate, ...] = ()
+
+    def extended(self, new: Iterable[Candidate]) -> Population:
+        """This population with one more generation."""
+        return Population(candidates=(*self.candidates, *new))
+
+    @property
+    def generations(self) -> int:
+        """How many generations are complete."""
+        return 1 + max((c.brief.generation for c in self.candidates), default=-1)
+
+    @cached_property
+    def ranked(self) -> tuple[Candidate, ...]:
+        """Scored candidates, best first; earlier birth wins a tie."""
+        scored = [c for c in self.candidates if c.fitness is not None]
+        return tuple(sorted(scored, key=lambda c: -(c.fitness or 0.0)))
+
+    @property
+    def best(self) -> Candidate | None:
+        """The incumbent; None while nothing has trained."""
+        return self.ranked[0] if self.ranked else None
+
+    def __getitem__(self, candidate_id: str) -> Candidate:
+        for candidate in self.candidates:
+            if candidate.id == candidate_id:
+                return candidate
+        raise KeyError(candidate_id)

@@ -1,0 +1,1 @@
+"""Pure analysis on arrays: episodes, fitness statistics, components, trajectories."""

@@ -1,0 +1,266 @@
+"""The boundary: every type that crosses between the host and a box. Defined once, imported by both sides.
+
+A *job* goes in (a spec as JSON plus named files); *frames* come out on the box's stdout: `HELLO`, `PROGRESS`…, then
+either `BLOB`… and `RESULT`, or `FAILURE`. Everything that comes out is untrusted and checked by `backends.frames`.
+This module imports no torch, mujoco or gymnasium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from threading import Event
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+VARIABLE_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+COMPONENT_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+
+
+class Boundary(BaseModel):
+    """Base of all boundary types: immutable, exact keys, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ---------------------------------------------------------------------------------------------------- what goes in
+
+
+class VariableSpec(Boundary):
+    """One named state variable as a reward function receives it: float32 `(N, *shape)`."""
+
+    name: str = Field(pattern=VARIABLE_NAME)
+    shape: tuple[int, ...] = ()
+    """Shape per environment; `()` for a scalar."""
+    unit: str
+    """SI unit, `1` where dimensionless."""
+    frame: str
+    """`world`, `torso`, `joint`, …; `-` where no frame applies."""
+    meaning: str
+    """One sentence, sign convention included."""
+
+
+class EnvironmentSpec(Boundary):
+    """Which simulation a box builds."""
+
+    body: str
+    """A name in `eureka_sandbox.bodies.BODIES`."""
+    max_episode_steps: int = Field(gt=0, le=100_000)
+    """Control steps after which an episode is truncated."""
+    derived: tuple[VariableSpec, ...] = ()
+    """State variables that the task's `derive` adds to the body's own."""
+
+
+class TrainSpec(Boundary):
+    """Box A: train a policy on the reward in `reward.py` (absent: the environment's native reward)."""
+
+    kind: Literal["train"] = "train"
+    environment: EnvironmentSpec
+    algorithm: Literal["ppo", "sac", "td3"] = "ppo"
+    learner: Literal["fused", "sb3"] = "sb3"
+    """Who runs the gradient steps: Stable-Baselines3 itself, or the compiled update with the same arithmetic (PPO)."""
+    hyperparameters: dict[str, Any] = {}
+    """rl-zoo style: `n_envs`, `normalize`, `policy_kwargs` and the algorithm's own keyword arguments."""
+    total_timesteps: int = Field(gt=0)
+    seed: Seed
+    progress_seconds: float = 0.5
+    """Least time between two progress frames."""
+
+
+class VideoSpec(Boundary):
+    """Film one scored episode (the one of median fitness)."""
+
+    width: int = Field(default=480, ge=64, le=1280)
+    height: int = Field(default=360, ge=64, le=1280)
+    seconds: float = Field(default=10.0, gt=0, le=60)
+    """Longest film, in simulated time from the reset."""
+    frames_per_second: int = Field(default=25, ge=1, le=60)
+
+
+class ScoreSpec(Boundary):
+    """Box B: roll out `policy.safetensors` + `policy.json` (absent: uniform random actions), one episode per seed."""
+
+    kind: Literal["score"] = "score"
+    environment: EnvironmentSpec
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1024)
+    """Reset seed of each episode, drawn by the host after training."""
+    record_episodes: int = Field(default=3, ge=0, le=16)
+    """How many trajectories come back: worst, median and best first."""
+    video: VideoSpec | None = None
+
+
+Spec = Annotated[TrainSpec | ScoreSpec, Field(discriminator="kind")]
+
+
+class Limits(Boundary):
+    """What a box may use before it is stopped."""
+
+    wall_seconds: float = Field(default=3600.0, gt=0)
+    memory_mb: int = Field(default=3072, ge=64)
+    """Resident memory of the whole process tree."""
+    result_mb: int = Field(default=48, ge=1)
+    """All blobs together."""
+    stderr_kb: int = Field(default=256, ge=1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work for a box."""
+
+    spec: TrainSpec | ScoreSpec
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """`reward.py` (box A only), `task.py`, `policy.safetensors`, `policy.json`."""
+    limits: Limits = field(default_factory=Limits)
+
+
+# --------------------------------------------------------------------------------------------------- what comes out
+
+
+class Progress(Boundary):
+    """Where a training stands."""
+
+    timesteps: int
+    total_timesteps: int
+    steps_per_second: float
+    episode_return: float | None = None
+    """Mean return of the last 100 episodes under the candidate's own reward."""
+    episode_length: float | None = None
+
+
+class TrainResult(Boundary):
+    """Box A's answer. Blobs: `policy.safetensors`, `policy.json`."""
+
+    timesteps: int
+    seconds: float
+    """Wall time of training alone, without imports."""
+    startup_seconds: float
+    """From process start to the first environment step."""
+    peak_timesteps: int
+    """When the exported checkpoint was taken: at the peak of the candidate's own smoothed return."""
+    peak_return: float | None
+    curves: dict[str, list[float | None]]
+    """SB3's logger keys plus `reward/<component>` (mean episode sum), all as long as `time/total_timesteps`."""
+    versions: dict[str, str]
+
+
+class ScoreResult(Boundary):
+    """Box B's answer. Blobs: `episodes.npz` (if any were recorded), `video.mp4` (if one was filmed)."""
+
+    fitness: list[float]
+    """The task's own score, one per seed; higher is better."""
+    success: list[bool]
+    lengths: list[int]
+    recorded: list[int] = []
+    """Which seeds' episodes are in `episodes.npz`, by position."""
+    video_note: str = ""
+    """Why there is no video, if one was asked for and none could be made."""
+    seconds: float
+    versions: dict[str, str]
+
+
+BLOBS: dict[str, frozenset[str]] = {
+    "train": frozenset({"policy.safetensors", "policy.json"}),
+    "score": frozenset({"episodes.npz", "video.mp4"}),
+}
+"""Blob names that a job of each kind may emit."""
+
+
+class Verdict(StrEnum):
+    """Why a candidate failed."""
+
+    CODE_ERROR = "code error"
+    """The reward could not be loaded, or breaks the contract on the first batch."""
+    RUNTIME_ERROR = "run-time error"
+    """The reward raised, or returned something invalid, during training."""
+    TIME = "time"
+    MEMORY = "memory"
+    OUTPUT = "output limit"
+    POLICY_VIOLATION = "policy violation"
+    BAD_RESULT = "bad result"
+    """The box ended without a complete, valid result."""
+
+
+class Failure(Boundary):
+    """A candidate's failure: a state with a verdict, never a fake score."""
+
+    verdict: Verdict
+    message: str = Field(max_length=1000)
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f" ({self.file}:{self.line})" if self.file and self.line else ""
+        return f"{self.verdict}: {self.message}{where}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A complete, validated result."""
+
+    result: TrainResult | ScoreResult
+    blobs: Mapping[str, bytes]
+    seconds: float
+    """Wall time from spawn to exit."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job's own code failed; the sandbox worked."""
+
+    failure: Failure
+    seconds: float
+
+
+Outcome = Finished | Failed
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed (cannot spawn, cannot write its job folder): retried, never charged to a candidate."""
+
+
+class JobStopped(Exception):
+    """The host asked for the stop; nothing is known about the candidate."""
+
+
+class Sandbox(Protocol):
+    """Runs one job in a fresh box and destroys the box."""
+
+    name: str
+
+    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
+        """Block until the box has ended.
+
+        Args:
+            job: what to do.
+            on_progress: called from this thread for each valid progress frame (at most 10 per second).
+            stop: when set, the box is killed within a second.
+
+        Raises:
+            SandboxError: the box could not be started or was lost through no fault of the job's code.
+            JobStopped: `stop` was set.
+        """
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------- frames
+
+FRAME_HEADER = ">cI"
+"""One kind byte, then the payload's length in bytes (big endian)."""
+
+
+class FrameKind:
+    """First byte of a frame."""
+
+    HELLO = b"H"
+    """JSON `{"pid": int}`: imports are done, the job was read."""
+    PROGRESS = b"P"
+    """JSON `Progress`, at most 1 KiB."""
+    BLOB = b"B"
+    """File name, one newline, the bytes."""
+    RESULT = b"R"
+    """JSON `TrainResult` or `ScoreResult`, at most 1 MiB; last frame."""
+    FAILURE = b"F"
+    """JSON `Failure`; last frame."""
