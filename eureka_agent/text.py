@@ -8,14 +8,12 @@ from collections.abc import Iterable
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, thousands separated; an en dash for nothing."""
+    """About three significant digits and at most three decimals, thousands separated; an en dash for nothing."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == 0:
-        return "0"
-    digits = 2 - math.floor(math.log10(abs(value)))
-    text = f"{value:,.{min(max(digits, 0), 4)}f}"
-    return text.replace("-", "−")
+    size = abs(value)
+    decimals = 0 if size >= 99.95 or size == 0 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
+    return f"{value:,.{decimals}f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from eureka_agent.text import count, number
+from eureka_agent.text import count
 
 Point = tuple[float, float]
 
@@ -114,6 +114,11 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def tick_label(value: float) -> str:
+    """A round position, as short as it can be said."""
+    return f"{value:,.6g}".replace("-", "−")
+
+
 def padded(values: Iterable[float], margin: float = 0.06) -> Point:
     """A range that holds all finite values with some air; never empty."""
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
@@ -145,6 +150,7 @@ def line_chart(
     x_ticks: Sequence[Tick] | None = None,
     x_range: Point | None = None,
     size: Point = (640, 260),
+    left: float = 52,
 ) -> Chart:
     """Lay out a line chart with optional dots and horizontal references.
 
@@ -156,7 +162,7 @@ def line_chart(
     span = x_range or (min(xs, default=0.0), max(xs, default=1.0))
     if not span[1] > span[0]:
         span = (span[0] - 0.5, span[0] + 0.5)
-    frame = Frame(size[0], size[1], span, padded(ys))
+    frame = Frame(size[0], size[1], span, padded(ys), left)
     chosen = x_ticks if x_ticks is not None else [Tick(v, count(v)) for v in ticks(*span)]
     return Chart(
         title=title,
@@ -164,7 +170,7 @@ def line_chart(
         x_label=x_label,
         y_label=y_label,
         x_ticks=[Tick(frame.x(t.at), t.label) for t in chosen],
-        y_ticks=[Tick(frame.y(v), number(v)) for v in ticks(*frame.y_range, most=5)],
+        y_ticks=[Tick(frame.y(v), tick_label(v)) for v in ticks(*frame.y_range, most=5)],
         paths=[Path(path_data(frame, line.xs, line.ys), line.css, line.label) for line in lines],
         dots=[Dot(frame.x(d.x), frame.y(d.y), d.css, d.title) for d in dots],
         rules=[Rule(frame.y(r.y), r.css, r.label) for r in rules],
@@ -219,16 +225,16 @@ class IntervalPlot:
     x_label: str
 
 
-def interval_plot(rows: Sequence[IntervalRow], x_label: str, width: float = 640, pitch: float = 40) -> IntervalPlot:
+def interval_plot(rows: Sequence[IntervalRow], x_label: str, width: float = 960, pitch: float = 46) -> IntervalPlot:
     """Lay out one row per arm on a common axis."""
     values = [v for row in rows for v in (row.low, row.high, *row.points)]
-    left, right = 120.0, 20.0
+    left, right = 130.0, 24.0
     frame = Frame(width, 10, padded(values), (0, 1), left, right)
 
     def placed(index: int, row: IntervalRow) -> IntervalRow:
         low, middle, high = frame.x(row.low), frame.x(row.middle), frame.x(row.high)
         return IntervalRow(row.label, row.css, low, middle, high, [frame.x(p) for p in row.points], pitch * (index + 0.5))
 
-    marks = [Tick(frame.x(v), number(v)) for v in ticks(*frame.x_range)]
-    height = pitch * len(rows) + 44
+    marks = [Tick(frame.x(v), tick_label(v)) for v in ticks(*frame.x_range)]
+    height = pitch * len(rows) + 56
     return IntervalPlot(width, height, left, right, [placed(i, r) for i, r in enumerate(rows)], marks, x_label)

@@ -161,6 +161,30 @@ class ScoreResult(Boundary):
     versions: dict[str, str]
 
 
+Width = Annotated[int, Field(gt=0, le=4096)]
+
+
+class PolicyMeta(Boundary):
+    """`policy.json`: everything needed to rebuild the policy around the arrays of `policy.safetensors`."""
+
+    format: Literal[1] = 1
+    algorithm: Literal["ppo", "sac", "td3"]
+    observation_size: int = Field(gt=0, le=100_000)
+    action_low: list[float] = Field(min_length=1, max_length=1024)
+    action_high: list[float] = Field(min_length=1, max_length=1024)
+    net_arch: dict[str, list[Width]]
+    """Hidden widths: `pi`, and `vf` (PPO) or `qf` (SAC, TD3)."""
+    activation: Literal["tanh", "relu", "elu"]
+    normalise: bool
+    """True if `normalizer.mean` and `normalizer.var` come with the weights."""
+    clip_obs: float = Field(default=10.0, gt=0)
+    """Normalised observations are clipped to ± this, as VecNormalize does."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """Added to the variance, as VecNormalize does."""
+    body: str
+    timesteps: int = Field(ge=0)
+
+
 BLOBS: dict[str, frozenset[str]] = {
     "train": frozenset({"policy.safetensors", "policy.json"}),
     "score": frozenset({"episodes.npz", "video.mp4"}),
@@ -249,6 +273,9 @@ class Sandbox(Protocol):
 
 FRAME_HEADER = ">cI"
 """One kind byte, then the payload's length in bytes (big endian)."""
+PROGRESS_BYTES = 1024
+RESULT_BYTES = 2**20
+"""Curves of 400 rows × 40 columns at 26 bytes a number (sign, 17 digits, exponent, comma, blank) are 0.4 MiB."""
 
 
 class FrameKind:
@@ -257,10 +284,10 @@ class FrameKind:
     HELLO = b"H"
     """JSON `{"pid": int}`: imports are done, the job was read."""
     PROGRESS = b"P"
-    """JSON `Progress`, at most 1 KiB."""
+    """JSON `Progress`, at most `PROGRESS_BYTES`."""
     BLOB = b"B"
     """File name, one newline, the bytes."""
     RESULT = b"R"
-    """JSON `TrainResult` or `ScoreResult`, at most 1 MiB; last frame."""
+    """JSON `TrainResult` or `ScoreResult`, at most `RESULT_BYTES`; last frame."""
     FAILURE = b"F"
-    """JSON `Failure`; last frame."""
+    """JSON `Failure`, at any point; last frame. Before `HELLO` it is the sandbox's failure, not the candidate's."""

@@ -8,46 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from eureka_sandbox.protocol import Boundary
+from eureka_sandbox.protocol import PolicyMeta as PolicyMeta
 
 WEIGHTS_FILE = "policy.safetensors"
 META_FILE = "policy.json"
 NORMALIZER = ("normalizer.mean", "normalizer.var")
 
-Width = Annotated[int, Field(gt=0, le=4096)]
-
 
 class PolicyError(Exception):
     """A policy whose arrays and description do not fit together, or that holds non-finite numbers."""
-
-
-class PolicyMeta(Boundary):
-    """`policy.json`: everything needed to rebuild the policy around its arrays."""
-
-    format: Literal[1] = 1
-    algorithm: Literal["ppo", "sac", "td3"]
-    observation_size: int = Field(gt=0, le=100_000)
-    action_low: list[float] = Field(min_length=1, max_length=1024)
-    action_high: list[float] = Field(min_length=1, max_length=1024)
-    net_arch: dict[str, list[Width]]
-    """Hidden widths: `pi`, and `vf` (PPO) or `qf` (SAC, TD3)."""
-    activation: Literal["tanh", "relu", "elu"]
-    normalise: bool
-    """True if `normalizer.mean` and `normalizer.var` come with the weights."""
-    clip_obs: float = Field(default=10.0, gt=0)
-    """Normalised observations are clipped to ± this, as VecNormalize does."""
-    epsilon: float = Field(default=1e-8, gt=0)
-    """Added to the variance, as VecNormalize does."""
-    body: str
-    timesteps: int = Field(ge=0)
 
 
 def _elu(x: NDArray[np.float32]) -> NDArray[np.float32]:

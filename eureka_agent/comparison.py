@@ -1,0 +1,158 @@
+"""The last word of a run: its best reward against the human reward and a random policy, on seeds never used before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eureka_agent.population import Record, Score, Training
+from eureka_sandbox.protocol import Failure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FEW_SEEDS = 5
+"""Below this, no bootstrap over trainings reaches its nominal 95 % (3 seeds: 80–90 %, see tests/test_statistics.py)."""
+
+
+class Estimate(Record):
+    """A statistic with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+class Trial(Record):
+    """One fresh training of an arm, and its score on fresh evaluation seeds."""
+
+    training: Training | None
+    """None for the random policy, and where the training failed."""
+    score: Score | None
+    failure: Failure | None = None
+
+
+class Arm(Record):
+    """One side of the comparison."""
+
+    name: str
+    """`candidate`, `human` or `random`."""
+    trials: tuple[Trial, ...]
+    """One per training seed, in the same order of seeds for the candidate and the human reward."""
+    iqm: Estimate
+    """Interquartile mean of fitness over training seeds × episodes."""
+    success_rate: float
+    policy: str | None = None
+    """Blob: policy.safetensors of the training with median fitness (None for random)."""
+    policy_meta: str | None = None
+    """Blob: policy.json beside it."""
+    video: str | None = None
+    """Blob: mp4 of that policy's median episode."""
+    video_note: str = ""
+    """Why there is no video."""
+
+    @property
+    def fitness(self) -> tuple[tuple[float, ...], ...]:
+        """Per finished training seed, per episode."""
+        return tuple(trial.score.fitness for trial in self.trials if trial.score)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Trainings that failed; they are not in the statistics."""
+        return tuple(trial.failure for trial in self.trials if trial.failure)
+
+
+class Comparison(Record):
+    """Candidate, human reward and random policy side by side; higher fitness is better."""
+
+    candidate: str
+    """Id of the best candidate."""
+    arms: tuple[Arm, Arm, Arm]
+    """Candidate, human, random."""
+    over_human: Estimate
+    """P(an episode after training with the candidate scores above one after training with the human reward)."""
+    over_random: Estimate
+    """The same against a random policy."""
+    note: str
+    """What the figures can bear, in words."""
+
+    def arm(self, name: str) -> Arm:
+        """Look one up by name."""
+        return {arm.name: arm for arm in self.arms}[name]
+
+
+def measured_arm(name: str, trials: tuple[Trial, ...], seed: int) -> Arm:
+    """Summarise finished trials; `policy` is that of the (lower) median training by mean fitness.
+
+    Args:
+        name: `candidate`, `human` or `random`.
+        trials: at least one of them scored.
+        seed: of the bootstrap.
+    """
+    from eureka_evaluation.statistics import interquartile_mean
+
+    scored = sorted((t for t in trials if t.score), key=lambda t: t.score.mean if t.score else 0.0)
+    median = scored[(len(scored) - 1) // 2]
+    successes = [s for t in scored if t.score for s in t.score.success]
+    iqm = interquartile_mean(_scores(name, trials), seed=seed)
+    return Arm(
+        name=name,
+        trials=trials,
+        iqm=Estimate(value=iqm.value, low=iqm.low, high=iqm.high),
+        success_rate=sum(successes) / len(successes),
+        policy=median.training.policy if median.training else None,
+        policy_meta=median.training.policy_meta if median.training else None,
+    )
+
+
+def compare(candidate_id: str, candidate: Arm, human: Arm, random: Arm, seed: int) -> Comparison:
+    """Put the arms side by side; deterministic given `seed`."""
+    from eureka_evaluation.statistics import probability_of_improvement
+
+    def over(other: Arm) -> Estimate:
+        p = probability_of_improvement(
+            _scores(candidate.name, candidate.trials), _scores(other.name, other.trials), seed=seed
+        )
+        return Estimate(value=p.value, low=p.low, high=p.high)
+
+    over_human = over(human)
+    return Comparison(
+        candidate=candidate_id,
+        arms=(candidate, human, random),
+        over_human=over_human,
+        over_random=over(random),
+        note=_note(candidate, human, over_human),
+    )
+
+
+def _scores(name: str, trials: tuple[Trial, ...]) -> NDArray[np.float64]:
+    """Fitness as `(training seeds, episodes)`; every random episode is its own stratum, as no training joins them."""
+    import numpy as np
+
+    rows = np.array([trial.score.fitness for trial in trials if trial.score], dtype=np.float64)
+    return rows.reshape(-1, 1) if name == "random" else rows
+
+
+def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
+    parts = []
+    if over_human.low > 0.5:
+        parts.append("The candidate beats the human reward: the interval lies above one half.")
+    elif over_human.high < 0.5:
+        parts.append("The human reward beats the candidate: the interval lies below one half.")
+    else:
+        parts.append("No difference from the human reward is shown: the interval holds one half.")
+    seeds = min(len(candidate.fitness), len(human.fitness))
+    if seeds == 1:
+        parts.append("One training per reward: the intervals cover episodes only, not how much trainings differ.")
+    elif seeds < FEW_SEEDS:
+        parts.append(
+            f"{seeds} trainings per reward: too few for a true 95 % interval, read them as a rough range "
+            "(--final-seeds 10 gives a firm one)."
+        )
+    for arm in (candidate, human):
+        if arm.failures:
+            parts.append(f"{len(arm.failures)} of {len(arm.trials)} {arm.name} trainings failed and are left out.")
+    return " ".join(parts)

@@ -1,0 +1,44 @@
+"""Readable copies of a candidate in the run's folder: derived from the journal, written by rename, never read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from eureka_agent.population import Candidate, Training
+from eureka_agent.storage import write_file
+
+
+def export_candidate(folder: Path, candidate: Candidate) -> None:
+    """Write `reward.py`, `result.json` and, once trained, `curves.csv` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "reward.py", candidate.code.encode(), durable=False)
+    if candidate.training:
+        write_file(folder / "curves.csv", _curves(candidate.training).encode(), durable=False)
+    write_file(folder / "result.json", (json.dumps(_result(candidate), indent=2) + "\n").encode(), durable=False)
+
+
+def _result(candidate: Candidate) -> dict[str, object]:
+    training, score = candidate.training, candidate.score
+    return {
+        "id": candidate.id,
+        "operator": candidate.brief.operator,
+        "parents": list(candidate.brief.parents),
+        "fitness": candidate.fitness,
+        "success_rate": score.success_rate if score else None,
+        "failure": str(candidate.failure) if candidate.failure else None,
+        "training": training.model_dump(exclude={"curves"}) if training else None,
+        "score": score.model_dump() if score else None,
+        "reflection": candidate.reflection,
+    }
+
+
+def _curves(training: Training) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = list(training.curves)
+    writer.writerow(names)
+    writer.writerows(zip(*(training.curves[name] for name in names), strict=True))
+    return text.getvalue()

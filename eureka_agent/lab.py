@@ -1,0 +1,325 @@
+"""Where rewards are measured: each is trained in box A and its policy scored in box B, side by side over the cores.
+
+Every stage is journaled under its key as soon as it ends, and looked up there first, so nothing finished runs twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Protocol, TypeVar
+
+from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
+from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
+from eureka_agent.machine import available_memory_mb, cores
+from eureka_agent.population import Candidate, Record, Score, Training
+from eureka_agent.run import Run
+from eureka_agent.settings import Recipe
+from eureka_sandbox.protocol import (
+    Failed,
+    Failure,
+    Finished,
+    Job,
+    Limits,
+    Outcome,
+    Progress,
+    Sandbox,
+    SandboxError,
+    ScoreResult,
+    ScoreSpec,
+    TrainResult,
+    TrainSpec,
+    Verdict,
+    VideoSpec,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+RETRIES = 2
+"""How often a job is tried again after the sandbox itself failed."""
+BOX_MEMORY_MB = 900
+"""What a training usually takes; a box is stopped only at `Settings.memory_mb`."""
+SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
+"""For the wall limit: far below any machine on which a search makes sense."""
+STARTUP_SECONDS = 180
+
+
+class Watcher(Protocol):
+    """Hears what the lab does; called from several threads."""
+
+    def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """A generation is about to be measured."""
+        ...
+
+    def progress(self, key: str, stage: str, progress: Progress) -> None:
+        """A box reports; `key` is a candidate's id or a final trial's key, `stage` is `training` or `scoring`."""
+        ...
+
+    def finished(self, candidate: Candidate) -> None:
+        """A candidate has its score or its verdict."""
+        ...
+
+    def stage(self, text: str) -> None:
+        """Something else that a person may want to know, in one line."""
+        ...
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Nothing."""
+
+    def progress(self, key: str, stage: str, progress: Progress) -> None:
+        """Nothing."""
+
+    def finished(self, candidate: Candidate) -> None:
+        """Nothing."""
+
+    def stage(self, text: str) -> None:
+        """Nothing."""
+
+
+class EvaluationSeeds(Record):
+    """Reset seeds of one policy's episodes."""
+
+    seeds: tuple[int, ...]
+
+
+class Lab:
+    """Runs a run's trainings and scorings in a sandbox."""
+
+    def __init__(self, sandbox: Sandbox, run: Run, jobs: int | None = None, watcher: Watcher | None = None) -> None:
+        """Settle how many boxes run side by side.
+
+        Raises:
+            EnvironmentMissing: the memory does not hold them.
+        """
+        self.sandbox = sandbox
+        self.run = run
+        self.watcher: Watcher = watcher or Silent()
+        self.recipe = Recipe.of(run.task, run.settings)
+        self.jobs = self._affordable(jobs or run.settings.jobs)
+        self._stop = threading.Event()
+
+    def measure(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Train and score each candidate once; those that come with a failure are only stored.
+
+        Raises:
+            BudgetExhausted: `max_seconds` is reached; what had finished is saved.
+            EnvironmentMissing: the sandbox failed again and again.
+        """
+        self.watcher.generation(candidates[0].brief.generation, candidates)
+        return self._side_by_side(self._measure, candidates)
+
+    def _measure(self, candidate: Candidate) -> Candidate:
+        if candidate.failure is None:
+            seed = self.run.settings.derived_seed("train", candidate.id)
+            trial = self.trial(candidate.id, candidate.code, seed)
+            measured = {"training": trial.training, "score": trial.score, "failure": trial.failure}
+            candidate = candidate.model_copy(update=measured)
+        self.run.save(candidate)
+        self.watcher.finished(candidate)
+        return candidate
+
+    def compare(self, best: Candidate) -> Comparison:
+        """The final comparison: fresh trainings of the best and the human reward with the same seeds, and random play.
+
+        Raises:
+            EurekaError: every training of an arm failed.
+        """
+        settings = self.run.settings
+        self.watcher.stage(f"comparing {best.id} with the human reward, {settings.final_seeds} trainings each")
+        codes = {best.id: best.code, "human": self.run.task.human_reward}
+        keys = [(name, index) for index in range(settings.final_seeds) for name in codes]
+
+        def trial(key: tuple[str, int] | None) -> Trial:
+            if key is None:
+                return self._random_trial()
+            name, index = key
+            return self.trial(f"final/{name}/{index}", codes[name], settings.derived_seed("final", index))
+
+        random, *trained = self._side_by_side(trial, [None, *keys])
+        seed = settings.derived_seed("bootstrap")
+        of = {name: tuple(t for t, key in zip(trained, keys, strict=True) if key[0] == name) for name in codes}
+        for name, trials in of.items():
+            if not any(t.score for t in trials):
+                raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
+        arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
+        candidate, human = self._side_by_side(self._filmed, arms)
+        return compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
+
+    def trial(self, key: str, code: str | None, seed: int) -> Trial:
+        """Train with a reward (None: the environment's own) and score the policy."""
+        training = self.train_reward(key, code, seed)
+        if isinstance(training, Failure):
+            return Trial(training=None, score=None, failure=training)
+        score = self.score_policy(key, training)
+        if isinstance(score, Failure):
+            return Trial(training=training, score=None, failure=score)
+        return Trial(training=training, score=score)
+
+    def train_reward(self, key: str, code: str | None, seed: int) -> Training | Failure:
+        """Box A, once per key."""
+        known = self.run.training(key)
+        if known is None:
+            known = self._train(key, code, seed)
+            self.run.save_training(key, known)
+        return known
+
+    def score_policy(self, key: str, training: Training) -> Score | Failure:
+        """Box B, once per key, on evaluation seeds drawn now."""
+        return self._scored(key, training, self._evaluation_seeds(key), video=None)
+
+    def random_score(self, key: str = "final/random") -> Score:
+        """Score uniform random actions.
+
+        Raises:
+            EurekaError: task.py failed on them.
+        """
+        score = self._scored(key, None, self._evaluation_seeds(key), video=None)
+        if isinstance(score, Failure):
+            raise EurekaError(f"scoring a random policy failed: {score}")
+        return score
+
+    # ------------------------------------------------------------------------------------------------------- boxes
+
+    def _random_trial(self) -> Trial:
+        return Trial(training=None, score=self.random_score())
+
+    def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
+        recipe, task = self.recipe, self.run.task
+        spec = TrainSpec(
+            environment=task.environment,
+            algorithm=recipe.algorithm,
+            learner=recipe.learner,
+            hyperparameters=recipe.hyperparameters,
+            total_timesteps=recipe.timesteps,
+            seed=seed,
+        )
+        files = {"task.py": task.files["task.py"]} | ({"reward.py": code.encode()} if code is not None else {})
+        limit = self.run.settings.wall_seconds
+        limit = limit or STARTUP_SECONDS + recipe.timesteps / SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
+        outcome = self._box(key, "training", Job(spec=spec, files=files, limits=self._limits(limit)))
+        if isinstance(outcome, Failed):
+            return outcome.failure
+        result, blobs = outcome.result, outcome.blobs
+        if not isinstance(result, TrainResult) or not {"policy.safetensors", "policy.json"} <= blobs.keys():
+            return Failure(verdict=Verdict.BAD_RESULT, message="the training ended without a policy")
+        return Training(
+            seed=seed,
+            **result.model_dump(),
+            policy=self.run.put_blob(blobs["policy.safetensors"]),
+            policy_meta=self.run.put_blob(blobs["policy.json"]),
+        )
+
+    def _scored(
+        self, key: str, training: Training | None, seeds: tuple[int, ...], video: VideoSpec | None
+    ) -> Score | Failure:
+        known = self.run.score(key)
+        if known is None:
+            known = self._score(key, training, seeds, video)
+            self.run.save_score(key, known)
+        return known
+
+    def _score(
+        self, key: str, training: Training | None, seeds: tuple[int, ...], video: VideoSpec | None
+    ) -> Score | Failure:
+        task = self.run.task
+        files = {"task.py": task.files["task.py"]}
+        if training is not None:
+            files["policy.safetensors"] = self.run.blob(training.policy)
+            files["policy.json"] = self.run.blob(training.policy_meta)
+        spec = ScoreSpec(environment=task.environment, seeds=seeds, video=video)
+        steps = len(seeds) * task.spec.environment.episode_steps
+        limits = self._limits(STARTUP_SECONDS + steps / SLOWEST_STEPS_PER_SECOND["ppo"])
+        outcome = self._box(key, "scoring", Job(spec=spec, files=files, limits=limits))
+        if isinstance(outcome, Failed):
+            return outcome.failure
+        result, blobs = outcome.result, outcome.blobs
+        if not isinstance(result, ScoreResult) or len(result.fitness) != len(seeds):
+            return Failure(verdict=Verdict.BAD_RESULT, message=f"the scoring ended without {len(seeds)} scores")
+        return Score(
+            seeds=seeds,
+            **result.model_dump(exclude={"versions"}),
+            episodes=self.run.put_blob(blobs["episodes.npz"]) if "episodes.npz" in blobs else None,
+            video=self.run.put_blob(blobs["video.mp4"]) if "video.mp4" in blobs else None,
+        )
+
+    def _filmed(self, arm: Arm) -> Arm:
+        """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
+        position, trial = next(
+            (i, t) for i, t in enumerate(arm.trials) if t.training and t.training.policy == arm.policy
+        )
+        assert trial.score is not None
+        ranked = sorted(zip(trial.score.fitness, trial.score.seeds, strict=True))
+        seed = ranked[(len(ranked) - 1) // 2][1]
+        film = self._scored(f"film/{arm.policy}", trial.training, (seed,), VideoSpec())
+        if isinstance(film, Failure):
+            return arm.model_copy(update={"video_note": str(film)})
+        return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
+
+    def _box(self, key: str, stage: str, job: Job) -> Finished | Failed:
+        """Run one job, again if the sandbox itself failed."""
+        for attempt in range(1 + RETRIES):
+            try:
+                return self.sandbox.run(job, lambda p: self.watcher.progress(key, stage, p), self._stop)
+            except SandboxError as error:
+                reason = str(error)
+                self.watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
+        raise EnvironmentMissing(f"{key}: the sandbox failed {1 + RETRIES} times at {stage}, last with: {reason}")
+
+    def _evaluation_seeds(self, key: str) -> tuple[int, ...]:
+        """Drawn from the operating system's entropy once training has ended, so that no reward can know them."""
+        count = self.run.task.spec.evaluation_episodes
+
+        def draw() -> EvaluationSeeds:
+            return EvaluationSeeds(seeds=tuple(secrets.randbits(32) for _ in range(count)))
+
+        return self.run.decide(f"{key}/evaluation-seeds", EvaluationSeeds, draw).seeds
+
+    def _limits(self, wall_seconds: float) -> Limits:
+        return Limits(wall_seconds=wall_seconds, memory_mb=self.run.settings.memory_mb)
+
+    # -------------------------------------------------------------------------------------------------------- pool
+
+    def _side_by_side(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Map over the boxes, in order. Any error, Ctrl-C or the time limit stops all boxes before it propagates."""
+        pool = ThreadPoolExecutor(max_workers=self.jobs, thread_name_prefix="box")
+        try:
+            futures = [pool.submit(function, item) for item in items]
+            done, pending = wait(futures, timeout=self._remaining_seconds(), return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            if pending:
+                self._raise_out_of_time()
+            return [future.result() for future in futures]
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _remaining_seconds(self) -> float | None:
+        limit = self.run.settings.max_seconds
+        return None if limit is None else max(0.0, limit - self.run.elapsed_seconds)
+
+    def _raise_out_of_time(self) -> None:
+        best = self.run.population(partial=True).best
+        saved = f"best so far: {best.id} with fitness {best.fitness:.4g}" if best else "nothing has trained yet"
+        raise BudgetExhausted(
+            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({saved}, saved); "
+            f"`eureka evolve --resume {self.run.folder} --max-time …` continues with more"
+        )
+
+    def _affordable(self, wanted: int | None) -> int:
+        free = available_memory_mb()
+        jobs = wanted or max(1, min(cores(), int(free // BOX_MEMORY_MB)))
+        if free < jobs * BOX_MEMORY_MB:
+            raise EnvironmentMissing(
+                f"{jobs} training{'s' if jobs > 1 else ''} side by side need about {jobs * BOX_MEMORY_MB} MB of memory, "
+                f"{free:.0f} MB are free; close something or use fewer --jobs"
+            )
+        return jobs

@@ -1,0 +1,55 @@
+"""The whole search on one page. Every step is journaled or recomputable, so a killed search continues where it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from eureka_agent.comparison import Comparison
+from eureka_agent.errors import EurekaError
+from eureka_agent.lab import Lab
+from eureka_agent.population import Brief, Candidate, Population, Proposal
+from eureka_agent.proposers import Proposer
+from eureka_agent.reflection import reflect
+from eureka_agent.run import Run
+from eureka_agent.strategy import Briefs, Strategy
+
+
+def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
+    """Search for the best reward, and compare it with the human reward and a random policy."""
+    population = run.population()  # resume is the ordinary path
+    while not strategy.done(population, run.settings):
+        briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
+        candidates = propose(run, proposer, briefs, population)  # code or the reason there is none, journaled
+        measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
+        reflected = [reflect(candidate, population, run) for candidate in measured]  # numbers → findings → text
+        population = run.extend(population, reflected)
+    key = f"comparison/{population.generations}"
+    return run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
+
+
+def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief, ...]:
+    """What to ask for in the next generation, decided once."""
+    key = f"g{population.generations}/briefs"
+    return run.decide(key, Briefs, lambda: Briefs(briefs=tuple(strategy.select(population, run.settings)))).briefs
+
+
+def propose(run: Run, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
+    """One candidate per brief, asked for side by side."""
+
+    def ask(brief: Brief) -> Candidate:
+        proposal = run.decide(f"{brief.id}/proposal", Proposal, partial(proposer.propose, brief, run.task, population))
+        return Candidate(brief=brief, code=proposal.code, genome=proposal.genome, failure=proposal.failure)
+
+    with ThreadPoolExecutor(max_workers=min(16, len(briefs))) as pool:
+        return list(pool.map(ask, briefs))
+
+
+def winner(population: Population) -> Candidate:
+    """The best candidate; an `EurekaError` with the commonest verdicts if none trained."""
+    if population.best is None:
+        failures = Counter(str(c.failure) for c in population.candidates).most_common(3)
+        raise EurekaError("no candidate trained: " + "; ".join(f"{count} × {text}" for text, count in failures))
+    return population.best

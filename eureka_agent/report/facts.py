@@ -1,0 +1,225 @@
+"""What a report says, as plain values: the same for a run that has just begun, is half done, or has ended."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from eureka_agent import __version__
+from eureka_agent.comparison import Arm, Comparison
+from eureka_agent.population import Candidate, Population
+from eureka_agent.run import Run
+from eureka_agent.settings import Recipe, Settings
+from eureka_agent.task import Task
+from eureka_agent.text import command, count, interval, measure, percent, plural
+
+SANDBOX = (
+    "Backend: embedded. Every training and every scoring ran in its own process group with a clean environment (no keys), "
+    "limits on time, memory and output, and a checked result; scoring had no reward code. What it does not cover: it "
+    "is no wall against hostile code, which could still read this user's files or reach the network."
+)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything the page needs; nothing here is markup."""
+
+    folder: str
+    task: Task
+    settings: Settings
+    population: Population
+    comparison: Comparison | None
+    started: float
+    """Seconds since 1970."""
+    seconds: float
+    """Wall time of all sittings so far."""
+    films: dict[str, bytes] = field(default_factory=dict)
+    """mp4 by arm of the comparison; before it has run, the incumbent's under `candidate`."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """The metric's unit."""
+        return self.task.spec.metric.unit
+
+    @property
+    def best(self) -> Candidate | None:
+        """The compared candidate; the incumbent while there is no comparison."""
+        return self.population[self.comparison.candidate] if self.comparison else self.population.best
+
+    @property
+    def trained_steps(self) -> int:
+        """Environment steps that candidates trained for."""
+        return sum(c.training.timesteps for c in self.population.candidates if c.training)
+
+    @property
+    def failed(self) -> int:
+        """Candidates that ended with a verdict instead of a fitness."""
+        return sum(c.failure is not None for c in self.population.candidates)
+
+
+def gather(run: Run) -> RunFacts:
+    """Read a run at any stage."""
+    population, comparison = run.population(partial=True), run.comparison()
+    films = {arm.name: run.blob(arm.video) for arm in comparison.arms if arm.video} if comparison else {}
+    best = population[comparison.candidate] if comparison else population.best
+    if best and best.score and best.score.video and "candidate" not in films:
+        films["candidate"] = run.blob(best.score.video)
+    trained = next((c.training for c in population.candidates if c.training), None)
+    return RunFacts(
+        folder=str(run.folder),
+        task=run.task,
+        settings=run.settings,
+        population=population,
+        comparison=comparison,
+        started=run.created,
+        seconds=run.elapsed_seconds,
+        films=films,
+        versions={"eureka-agent": __version__, **(trained.versions if trained else _installed())},
+    )
+
+
+def _installed() -> dict[str, str]:
+    names = ("mujoco", "torch", "stable-baselines3", "numpy")
+    return {name: metadata.version(name) for name in names}
+
+
+def label(facts: RunFacts, arm: Arm) -> str:
+    """An arm as a person calls it."""
+    best = f"best, {facts.comparison.candidate}" if facts.comparison else "best"
+    return {"candidate": best, "human": "human reward", "random": "random policy"}[arm.name]
+
+
+def verdict(facts: RunFacts) -> str:
+    """One sentence: did the best beat the human reward, by how much, with what certainty. Nothing is rounded up."""
+    return _unbroken(facts.unit, _compared(facts, facts.comparison) if facts.comparison else _so_far(facts))
+
+
+def _so_far(facts: RunFacts) -> str:
+    best, total = facts.best, plural(facts.settings.generations, "generation")
+    born = plural(len(facts.population.candidates), "candidate")
+    if best is None:
+        return f"Nothing has trained to an end yet: {born} so far, {total} asked for."
+    anchors = facts.task.anchors
+    beside = f", beside {measure(anchors.human.mean, facts.unit)} for the human reward" if anchors else ""
+    scored = measure(best.fitness, facts.unit)
+    return f"{best.id} leads with {scored}{beside}: {born} of {total} so far, not yet compared on fresh seeds."
+
+
+def _compared(facts: RunFacts, comparison: Comparison) -> str:
+    best, human = comparison.arm("candidate").iqm, comparison.arm("human").iqm
+    odds = comparison.over_human
+    gap = measure(abs(best.value - human.value), facts.unit)
+    scores = f"{measure(best.value, facts.unit)} against {measure(human.value, facts.unit)}"
+    chance = f"an episode of it scores higher with probability {percent(odds.value)}"
+    if odds.low > 0.5:
+        return f"{comparison.candidate} beats the human reward by {gap}: {scores}; {chance}."
+    if odds.high < 0.5:
+        return f"{comparison.candidate} falls {gap} short of the human reward: {scores}; {chance}."
+    return f"{comparison.candidate} cannot be told from the human reward on these seeds: {scores}; {chance}."
+
+
+def _unbroken(unit: str, sentence: str) -> str:
+    """No line break between a number and its unit."""
+    return re.sub(rf"(?<=\d) (?={re.escape(unit)}(?!\w)|%)", "\u00a0", sentence)
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One line of the comparison, ready to read."""
+
+    name: str
+    label: str
+    fitness: str
+    interval: str
+    success: str
+    odds: str
+    """Chance that an episode of the best scores above one of this arm; empty for the best itself."""
+    episodes: str
+
+
+def comparison_rows(facts: RunFacts) -> list[ArmRow]:
+    """The comparison as text; empty while it has not run."""
+    if facts.comparison is None:
+        return []
+    over = {"human": facts.comparison.over_human, "random": facts.comparison.over_random}
+    return [
+        ArmRow(
+            name=arm.name,
+            label=label(facts, arm),
+            fitness=measure(arm.iqm.value, facts.unit),
+            interval=interval(arm.iqm.low, arm.iqm.high),
+            success=percent(arm.success_rate),
+            odds=f"{percent(odds.value)} [{percent(odds.low)}, {percent(odds.high)}]" if odds else "",
+            episodes=" + ".join(str(len(scores)) for scores in arm.fitness),
+        )
+        for arm in facts.comparison.arms
+        for odds in (over.get(arm.name),)
+    ]
+
+
+def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:
+    """(css, name, figure, small print) of the headline figures."""
+    metric, anchors, shown = facts.task.spec.metric, facts.task.anchors, []
+    if facts.comparison:
+        best, human = facts.comparison.arm("candidate"), facts.comparison.arm("human")
+        spread = interval(best.iqm.low, best.iqm.high)
+        shown.append(("best", f"best, {metric.name}", measure(best.iqm.value, facts.unit), spread))
+        shown.append(("", "success", percent(best.success_rate), metric.success))
+        spread = interval(human.iqm.low, human.iqm.high)
+        shown.append(("", "human reward", measure(human.iqm.value, facts.unit), spread))
+    else:
+        if facts.best:
+            fitness = measure(facts.best.fitness, facts.unit)
+            shown.append(("best", f"best so far, {metric.name}", fitness, "one training"))
+        if anchors:
+            spread = interval(anchors.human.low, anchors.human.high)
+            shown.append(("", "human reward", measure(anchors.human.mean, facts.unit), f"{spread}, as measured before"))
+    total = len(facts.population.candidates)
+    return [*shown, ("", "candidates", str(total), f"{facts.failed} failed" if facts.failed else "none failed")]
+
+
+def record(facts: RunFacts) -> dict[str, str]:
+    """Settings, seeds and versions, for the page's foot."""
+    settings, recipe = facts.settings, Recipe.of(facts.task, facts.settings)
+    return {
+        "task": facts.task.name,
+        "task digest": facts.task.digest[:16],
+        "rewards written by": settings.model,
+        "population × generations": f"{settings.population} × {settings.generations}",
+        "training": f"{count(recipe.timesteps)} steps, {recipe.algorithm}, {recipe.learner}",
+        "hyperparameters": ", ".join(f"{k}={v}" for k, v in recipe.hyperparameters.items()) or "defaults",
+        "episodes per score": str(facts.task.spec.evaluation_episodes),
+        "seed": str(settings.seed),
+        "fresh trainings per arm": str(settings.final_seeds),
+        "jobs": str(settings.jobs or "one per core"),
+        "memory per box": f"{settings.memory_mb} MB",
+        "started": started(facts),
+        **facts.versions,
+    }
+
+
+def started(facts: RunFacts) -> str:
+    """Local time, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started))
+
+
+def commands(facts: RunFacts) -> list[tuple[str, str]]:
+    """(what it does, command line) pairs."""
+    settings = facts.settings
+    again = ["eureka", "evolve", f"{facts.folder}/task", "-p", str(settings.population), "-g", str(settings.generations)]
+    again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
+    again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
+    again += ["--algorithm", settings.algorithm] if settings.algorithm else []
+    again += ["--final-seeds", str(settings.final_seeds)]
+    resume = ["eureka", "evolve", "--resume", facts.folder]
+    if facts.comparison is None:
+        pairs = [("Continue this run", command(resume))]
+    else:
+        more = [*resume, "-g", str(settings.generations * 2)]
+        pairs = [("Search on, with more generations", command(more))]
+    pairs.append(("Watch the policy again", command(["eureka", "rollout", facts.folder])))
+    pairs.append(("The same search from the start", command(again)))
+    return pairs

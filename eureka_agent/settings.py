@@ -1,0 +1,73 @@
+"""What a person chooses for one run. Kept in the run's folder, so that a resumed run needs no flags."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from eureka_agent.task import Task
+from eureka_sandbox.protocol import Limits
+
+
+class Settings(BaseModel):
+    """A run's settings; `None` means the task's own value or this machine's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    population: int = Field(default=8, ge=1, le=1000)
+    """Candidates per generation, K."""
+    generations: int = Field(default=5, ge=1, le=10_000)
+    """Generations, N."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
+    model: str = "offline"
+    """Who writes the rewards: `offline`, `scripted:DIR`, …"""
+    timesteps: int | None = Field(default=None, gt=0)
+    """Environment steps per training."""
+    algorithm: Literal["ppo", "sac", "td3"] | None = None
+    learner: Literal["fused", "sb3"] = "fused"
+    """Who runs PPO's gradient steps; SAC and TD3 are always Stable-Baselines3's."""
+    jobs: int | None = Field(default=None, ge=1, le=1024)
+    """Trainings side by side; by default one per core."""
+    final_seeds: int = Field(default=3, ge=1, le=100)
+    """Fresh trainings per arm in the last comparison."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Wall time that the whole run may take, over all its sittings."""
+    wall_seconds: float | None = Field(default=None, gt=0)
+    """Wall time after which one training is stopped with the verdict `time`; by default a generous estimate."""
+    memory_mb: int = Field(default=Limits().memory_mb, ge=64)
+    """Memory at which one box is stopped with the verdict `memory`."""
+
+    def derived_seed(self, *labels: str | int) -> int:
+        """A training or search seed: the first 32 bits of SHA-256 over `seed` and `labels`, joined by `/`.
+
+        Labels in use: `train/<candidate>`, `propose/<candidate>`, `final/<index>`, `bootstrap`. The same labels give
+        the same seed in every sitting and on every machine.
+        """
+        text = "/".join(str(part) for part in (self.seed, *labels))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+class Recipe(BaseModel):
+    """How every policy of a run is trained: the task's own recipe, with the run's settings over it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    algorithm: Literal["ppo", "sac", "td3"]
+    learner: Literal["fused", "sb3"]
+    timesteps: int
+    hyperparameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, task: Task, settings: Settings) -> Recipe:
+        """Settle the recipe; another algorithm than the task's starts from that algorithm's own defaults."""
+        training = task.spec.training
+        algorithm = settings.algorithm or training.algorithm
+        return cls(
+            algorithm=algorithm,
+            learner=settings.learner if algorithm == "ppo" else "sb3",
+            timesteps=settings.timesteps or training.timesteps,
+            hyperparameters=training.hyperparameters if algorithm == training.algorithm else {},
+        )

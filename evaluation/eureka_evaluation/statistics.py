@@ -1,0 +1,107 @@
+"""Honest statistics of fitness: interquartile mean and probability of improvement, with bootstrap intervals.
+
+Scores come as `(S, E)`: S independently trained policies, E evaluation episodes of each. Trainings differ far more than
+episodes, so the bootstrap follows how the numbers arose: it draws S trainings with replacement and, within each drawn
+one, E episodes (a two-stage, stratified bootstrap). Few trainings make percentile intervals too narrow; the percentiles
+are therefore taken further out, by Student's t with S − 1 degrees of freedom (Hesterberg 2015, "expanded percentile").
+With S = 1 only episodes can be drawn, and the interval covers episodes alone. After Agarwal et al. 2021, "Deep
+Reinforcement Learning at the Edge of the Statistical Precipice". Everything is deterministic given `seed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 5000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic and its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(
+    scores: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Mean of the middle half of all S × E scores: robust like the median, precise like the mean.
+
+    Args:
+        scores: `(S, E)` fitness.
+        seed: of the bootstrap.
+        confidence: nominal coverage.
+        resamples: bootstrap draws.
+    """
+    flat = _checked(scores).ravel()
+    draws = flat[_draw(scores.shape, resamples, np.random.default_rng(seed))]
+    return _interval(_iqm(flat[None])[0], _iqm(draws), len(scores), confidence)
+
+
+def probability_of_improvement(
+    x: NDArray[np.float64], y: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """P(X > Y) + P(X = Y) / 2 for one score drawn from each: the Mann-Whitney effect size.
+
+    Args:
+        x: `(S, E)` scores of one arm.
+        y: `(T, F)` scores of the other.
+        seed: of the bootstrap.
+        confidence: nominal coverage.
+        resamples: bootstrap draws.
+    """
+    a, b = _checked(x).ravel(), _checked(y).ravel()
+    wins = (a[:, None] > b) + 0.5 * (a[:, None] == b)
+    rng = np.random.default_rng(seed)
+    of_x = _counts(_draw(x.shape, resamples, rng), a.size)
+    of_y = _counts(_draw(y.shape, resamples, rng), b.size)
+    draws = np.einsum("bi,bi->b", of_x @ wins, of_y) / wins.size
+    return _interval(float(wins.mean()), draws, min(len(x), len(y)), confidence)
+
+
+def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if scores.ndim != 2 or scores.size == 0 or not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite, (trainings, episodes) and not empty; got shape {scores.shape}")
+    return scores
+
+
+def _iqm(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.stats import trim_mean  # 0.9 s to import, so only when asked for
+
+    return np.asarray(trim_mean(rows, 0.25, axis=1), dtype=np.float64)
+
+
+def _draw(shape: tuple[int, ...], resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Flat positions `(resamples, S * E)` of two-stage draws."""
+    trainings, episodes = shape
+    chosen = rng.integers(trainings, size=(resamples, trainings, 1))
+    within = rng.integers(episodes, size=(resamples, trainings, episodes))
+    return (chosen * episodes + within).reshape(resamples, -1)
+
+
+def _counts(positions: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """How often each draw holds each score, `(resamples, size)`."""
+    offsets = np.arange(len(positions))[:, None] * size
+    flat = np.bincount((positions + offsets).ravel(), minlength=len(positions) * size)
+    return flat.reshape(len(positions), size).astype(np.float64)
+
+
+def _interval(value: float, draws: NDArray[np.float64], trainings: int, confidence: float) -> Interval:
+    tail = _expanded_tail((1.0 - confidence) / 2.0, trainings)
+    low, high = np.quantile(draws, [tail, 1.0 - tail])
+    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
+
+
+def _expanded_tail(tail: float, trainings: int) -> float:
+    """Tail probability Φ(√(S / (S − 1)) · t_{S−1}(tail)) that makes up for the bootstrap's narrowness at small S."""
+    from scipy.special import ndtr, stdtrit
+
+    if trainings == 1:
+        return tail
+    spread = np.sqrt(trainings / (trainings - 1.0))
+    return float(ndtr(spread * stdtrit(trainings - 1.0, tail)))

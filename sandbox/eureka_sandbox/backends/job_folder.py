@@ -1,0 +1,121 @@
+"""The private folder that carries one job in: `job.json`, the job's files, and `scratch/`, the box's home.
+
+Its owner holds a lock on it, which the kernel drops when the owner dies: a folder that can be locked is stale.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eureka_sandbox.protocol import Job, SandboxError
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "eureka-box-"
+SCRATCH = "scratch"
+_FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]{1,16}")
+
+
+@contextmanager
+def job_folder(job: Job) -> Iterator[Path]:
+    """A new folder (mode 0700) that holds the job, removed afterwards whatever happens.
+
+    Raises:
+        SandboxError: it cannot be written.
+        ValueError: a file's name is not a plain one, or a scoring job carries reward code.
+    """
+    _check_names(job)
+    try:
+        folder, lock = _create()
+    except OSError as error:
+        raise SandboxError(f"cannot create a job folder in {tempfile.gettempdir()}: {error.strerror}") from error
+    try:
+        _fill(folder, job)
+        yield folder
+    finally:
+        _remove(folder)
+        os.close(lock)
+
+
+def sweep_stale() -> list[Path]:
+    """Remove this user's job folders whose owners died, and return them."""
+    swept: list[Path] = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # its owner lives, or it is another user's
+        if lock is None:
+            continue
+        try:
+            _remove(folder)
+            swept.append(folder)
+        finally:
+            os.close(lock)
+    return swept
+
+
+def _check_names(job: Job) -> None:
+    for name in job.files:
+        if not _FILE_NAME.fullmatch(name) or name == "job.json":
+            raise ValueError(f"{name!r} cannot be a job's file: a plain name such as reward.py is needed")
+    if job.spec.kind == "score" and "reward.py" in job.files:
+        raise ValueError("a scoring box must not hold reward code; take reward.py out of the job's files")
+
+
+def _create() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        if (lock := _lock(folder, fcntl.LOCK_EX)) is not None:
+            return folder, lock
+
+
+def _lock(folder: Path, operation: int) -> int | None:
+    """A descriptor that holds the folder's lock; None if the folder was removed meanwhile (a sweep between its birth
+    and its lock). Raises OSError if it is locked or not ours.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        mine = os.fstat(descriptor)
+        if mine.st_uid != os.getuid():
+            raise PermissionError(f"{folder} is user {mine.st_uid}'s")
+        fcntl.flock(descriptor, operation)
+        if folder.exists() and os.path.samestat(mine, os.lstat(folder)):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _fill(folder: Path, job: Job) -> None:
+    try:
+        (folder / SCRATCH).mkdir(mode=0o700)
+        for name, data in {"job.json": job.spec.model_dump_json().encode(), **job.files}.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise SandboxError(f"cannot write the job folder {folder}: {error.strerror}") from error
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        # A box may have taken its own permissions away, or nested folders deeper than Python recurses.
+        for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            subprocess.run([*command, "--", str(folder)], stderr=subprocess.DEVNULL, check=False)
+        if folder.exists():
+            logger.warning("cannot remove the job folder %s; the next start tries again", folder)

@@ -1,0 +1,42 @@
+"""Which feet touch the floor, at the very state of qpos.
+
+MuJoCo's own contact list is one simulator step old after `mj_step`; a capsule over the plane z = 0 is quickly checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+FLOOR = "floor"
+CAPSULE_AXIS = 8
+"""Position, in a 3×3 matrix read row by row, of the vertical part of a capsule's axis."""
+
+
+class FootSensor:
+    """Contacts of capsule feet with the floor."""
+
+    def __init__(self, model: Any, data: Sequence[Any], feet: Sequence[str]) -> None:
+        self._model = model
+        self._data = data
+        geoms = np.array([model.geom(name).id for name in feet], dtype=np.int64)
+        self._height_columns = 3 * geoms + 2
+        self._axis_columns = 3 * model.ngeom + 9 * geoms + CAPSULE_AXIS
+        self._radius = model.geom_size[geoms, 0]
+        self._half_length = model.geom_size[geoms, 1]
+        # MuJoCo counts a contact from the larger of both margins on.
+        self._margin = np.maximum(model.geom_margin[geoms], model.geom(FLOOR).margin[0] if feet else 0.0)
+        self._views = [view for d in data for view in (d.geom_xpos.reshape(-1), d.geom_xmat.reshape(-1))]
+
+    def contacts(self) -> NDArray[np.bool_]:
+        """True where a foot touches the floor, `(N, feet)`."""
+        for data in self._data:
+            mujoco.mj_kinematics(self._model, data)
+        poses = np.concatenate(self._views).reshape(len(self._data), -1)
+        lower_end = poses[:, self._height_columns] - np.abs(poses[:, self._axis_columns]) * self._half_length
+        touching: NDArray[np.bool_] = lower_end - self._radius <= self._margin
+        return touching

@@ -1,0 +1,160 @@
+"""The batch of environments with a reward function in the loop, as a Stable-Baselines3 `VecEnv`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+
+from eureka_sandbox.protocol import EnvironmentSpec
+from eureka_sandbox.worker.envs.simulation import Simulation
+from eureka_sandbox.worker.envs.task_state import TaskState
+from eureka_sandbox.worker.task_code import TaskCode
+
+Floats = NDArray[np.float32]
+Indices = int | Iterable[int] | None
+
+
+class RewardFunction(Protocol):
+    """What the environment needs of a reward, see `worker.reward.Reward`."""
+
+    arguments: tuple[str, ...]
+
+    def __call__(self, state: Mapping[str, Floats]) -> tuple[Floats, dict[str, Floats]]:
+        """State variables → total `(N,)` and components `(N,)` by name."""
+        ...
+
+
+class RewardVecEnv(VecEnv):
+    """N environments that reset themselves and are rewarded by one call per vector step.
+
+    Infos are those of `DummyVecEnv` over `Monitor`: `TimeLimit.truncated` always; at an episode's end also
+    `terminal_observation`, `episode` (`r` return under this reward, `l` length, `t` seconds since the start) and
+    `episode_components` (each component's sum over the episode).
+    """
+
+    def __init__(
+        self,
+        environment: EnvironmentSpec,
+        task: TaskCode | None,
+        reward: RewardFunction | None,
+        num_envs: int,
+        seed: int,
+    ) -> None:
+        """Build N environments; environment i draws its resets from `seed + i`, as in Stable-Baselines3.
+
+        Args:
+            environment: which body, how long an episode, which derived variables.
+            task: may derive state variables and replace the termination rule.
+            reward: None for the environment's native reward.
+            num_envs: N.
+            seed: replaced by a later `seed(...)`, which the algorithms call with their own.
+        """
+        self.simulation = sim = Simulation(environment.body, num_envs, environment.max_episode_steps)
+        self._task_state = TaskState(sim, task, environment.derived)
+        self._reward = reward
+        self._names = reward.arguments if reward else ()
+        low, high = sim.observation_space_bounds
+        super().__init__(
+            num_envs,
+            spaces.Box(low, high, dtype=np.float64),
+            spaces.Box(sim.action_low.astype(np.float32), sim.action_high.astype(np.float32), dtype=np.float32),
+        )
+        self._rngs = [np.random.default_rng(seed + i) for i in range(num_envs)]
+        self._actions: Floats = np.zeros((num_envs, len(sim.action_low)), dtype=np.float32)
+        self._returns = np.zeros(num_envs)
+        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._started = time.time()
+
+    def reset(self) -> NDArray[np.float64]:
+        """Start every episode anew; observations `(N, observation_size)`."""
+        for i, seed in enumerate(self._seeds):
+            if seed is not None:
+                self._rngs[i] = np.random.default_rng(seed)
+        self._reset_seeds()
+        self._begin(np.arange(self.num_envs))
+        return self.simulation.observation()
+
+    def step_async(self, actions: Floats) -> None:
+        """Take the actions of the next step, `(N, nu)`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[NDArray[np.float64], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
+        """Step, reward, and reset what has ended: observations, rewards `(N,)`, dones `(N,)`, infos.
+
+        Raises:
+            RewardError: the reward broke its contract.
+            TaskCodeError: the task's `derive` or `terminated` did.
+        """
+        sim = self.simulation
+        sim.step(self._actions)
+        state, terminated = self._task_state.read(self._names)
+        if self._reward is None:
+            rewards = sim.native_reward().astype(np.float32)
+        else:
+            rewards, components = self._reward(state)
+            self._add(components)
+        self._returns += rewards
+        truncated = sim.truncated()
+        dones = terminated | truncated
+        observations = sim.observation()
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        ended = np.flatnonzero(dones)
+        if ended.size:
+            for i in ended.tolist():
+                infos[i] = self._episode_info(i)
+                infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+                infos[i]["terminal_observation"] = observations[i].copy()
+            self._begin(ended)
+            observations[ended] = sim.observation()[ended]
+        return observations, rewards, dones, infos
+
+    def _add(self, components: Mapping[str, Floats]) -> None:
+        if not self._sums:
+            self._sums = {name: np.zeros(self.num_envs) for name in components}
+        for name, values in components.items():
+            self._sums[name] += values
+
+    def _begin(self, indices: NDArray[np.int64]) -> None:
+        self.simulation.reset(indices, [self._rngs[i] for i in indices])
+        self._returns[indices] = 0.0
+        for sums in self._sums.values():
+            sums[indices] = 0.0
+
+    def _episode_info(self, i: int) -> dict[str, Any]:
+        return {
+            "episode": {
+                "r": round(float(self._returns[i]), 6),
+                "l": int(self.simulation.elapsed[i]),
+                "t": round(time.time() - self._started, 6),
+            },
+            "episode_components": {name: float(sums[i]) for name, sums in self._sums.items()},
+        }
+
+    def close(self) -> None:
+        """Nothing to release: MuJoCo's memory goes with the object."""
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """The batch's attribute once per environment asked for; none of them can render."""
+        value = None if attr_name == "render_mode" else getattr(self, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Refused: the environments share one object."""
+        raise NotImplementedError(
+            f"cannot set {attr_name!r}: the environments of a batch have no attributes of their own"
+        )
+
+    def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
+        """Refused: the environments share one object."""
+        raise NotImplementedError(f"cannot call {method_name!r}: the environments of a batch are not objects")
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Indices = None) -> list[bool]:
+        """True for `Monitor`, whose episode statistics are reported here as well; no other wrapper is there."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]

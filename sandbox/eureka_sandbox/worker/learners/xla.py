@@ -1,0 +1,36 @@
+"""XLA on one CPU thread, and its compiled programs kept on disk so that a machine compiles each of them once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+"""Workers are parallel over candidates; a second thread inside one only fights with its neighbours."""
+
+CACHE_VARIABLE = "EUREKA_COMPILE_CACHE"
+"""Environment variable that names the folder of compiled programs; empty: keep none."""
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept: `$EUREKA_COMPILE_CACHE`, else `~/.cache/eureka-agent/xla`; None if empty."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    return Path.home() / ".cache" / "eureka-agent" / "xla"
+
+
+def prepare() -> None:
+    """Import JAX for this process, on the CPU with one thread and a cache on disk; a user's own settings win.
+
+    Without effect on the flags if JAX was imported before.
+    """
+    os.environ.setdefault("XLA_FLAGS", SINGLE_THREAD)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    folder = cache_folder()
+    if folder is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+        # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+    import jax  # noqa: F401

@@ -1,0 +1,54 @@
+"""Reads the job, runs it, answers. Each kind of job is imported only when asked for: box B needs no torch."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from eureka_sandbox.protocol import Failure, ScoreSpec, Spec, TrainSpec, Verdict
+from eureka_sandbox.worker.emit import Emitter, JobFailed
+from eureka_sandbox.worker.task_code import TaskCodeError
+from eureka_sandbox.worker.user_code import one_line
+
+
+def main(arguments: list[str], emit: Emitter) -> int:
+    """Do the job in folder `arguments[0]`; the process's exit status (the host believes only frames)."""
+    if len(arguments) != 1:
+        print("usage: python -I -m eureka_sandbox.worker JOBDIR", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        _run(Path(arguments[0]).resolve(), emit)
+    except JobFailed as failed:
+        emit.failure(failed.failure)
+        return 1
+    except TaskCodeError as error:
+        emit.failure(Failure(verdict=Verdict.RUNTIME_ERROR, message=error.message, file="task.py", line=error.line))
+        return 1
+    except MemoryError:
+        emit.failure(Failure(verdict=Verdict.MEMORY, message="out of memory"))
+        return 1
+    except BrokenPipeError:
+        return 1  # the host is gone: nobody to tell
+    except Exception as error:
+        traceback.print_exc()
+        message = one_line(f"the worker itself failed: {type(error).__name__}: {error}")
+        emit.failure(Failure(verdict=Verdict.BAD_RESULT, message=message))
+        return 1
+    return 0
+
+
+def _run(folder: Path, emit: Emitter) -> None:
+    spec: TrainSpec | ScoreSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
+    if isinstance(spec, TrainSpec):
+        from eureka_sandbox.worker.training import train
+
+        emit.hello()
+        emit.result(*train(spec, folder, emit))
+    else:
+        from eureka_sandbox.worker.scoring import score
+
+        emit.hello()
+        emit.result(*score(spec, folder, emit))

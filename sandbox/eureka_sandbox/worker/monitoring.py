@@ -1,0 +1,144 @@
+"""What a training tells while it runs: progress frames, learning curves, and the checkpoint at its peak."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter
+
+from eureka_sandbox.protocol import Progress
+from eureka_sandbox.worker.checkpoint import FinishedEpisode, Peak, RecentEpisodes
+from eureka_sandbox.worker.emit import Emitter
+
+MAX_ROWS = 400
+FASTEST_PROGRESS = 0.1
+"""Seconds; the host reads at most ten progress frames per second."""
+STEPS_KEY = "time/total_timesteps"
+
+
+class TrainingDiverged(Exception):
+    """The policy's parameters are no longer numbers."""
+
+
+class CurveWriter(KVWriter):
+    """An output of SB3's logger that keeps its rows in memory: at most 400, evenly thinned when there are more."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._every = 1
+        self._written = 0
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Take one dump of SB3's logger, a row of `key_values` at `step` environment steps."""
+        self._written += 1
+        if self._written % self._every:
+            return
+        numbers = {k: float(v) for k, v in key_values.items() if isinstance(v, (int, float)) or hasattr(v, "__float__")}
+        self._rows.append(numbers | {STEPS_KEY: float(step)})
+        if len(self._rows) > MAX_ROWS:
+            self._rows = self._rows[1::2]
+            self._every *= 2
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def last_step(self) -> int | None:
+        """Environment steps at the last dump kept."""
+        return int(self._rows[-1][STEPS_KEY]) if self._rows else None
+
+    def curves(self) -> dict[str, list[float | None]]:
+        """One list per key, all of the same length; None where a row lacks the key or its value is not finite."""
+        keys = sorted({key for row in self._rows for key in row})
+        return {key: [_rounded(row.get(key)) for row in self._rows] for key in keys}
+
+
+class TrainingMonitor(BaseCallback):
+    """Watches one training through SB3's callbacks.
+
+    Episodes are counted on every step; the peak is looked for, and `reward/<component>` logged, when a rollout ends:
+    then the policy is still the one that acted in it.
+    """
+
+    def __init__(self, emit: Emitter, total_timesteps: int, progress_seconds: float) -> None:
+        super().__init__()
+        self.recent = RecentEpisodes(total_timesteps)
+        self.peak = Peak()
+        self.startup_seconds = math.nan
+        """From process start to the first rollout; nan before it."""
+        self._emit = emit
+        self._total = total_timesteps
+        self._interval = max(progress_seconds, FASTEST_PROGRESS)
+        self._start = self._last = time.monotonic()
+        self._news = False
+
+    def _on_training_start(self) -> None:
+        self._start = self._last = time.monotonic()
+
+    def _on_rollout_start(self) -> None:
+        if math.isnan(self.startup_seconds):
+            self.startup_seconds = process_seconds()
+
+    def _on_step(self) -> bool:
+        if self.locals["dones"].any():
+            self._collect(self.locals["infos"])
+        if time.monotonic() - self._last >= self._interval:
+            self.report()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if not self._news:
+            return
+        self._news = False
+        self.check_finite()
+        for name, value in self.recent.mean_components().items():
+            self.logger.record(f"reward/{name}", value)
+        self.peak.consider(self.model, self.recent.smoothed_return(self.num_timesteps))
+
+    def report(self) -> None:
+        """Send a progress frame."""
+        self._last = time.monotonic()
+        self._emit.progress(
+            Progress(
+                timesteps=self.num_timesteps,
+                total_timesteps=self._total,
+                steps_per_second=self.num_timesteps / max(self._last - self._start, 1e-9),
+                episode_return=self.recent.mean_return(),
+                episode_length=self.recent.mean_length(),
+            )
+        )
+
+    def check_finite(self) -> None:
+        """Raise `TrainingDiverged` if a parameter of the policy is NaN or infinite."""
+        for name, tensor in self.model.policy.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                mean = self.recent.mean_return()
+                returns = "" if mean is None else f" (mean episode return {mean:.3g})"
+                raise TrainingDiverged(
+                    f"the policy diverged: {name} is not finite after {self.num_timesteps} steps{returns}; "
+                    "scale the reward to the order of 1 per step, or lower learning_rate"
+                )
+
+    def _collect(self, infos: list[dict[str, Any]]) -> None:
+        for info in infos:
+            episode = info.get("episode")
+            if episode is not None:
+                sums = info.get("episode_components", {})
+                self.recent.add(FinishedEpisode(self.num_timesteps, float(episode["r"]), int(episode["l"]), sums))
+                self._news = True
+
+
+def process_seconds() -> float:
+    """Wall time since this process was started, in seconds (Linux; resolution 10 ms)."""
+    with open("/proc/self/stat") as file:
+        started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def _rounded(value: float | None) -> float | None:
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None

@@ -1,0 +1,112 @@
+"""A trained SB3 model ↔ `policy.safetensors` + `policy.json`. No pickle on either way.
+
+SB3's own `save` and `load` go through cloudpickle, which must never read what came out of a box.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save as save_arrays
+from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.worker.hyperparameters import ACTIVATIONS
+from eureka_sandbox.worker.policy import META_FILE, NORMALIZER, WEIGHTS_FILE, NumpyPolicy, PolicyMeta
+
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
+
+
+def export_policy(
+    model: BaseAlgorithm, normalizer: VecNormalize | None, *, body: str, timesteps: int | None = None
+) -> tuple[bytes, PolicyMeta]:
+    """Turn a model's policy into arrays and their description.
+
+    Args:
+        model: PPO, SAC or TD3 (or a subclass) with an `MlpPolicy`.
+        normalizer: its `VecNormalize`, None if it has none.
+        body: the robot it was trained on.
+        timesteps: environment steps behind these weights; None: all of the model's.
+
+    Returns:
+        The content of `policy.safetensors` (see `NumpyPolicy`), and of `policy.json`.
+    """
+    algorithm = next(name for name, known in ALGORITHMS.items() if isinstance(model, known))
+    arrays = {n: t.detach().cpu().numpy().astype(np.float32) for n, t in model.policy.state_dict().items()}
+    normalise = normalizer is not None and normalizer.norm_obs
+    if normalise:
+        statistics = (normalizer.obs_rms.mean, normalizer.obs_rms.var)
+        arrays |= {n: np.ascontiguousarray(a, dtype=np.float64) for n, a in zip(NORMALIZER, statistics, strict=True)}
+    meta = PolicyMeta(
+        algorithm=algorithm,
+        observation_size=int(model.observation_space.shape[0]),
+        action_low=[float(x) for x in model.action_space.low],
+        action_high=[float(x) for x in model.action_space.high],
+        net_arch=_net_arch(model.policy.net_arch, "vf" if algorithm == "ppo" else "qf"),
+        activation=next(name for name, kind in ACTIVATIONS.items() if kind is model.policy.activation_fn),
+        normalise=normalise,
+        **({"clip_obs": normalizer.clip_obs, "epsilon": normalizer.epsilon} if normalise else {}),
+        body=body,
+        timesteps=model.num_timesteps if timesteps is None else timesteps,
+    )
+    return save_arrays(arrays), meta
+
+
+def load_into_sb3(folder: Path, env: VecEnv | None = None) -> tuple[BaseAlgorithm, VecNormalize | None]:
+    """Rebuild a stock SB3 model, and its `VecNormalize` (not training) if observations were normalised.
+
+    Args:
+        folder: holds `policy.safetensors` and `policy.json`; both are checked as `NumpyPolicy.load` does.
+        env: environments for the model; None: one Gymnasium environment of the policy's body.
+
+    Returns:
+        The model, with exactly the saved parameters; `model.predict` takes `normalizer.normalize_obs(observation)`.
+
+    Raises:
+        PolicyError: the files do not hold together.
+        ValueError: `env` is None and the body is unknown here.
+    """
+    meta = NumpyPolicy.load(folder).meta
+    if env is None:
+        env = _gymnasium_env(meta.body)
+    normalizer = None
+    if meta.normalise:
+        normalizer = VecNormalize(env, training=False, norm_reward=False, clip_obs=meta.clip_obs, epsilon=meta.epsilon)
+    arrays = _read_tensors(folder)
+    if normalizer is not None:
+        statistics = normalizer.obs_rms
+        statistics.mean, statistics.var = (arrays.pop(name).numpy() for name in NORMALIZER)
+    kwargs: dict[str, Any] = {"net_arch": meta.net_arch, "activation_fn": ACTIVATIONS[meta.activation]}
+    if meta.algorithm != "ppo":
+        critics = {match[1] for name in arrays if (match := re.match(r"critic\.qf(\d+)\.", name))}
+        kwargs["n_critics"] = len(critics)
+    model = ALGORITHMS[meta.algorithm]("MlpPolicy", normalizer or env, policy_kwargs=kwargs, device="cpu")
+    model.policy.load_state_dict(arrays)
+    model.num_timesteps = meta.timesteps
+    return model, normalizer
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load as load_tensors
+
+    tensors: dict[str, torch.Tensor] = load_tensors((folder / WEIGHTS_FILE).read_bytes())
+    return tensors
+
+
+def _net_arch(value: Any, critic: str) -> dict[str, list[int]]:
+    widths = value if isinstance(value, dict) else {"pi": value, critic: value}
+    return {part: list(widths[part]) for part in ("pi", critic)}
+
+
+def _gymnasium_env(body: str) -> VecEnv:
+    import gymnasium
+
+    if body not in BODIES:
+        raise ValueError(f"{META_FILE}: unknown body {body!r}; pass the environment to load the policy for")
+    return DummyVecEnv([lambda: gymnasium.make(BODIES[body].gymnasium_id)])

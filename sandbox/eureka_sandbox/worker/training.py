@@ -1,0 +1,153 @@
+"""Box A: train a policy on a candidate's reward with Stable-Baselines3.
+
+Proximal policy optimisation (Schulman et al. 2017) unless the task asks for SAC or TD3. What the candidate gets wrong
+becomes a `Failure`: before training a code error, during training a run-time error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.protocol import EnvironmentSpec, Failure, TrainResult, TrainSpec, Verdict
+from eureka_sandbox.worker.checkpoint import Checkpoint
+from eureka_sandbox.worker.emit import Emitter, JobFailed
+from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
+from eureka_sandbox.worker.hyperparameters import HyperparameterError, Recipe, recipe
+from eureka_sandbox.worker.monitoring import CurveWriter, TrainingDiverged, TrainingMonitor
+from eureka_sandbox.worker.policy import META_FILE, WEIGHTS_FILE
+from eureka_sandbox.worker.policy_sb3 import export_policy
+from eureka_sandbox.worker.reward import Reward, RewardError, load_reward
+from eureka_sandbox.worker.task_code import load_task_code
+
+LEARNERS = {
+    ("ppo", "sb3"): "stable_baselines3:PPO",
+    ("ppo", "fused"): "eureka_sandbox.worker.learners.fused_ppo:FusedPPO",
+    ("sac", "sb3"): "stable_baselines3:SAC",
+    ("td3", "sb3"): "stable_baselines3:TD3",
+}
+"""By (algorithm, learner). Only PPO has a fused learner; the others run on SB3 whichever is asked for."""
+PACKAGES = ("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy")
+
+
+def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, dict[str, bytes]]:
+    """Train as `spec` says, on `reward.py` in `folder` (absent: the native reward), with `task.py` if it is there.
+
+    Returns:
+        The result, and the blobs `policy.safetensors` and `policy.json`.
+
+    Raises:
+        JobFailed: the reward or the hyperparameters cannot be used, or the policy diverged.
+        TaskCodeError: `task.py` cannot be used.
+    """
+    torch.set_num_threads(1)
+    with _failures(Verdict.CODE_ERROR):
+        env, plan = _build_env(spec, folder)
+        model = _build_model(spec, plan, env)
+    curves = CurveWriter()
+    model.set_logger(Logger(None, [curves]))
+    monitor = TrainingMonitor(emit, spec.total_timesteps, spec.progress_seconds)
+    started = time.monotonic()
+    with _failures(Verdict.RUNTIME_ERROR):
+        _learn(model, spec.total_timesteps, monitor)
+    seconds = time.monotonic() - started
+    if curves.last_step != model.num_timesteps:
+        model.dump_logs()
+    kept = monitor.peak.best or Checkpoint.of(model, monitor.recent.mean_return())
+    kept.restore(model)
+    weights, meta = export_policy(
+        model, model.get_vec_normalize_env(), body=spec.environment.body, timesteps=kept.timesteps
+    )
+    result = TrainResult(
+        timesteps=model.num_timesteps,
+        seconds=seconds,
+        startup_seconds=monitor.startup_seconds,
+        peak_timesteps=kept.timesteps,
+        peak_return=kept.mean_return,
+        curves=curves.curves(),
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    )
+    return result, {WEIGHTS_FILE: weights, META_FILE: meta.model_dump_json(indent=2).encode()}
+
+
+def variable_shapes(environment: EnvironmentSpec) -> dict[str, tuple[int, ...]]:
+    """Shape per environment of every state variable a reward may name, the body's first."""
+    shapes = {v.name: v.shape for v in BODIES[environment.body].variables}
+    return shapes | {v.name: v.shape for v in environment.derived}
+
+
+def _build_env(spec: TrainSpec, folder: Path) -> tuple[VecEnv, Recipe]:
+    """Environments, wrapped to normalise; the reward has seen a first batch."""
+    task = load_task_code(folder / "task.py") if (folder / "task.py").exists() else None
+    reward: Reward | None = None
+    if (folder / "reward.py").exists():
+        reward = load_reward(folder / "reward.py", variable_shapes(spec.environment))
+    plan = recipe(
+        spec.algorithm,
+        _learner(spec),
+        spec.hyperparameters,
+        BODIES[spec.environment.body].action_size,
+        spec.total_timesteps,
+    )
+    env: VecEnv = RewardVecEnv(spec.environment, task, reward, plan.n_envs, spec.seed)
+    env.reset()
+    env.step(
+        np.zeros((plan.n_envs, *env.action_space.shape), dtype=np.float32)
+    )  # the first batch; learn() resets again
+    return (VecNormalize(env, **plan.normalize) if plan.normalize else env), plan
+
+
+def _learner(spec: TrainSpec) -> type[BaseAlgorithm]:
+    learner = spec.learner if spec.algorithm == "ppo" else "sb3"
+    module, _, name = LEARNERS[spec.algorithm, learner].partition(":")
+    found: type[BaseAlgorithm] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _build_model(spec: TrainSpec, plan: Recipe, env: VecEnv) -> BaseAlgorithm:
+    try:
+        return _learner(spec)("MlpPolicy", env, seed=spec.seed, device="cpu", **plan.model)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise HyperparameterError(str(error)) from error
+
+
+def _learn(model: BaseAlgorithm, total_timesteps: int, monitor: TrainingMonitor) -> None:
+    """`model.learn`, with a policy of NaNs named as what it is: SB3 raises whatever breaks on it first."""
+    try:
+        model.learn(total_timesteps, callback=monitor)
+    except (ValueError, RuntimeError, FloatingPointError):
+        monitor.check_finite()
+        raise
+    monitor.check_finite()
+    monitor.report()
+
+
+@contextmanager
+def _failures(verdict: Verdict) -> Iterator[None]:
+    """Turn what the job got wrong into a `JobFailed`: reward errors get `verdict`."""
+    try:
+        yield
+    except RewardError as error:
+        raise JobFailed(Failure(verdict=verdict, message=error.message, file="reward.py", line=error.line)) from error
+    except HyperparameterError as error:
+        message = f"hyperparameters: {error}"[:1000]
+        raise JobFailed(Failure(verdict=Verdict.CODE_ERROR, message=message, file="task.yaml")) from error
+    except TrainingDiverged as error:
+        raise JobFailed(Failure(verdict=Verdict.RUNTIME_ERROR, message=str(error))) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            message = "out of memory while training; lower n_envs, buffer_size or net_arch"
+            raise JobFailed(Failure(verdict=Verdict.MEMORY, message=message)) from error
+        raise
