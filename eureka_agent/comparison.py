@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import comb
 from typing import TYPE_CHECKING
 
 from eureka_agent.population import Record, Score, Training
@@ -137,22 +138,31 @@ def _scores(name: str, trials: tuple[Trial, ...]) -> NDArray[np.float64]:
 
 
 def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
-    parts = []
-    if over_human.low > 0.5:
-        parts.append("The candidate beats the human reward: the interval lies above one half.")
-    elif over_human.high < 0.5:
-        parts.append("The human reward beats the candidate: the interval lies below one half.")
-    else:
-        parts.append("No difference from the human reward is shown: the interval holds one half.")
     seeds = min(len(candidate.fitness), len(human.fitness))
-    if seeds == 1:
-        parts.append("One training per reward: the intervals cover episodes only, not how much trainings differ.")
-    elif seeds < FEW_SEEDS:
-        parts.append(
-            f"{seeds} trainings per reward: too few for a true 95 % interval, read them as a rough range "
-            "(--final-seeds 10 gives a firm one)."
-        )
+    parts = [_verdict(seeds, over_human)]
+    if 1 < seeds < FEW_SEEDS:
+        parts.append(f"Intervals from {seeds} trainings are too narrow: read them as a rough range.")
     for arm in (candidate, human):
         if arm.failures:
             parts.append(f"{len(arm.failures)} of {len(arm.trials)} {arm.name} trainings failed and are left out.")
     return " ".join(parts)
+
+
+def _verdict(seeds: int, over_human: Estimate) -> str:
+    """What the interval says, as far as so many trainings can say it (the exact permutation test's smallest p)."""
+    if over_human.low <= 0.5 <= over_human.high:
+        return "No difference from the human reward is shown: the interval holds one half."
+    better = over_human.low > 0.5
+    if seeds == 1:
+        side = "better" if better else "worse"
+        return f"One training per reward came out {side}: that says nothing about how much trainings differ."
+    chance = comb(2 * seeds, seeds) // 2
+    if chance < 20:
+        side = "better" if better else "worse"
+        return (
+            f"The candidate looks {side} than the human reward, but {seeds} trainings each cannot settle it: two "
+            f"equally good rewards come out this far apart in at least 1 of {chance} comparisons "
+            "(--final-seeds 10 settles more)."
+        )
+    first, second = ("candidate", "human reward") if better else ("human reward", "candidate")
+    return f"The {first} beats the {second}: the interval lies {'above' if better else 'below'} one half."

@@ -91,7 +91,11 @@ class Board:
                     self._turn_page()
                 self.rows[key] = Row(_final_name(key))
             row = self.rows[key]
-            row.state, row.progress = stage, progress if stage == "training" else row.progress
+            if stage == "training":
+                row.progress = progress
+                row.state = "training" if progress.timesteps < progress.total_timesteps else "scoring"
+            else:
+                row.state = stage
 
     def ended(self, candidate: Candidate) -> None:
         """A candidate has its fitness or its verdict."""
@@ -235,7 +239,9 @@ class LiveTable:
         for key, row in self.board.rows.items():
             p, leads = row.progress, self.board.best is not None and key == self.board.best[0]
             name = Text(row.name, style="bold green" if leads else "")
-            bar = ProgressBar(total=1.0, completed=row.share, width=18, complete_style="cyan", finished_style="dim cyan")
+            bar = ProgressBar(
+                total=1.0, completed=row.share, width=18, complete_style="cyan", finished_style="dim cyan"
+            )
             if row.state == "failed":
                 trouble = Text(visible(row.trouble), style="red", overflow="ellipsis", no_wrap=True)
                 table.add_row(name, Text(row.made, style="dim"), Text("failed", style="red"), trouble)

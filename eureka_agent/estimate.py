@@ -17,9 +17,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from eureka_agent.errors import RunError
 from eureka_agent.machine import cores
+from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
 from eureka_agent.task import Task
@@ -28,6 +31,7 @@ from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreSpec, T
 
 PROBE_SECONDS = 3.0
 """How long the second, longer probe should train; the first (one batch) only finds the speed to plan it with."""
+NO_TRAINING = "reward_human.py does not train"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,34 @@ def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 
     return Estimate(trainings, trainings * timesteps, seconds, dollars=0.0)
 
 
+def workload(task: Task, settings: Settings, generations_done: int = 0) -> str:
+    """What is left to do, without time."""
+    known = price(task, settings, Speed(1.0, 0.0, 0.0, ""), generations_done)
+    return f"{plural(known.trainings, 'training')}, {count(known.steps)} environment steps, no LLM cost"
+
+
+def cached_price(task: Task, settings: Settings, generations_done: int = 0) -> Estimate | None:
+    """The estimate, if this machine's speed at the task is known already."""
+    speed = cached_speed(task, settings)
+    return price(task, settings, speed, generations_done) if speed else None
+
+
+def learn_from(run: Run) -> None:
+    """Remember the speed that a run's own trainings had, the best measurement there is."""
+    trainings = [c.training for c in run.population(partial=True).candidates if c.training and c.training.seconds > 1]
+    scores = [c.score for c in run.population(partial=True).candidates if c.score]
+    if not trainings or not scores:
+        return
+    known = cached_speed(run.task, run.settings)
+    speed = Speed(
+        steps_per_second=median(t.steps_per_second for t in trainings),
+        startup_seconds=median(t.startup_seconds for t in trainings),
+        score_seconds=max(median(s.seconds for s in scores), known.score_seconds if known else 0.0),
+        measured=time.strftime("%Y-%m-%d %H:%M"),
+    )
+    remember(run.task, run.settings, speed)
+
+
 def speed_of(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | None = None) -> Speed:
     """The cached speed, or a fresh measurement (some seconds)."""
     return cached_speed(task, settings, jobs) or measure_speed(task, settings, sandbox, jobs)
@@ -104,16 +136,16 @@ def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | 
         RunError: the human reward does not train or score.
     """
     side_by_side = jobs or settings.jobs or cores()
-    first = _train(task, settings, sandbox, timesteps=1)
+    first = _run(task, sandbox, train_job(task, settings, timesteps=1), NO_TRAINING)
     result = first.result
     assert isinstance(result, TrainResult)
     rate = result.timesteps / max(result.seconds, 1e-3)
     timesteps = min(max(int(rate * PROBE_SECONDS), 1), Recipe.of(task, settings).timesteps)
     with ThreadPoolExecutor(side_by_side) as pool:
-        probes = list(pool.map(lambda _: _train(task, settings, sandbox, timesteps), range(side_by_side)))
+        job = train_job(task, settings, timesteps)
+        probes = list(pool.map(lambda _: _run(task, sandbox, job, NO_TRAINING), range(side_by_side)))
     results = [p.result for p in probes if isinstance(p.result, TrainResult)]
-    # the first probe carries what every box pays besides stepping: imports, compilation, export
-    scored = _score(task, sandbox, probes[0])
+    scored = _run(task, sandbox, score_job(task, probes[0]), "its policy cannot be scored")
     speed = Speed(
         steps_per_second=sum(r.timesteps / max(r.seconds, 1e-3) for r in results) / len(results),
         startup_seconds=max(p.seconds - r.seconds for p, r in zip(probes, results, strict=True)),
@@ -124,7 +156,8 @@ def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | 
     return speed
 
 
-def _train(task: Task, settings: Settings, sandbox: Sandbox, timesteps: int) -> Finished:
+def train_job(task: Task, settings: Settings, timesteps: int) -> Job:
+    """A training of the human reward."""
     recipe = Recipe.of(task, settings)
     spec = TrainSpec(
         environment=task.environment,
@@ -134,14 +167,13 @@ def _train(task: Task, settings: Settings, sandbox: Sandbox, timesteps: int) -> 
         total_timesteps=timesteps,
         seed=settings.seed,
     )
-    files = {"reward.py": task.files["reward_human.py"], "task.py": task.files["task.py"]}
-    return _run(task, sandbox, Job(spec, files), "reward_human.py does not train")
+    return Job(spec, {"reward.py": task.files["reward_human.py"], "task.py": task.files["task.py"]})
 
 
-def _score(task: Task, sandbox: Sandbox, trained: Finished) -> Finished:
+def score_job(task: Task, trained: Finished | None) -> Job:
+    """A scoring of that training's policy, or of random actions."""
     spec = ScoreSpec(environment=task.environment, seeds=tuple(range(task.spec.evaluation_episodes)))
-    job = Job(spec, {"task.py": task.files["task.py"], **trained.blobs})
-    return _run(task, sandbox, job, "its policy cannot be scored")
+    return Job(spec, {"task.py": task.files["task.py"], **(trained.blobs if trained else {})})
 
 
 def _run(task: Task, sandbox: Sandbox, job: Job, complaint: str) -> Finished:
@@ -157,7 +189,7 @@ def cache_path() -> Path:
     return Path(base) / "eureka-agent" / "speed.json"
 
 
-def _read_cache() -> Mapping[str, dict[str, float | str]]:
+def _read_cache() -> Mapping[str, dict[str, Any]]:
     try:
         known = json.loads(cache_path().read_bytes())
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
@@ -17,14 +17,14 @@ from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
+from eureka_agent.watcher import Silent as Silent
+from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
     Finished,
     Job,
     Limits,
-    Outcome,
-    Progress,
     Sandbox,
     SandboxError,
     ScoreResult,
@@ -46,42 +46,6 @@ SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
 STARTUP_SECONDS = 180
 
 
-class Watcher(Protocol):
-    """Hears what the lab does; called from several threads."""
-
-    def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """A generation is about to be measured."""
-        ...
-
-    def progress(self, key: str, stage: str, progress: Progress) -> None:
-        """A box reports; `key` is a candidate's id or a final trial's key, `stage` is `training` or `scoring`."""
-        ...
-
-    def finished(self, candidate: Candidate) -> None:
-        """A candidate has its score or its verdict."""
-        ...
-
-    def stage(self, text: str) -> None:
-        """Something else that a person may want to know, in one line."""
-        ...
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """Nothing."""
-
-    def progress(self, key: str, stage: str, progress: Progress) -> None:
-        """Nothing."""
-
-    def finished(self, candidate: Candidate) -> None:
-        """Nothing."""
-
-    def stage(self, text: str) -> None:
-        """Nothing."""
-
-
 class EvaluationSeeds(Record):
     """Reset seeds of one policy's episodes."""
 
@@ -101,7 +65,7 @@ class Lab:
         self.run = run
         self.watcher: Watcher = watcher or Silent()
         self.recipe = Recipe.of(run.task, run.settings)
-        self.jobs = self._affordable(jobs or run.settings.jobs)
+        self.jobs = affordable_jobs(jobs or run.settings.jobs)
         self._stop = threading.Event()
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -250,9 +214,7 @@ class Lab:
 
     def _filmed(self, arm: Arm) -> Arm:
         """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
-        position, trial = next(
-            (i, t) for i, t in enumerate(arm.trials) if t.training and t.training.policy == arm.policy
-        )
+        trial = next(t for t in arm.trials if t.training and t.training.policy == arm.policy)
         assert trial.score is not None
         ranked = sorted(zip(trial.score.fitness, trial.score.seeds, strict=True))
         seed = ranked[(len(ranked) - 1) // 2][1]
@@ -314,12 +276,18 @@ class Lab:
             f"`eureka evolve --resume {self.run.folder} --max-time …` continues with more"
         )
 
-    def _affordable(self, wanted: int | None) -> int:
-        free = available_memory_mb()
-        jobs = wanted or max(1, min(cores(), int(free // BOX_MEMORY_MB)))
-        if free < jobs * BOX_MEMORY_MB:
-            raise EnvironmentMissing(
-                f"{jobs} training{'s' if jobs > 1 else ''} side by side need about {jobs * BOX_MEMORY_MB} MB of memory, "
-                f"{free:.0f} MB are free; close something or use fewer --jobs"
-            )
-        return jobs
+
+def affordable_jobs(wanted: int | None) -> int:
+    """How many boxes run side by side: as many as wanted, else one per core as far as memory goes.
+
+    Raises:
+        EnvironmentMissing: the memory does not hold them.
+    """
+    free = available_memory_mb()
+    jobs = wanted or max(1, min(cores(), int(free // BOX_MEMORY_MB)))
+    if free < jobs * BOX_MEMORY_MB:
+        raise EnvironmentMissing(
+            f"{jobs} trainings side by side need about {jobs * BOX_MEMORY_MB} MB of memory, {free:.0f} are free; "
+            "close something or use fewer --jobs"
+        )
+    return jobs

@@ -58,8 +58,9 @@ def _outcome(candidate: Candidate, score: Score, population: Population, task: T
     metric = task.spec.metric
     unit = "" if metric.unit == "1" else f" {metric.unit}"
     lines = [
-        f"{_name(candidate)}: fitness {_n(score.mean)}{unit} ({metric.name}, mean of {len(score.fitness)} episodes from "
-        f"{_n(min(score.fitness))} to {_n(max(score.fitness))}; higher is better), success {score.success_rate:.0%}."
+        f"{_name(candidate)}: fitness {_n(score.mean)}{unit} ({metric.name}, higher is better; mean of "
+        f"{len(score.fitness)} episodes from {_n(min(score.fitness))} to {_n(max(score.fitness))}), "
+        f"success {score.success_rate:.0%}."
     ]
     others = [("parent", population[name]) for name in candidate.brief.parents]
     if population.best and population.best.id not in candidate.brief.parents:
@@ -125,7 +126,7 @@ def _findings(
         if c.dead:
             found.append(f"{c.name} is dead ({c.share:.2%} of the total magnitude): rescale it, rewrite it or drop it.")
         if c.constant:
-            found.append(f"{c.name} is the same at every step whatever the policy does: it only pays for staying alive.")
+            found.append(f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.")
         if c.dominant:
             found.append(f"{c.name} dominates ({c.share:.0%}): the other components hardly count.")
     limit = task.spec.environment.episode_steps

@@ -51,8 +51,12 @@ def closest(name: str, known: Sequence[str]) -> str:
 
 def _similarity(name: str, known: str) -> float:
     words = [word for word in name.split("_") if word]
-    kept = sum(any(part.startswith(word) or word.startswith(part) for part in known.split("_")) for word in words)
+    kept = sum(any(_same_word(word, part) for part in known.split("_")) for word in words)
     return 0.6 * difflib.SequenceMatcher(None, name, known).ratio() + 0.4 * kept / max(len(words), 1)
+
+
+def _same_word(one: str, other: str) -> bool:
+    return one == other or (min(len(one), len(other)) > 1 and (one.startswith(other) or other.startswith(one)))
 
 
 def undefined(tree: ast.Module) -> dict[str, int]:

@@ -65,9 +65,7 @@ def _operator(slot: int, size: int) -> str:
     return "cross" if slot < mutations + crossovers else "sample"
 
 
-def _parents(
-    operator: str, slot: int, population: Population, size: int, rng: random.Random
-) -> tuple[Candidate, ...]:
+def _parents(operator: str, slot: int, population: Population, size: int, rng: random.Random) -> tuple[Candidate, ...]:
     incumbent = population.best
     if operator == "sample" or incumbent is None:
         return ()
@@ -77,9 +75,7 @@ def _parents(
     return (incumbent, other) if other is not incumbent else (incumbent,)
 
 
-def _drawn(
-    population: Population, size: int, rng: random.Random, without: Candidate | None = None
-) -> Candidate:
+def _drawn(population: Population, size: int, rng: random.Random, without: Candidate | None = None) -> Candidate:
     """One of the best `size / 2` so far, rank r with weight 1 / (r + 1); `without` if there is no other."""
     elite = [c for c in population.ranked[: max(2, size // 2) + 1] if c is not without]
     if not elite:

@@ -29,18 +29,17 @@ _DIRECTIONS = {
     "right": ("rightward", "rightwards", "clockwise"),
 }
 _THEMES = {
-    "travel": "run runs running walk walks walking hop hops hopping swim swims swimming crawl gallop trot sprint move moves "
-    "moving travel go fast faster quickly speed velocity far distance gait locomotion",
-    "turning": "flip flips flipping backflip backflips frontflip frontflips somersault somersaults rotate rotates rotating "
-    "rotation rotations spin spins spinning roll rolls rolling cartwheel cartwheels",
-    "reaching": "reach reaches reaching touch touches target goal close near nearest towards approach fetch point",
-    "balancing": "balance balances balancing upright stand stands standing still steady stay stays keep hold centre center",
-    "jumping": "jump jumps jumping leap leaps high higher height tall airborne fly",
+    "travel": "run|walk|hop|swim|crawl|gallop|trot|sprint|mov|travel|fast|quick|speed|velocity|far|distance|gait",
+    "turning": "flip|backflip|frontflip|somersault|rotat|spin|roll|cartwheel",
+    "reaching": "reach|touch|target|goal|close|near|approach",
+    "balancing": "balanc|upright|stand|still|steady|stay|keep|kept|hold|centre|center",
+    "jumping": "jump|leap|high|height|tall|airborne",
 }
+"""Beginnings of words."""
 _WORD = re.compile(r"[a-z]+")
 _CLAUSE = re.compile(r"[,;:.()]| and ")
 _SAME_SIGN = re.compile(r"signed like (\w+)")
-_DULL = frozenset("torso of the to in its on and or with from by each is a".split())
+_DULL = frozenset({"torso", "to", "velocity", "position", "angle"})
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,18 @@ class Wish:
 
 
 def read_wish(description: str) -> Wish:
-    """Find the themes and directions in a task's description."""
+    """Find the themes and directions in a task's description; who only says "run" means forward."""
     words = frozenset(_WORD.findall(description.lower()))
-    return Wish(
-        words=words - _DULL,
-        themes=frozenset(theme for theme, verbs in _THEMES.items() if words & set(verbs.split())),
-        directions=frozenset(name for name, forms in _DIRECTIONS.items() if words & set(forms)),
-    )
+    themes = frozenset(theme for theme, stems in _THEMES.items() if any(re.match(stems, word) for word in words))
+    directions = frozenset(name for name, forms in _DIRECTIONS.items() if words & set(forms))
+    if not directions and themes == {"travel"}:
+        directions = frozenset({"forward"})
+    return Wish(words=words - _DULL, themes=themes, directions=directions)
 
 
 def sign_convention(variable: VariableSpec, variables: Sequence[VariableSpec]) -> Signs:
     """Which way a variable counts as positive, read from its meaning; follows `signed like OTHER` to the other one."""
-    meaning = variable.meaning
+    meaning = variable.meaning.replace("add up", "")
     if reference := _SAME_SIGN.search(meaning):
         meaning += " " + next((v.meaning for v in variables if v.name == reference.group(1)), "")
     signs: dict[str, int] = {}
@@ -86,20 +85,23 @@ def asked_direction(signs: Signs, wish: Wish) -> int:
 
 
 def relevance(variable: VariableSpec, kind: Kind, form: str, signs: Signs, wish: Wish) -> float:
-    """Log-weight of a term in the prior: above 0 where the description speaks of such a quantity, below where it clashes.
+    """Log-odds of a term in the prior: above 0 where the description speaks of the quantity, below where it clashes.
 
     The figures are hand-set odds (e^3 is about 20 to 1), not fitted to any task.
     """
+    if wish == Wish():
+        return 0.0
     asked = asked_direction(signs, wish) != 0
     turning = "turning" in wish.themes
     named = 0.5 * len(wish.words & set(variable.name.split("_")))
     match kind:
+        case "velocity" | "angular_velocity" if asked and form in ("absolute", "square"):
+            return -3.0  # would charge for what is asked
         case "velocity":
-            vertical = "up" in signs or "down" in signs
-            fits = asked and ("travel" in wish.themes or vertical)
-            return named + (0.0 if turning else 3.0 if fits else 1.0 if "travel" in wish.themes and not vertical else 0.0)
+            elsewhere = turning or not ("travel" in wish.themes or "up" in signs or "down" in signs)
+            return named + (0.0 if elsewhere else 3.0) if asked else -2.0
         case "angular_velocity":
-            return named + (4.0 if turning and asked else 2.5 if turning else -1.0)
+            return named + (4.0 if asked else 2.5) if turning else 0.0 if form == "square" else -2.0
         case "distance":
             return named + (3.0 if "reaching" in wish.themes else 0.0)
         case "angle":
@@ -108,6 +110,6 @@ def relevance(variable: VariableSpec, kind: Kind, form: str, signs: Signs, wish:
         case "height":
             return named + (2.5 if "jumping" in wish.themes else 0.5)
         case "position":
-            return named + (-4.0 if asked or wish.themes & {"travel", "turning"} and "forward" in signs else 0.0)
+            return named + (-4.0 if asked or (wish.themes & {"travel", "turning"} and "forward" in signs) else 0.0)
         case _:
             return named

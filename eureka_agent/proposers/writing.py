@@ -6,56 +6,95 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from eureka_agent.proposers.grammar import Gate, Genome, Term
-from eureka_agent.proposers.words import sign_convention
+from eureka_agent.proposers.naming import component_names, summary
 from eureka_agent.task import Task
 from eureka_sandbox.protocol import VariableSpec
 
-WIDTH = 100
-_AXES = "xyz"
-_FORM_NAMES = {
-    "effort": "control",
-    "change": "smoothness",
-    "alive": "alive",
-    "idle": "idle",
-    "near": "near",
-    "inverse": "proximity",
-    "share": "contact",
-}
+WIDTH = 120
+"""Longest line written, as in this project's own code."""
 
 
 def write_reward(genome: Genome, task: Task) -> str:
     """The reward function as source code in the contract of `compute_reward`."""
     variables = {v.name: v for v in task.variables}
     names = component_names(genome, task.variables)
-    lines = [f"{name} = {expression(term, variables)}" for name, term in zip(names, genome.terms, strict=True)]
-    lines.append("total = " + " + ".join(names))
-    body = "\n".join("    " + line for line in lines)
-    return (
-        f'"""{_summary(names, genome)}"""\n\n'
-        "from __future__ import annotations\n\nimport torch\n\n\n"
-        f"{_signature(_arguments(genome, task.variables))}\n{body}\n{_returned(names)}\n"
+    body = [_line(name, term, variables) for name, term in zip(names, genome.terms, strict=True)]
+    body += _total(names)
+    return "\n".join(
+        [
+            *_docstring(summary(genome, task.variables)),
+            "",
+            "from __future__ import annotations",
+            "",
+            "import torch",
+            "",
+            "",
+            *_signature(_arguments(genome, task.variables)),
+            *body,
+            *_returned(names),
+            "",
+        ]
     )
 
 
-def component_names(genome: Genome, variables: Sequence[VariableSpec]) -> tuple[str, ...]:
-    """A readable, unique name per term, in order: `forward`, `upright`, `control`, `fall`, …"""
-    by_name = {v.name: v for v in variables}
-    names: list[str] = []
-    for term in genome.terms:
-        base = _base_name(term, by_name[term.variable], variables)[:27].rstrip("_")
-        choices = [base, f"{base}_{_ADJECTIVES[term.form]}"[:32], *(f"{base[:29]}_{i}" for i in range(2, 100))]
-        names.append(next(name for name in choices if name not in names))
-    return tuple(names)
+def _line(name: str, term: Term, variables: Mapping[str, VariableSpec]) -> str:
+    one_line = f"    {name} = {expression(term, variables)}"
+    if len(one_line) <= WIDTH or not term.gate:
+        return one_line
+    return f"    {name} = (\n        {_plain(term, variables)}\n        * {_factor(term.gate)}\n    )"
+
+
+def _total(names: Sequence[str]) -> list[str]:
+    one_line = f"    total = {' + '.join(names)}"
+    if len(one_line) <= WIDTH:
+        return [one_line]
+    return ["    total = (", f"        {names[0]}", *(f"        + {name}" for name in names[1:]), "    )"]
+
+
+def _docstring(text: str) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - 6)
+    return [f'"""{lines[0]}"""'] if len(lines) == 1 else [f'"""{lines[0]}', *lines[1:], '"""']
+
+
+def _arguments(genome: Genome, variables: Sequence[VariableSpec]) -> list[str]:
+    """Names of the state variables that the terms read, in the order of the task's table."""
+    read = {term.variable for term in genome.terms} | {term.gate.variable for term in genome.terms if term.gate}
+    if any(term.form == "change" for term in genome.terms):
+        read.add("previous_actions")
+    return [v.name for v in variables if v.name in read]
+
+
+def _signature(arguments: Sequence[str]) -> list[str]:
+    typed = [f"{name}: torch.Tensor" for name in arguments]
+    result = ") -> tuple[torch.Tensor, dict[str, torch.Tensor]]:"
+    one_line = f"def compute_reward({', '.join(typed)}{result}"
+    if len(one_line) <= WIDTH:
+        return [one_line]
+    return ["def compute_reward(", *(f"    {argument}," for argument in typed), result]
+
+
+def _returned(names: Sequence[str]) -> list[str]:
+    pairs = [f'"{name}": {name}' for name in names]
+    one_line = f"    return total, {{{', '.join(pairs)}}}"
+    if len(one_line) <= WIDTH:
+        return [one_line]
+    return ["    return total, {", *(f"        {pair}," for pair in pairs), "    }"]
 
 
 def expression(term: Term, variables: Mapping[str, VariableSpec]) -> str:
     """One term as an expression in torch operations, `(N,)`."""
+    plain = _plain(term, variables)
+    return f"{plain} * {_factor(term.gate)}" if term.gate else plain
+
+
+def _plain(term: Term, variables: Mapping[str, VariableSpec]) -> str:
+    """The term without its gate."""
     x = _variable(term, variables[term.variable])
     signed = x if term.direction > 0 else f"(-{x})"
     plain = _number(term.weight)
     along = _number(term.weight * term.direction)
     scale = _number(term.scale)
-    text = {
+    return {
         "linear": f"{along} * {x}",
         "clipped": f"{along} * {_shifted(x, term.centre)}.clamp(-{scale}, {scale})",
         "tanh": f"{along} * torch.tanh({x} / {scale})",
@@ -72,7 +111,6 @@ def expression(term: Term, variables: Mapping[str, VariableSpec]) -> str:
         "alive": f"{plain} * (1.0 - {x})",
         "share": f"{plain} * {x}.mean(dim=-1)",
     }[term.form]
-    return f"{text} * {_factor(term.gate)}" if term.gate else text
 
 
 def _variable(term: Term, variable: VariableSpec) -> str:
@@ -109,42 +147,3 @@ def _number(value: float) -> str:
     """Two significant digits, as a person writes constants."""
     text = f"{float(f'{value:.2g}'):.10f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
-
-
-# -------------------------------------------------------------------------------------------------------------- names
-
-_ADJECTIVES = {
-    "linear": "linear", "clipped": "capped", "tanh": "bounded", "near": "near", "inverse": "inverse", "cosine": "cosine",
-    "above": "above", "absolute": "size", "square": "square", "idle": "idle", "mean_square": "square",
-    "effort": "effort", "change": "change", "alive": "bonus", "share": "share",
-}  # fmt: skip
-
-
-def _base_name(term: Term, variable: VariableSpec, variables: Sequence[VariableSpec]) -> str:
-    stem = variable.name.removeprefix("torso_")
-    axis = f"_{_AXES[term.axis]}" if term.axis is not None and term.axis < 3 else ""
-    if term.gate and term.gate.form == "inverted":
-        return "stall" if term.form == "idle" else "recover"
-    if term.form in _FIXED_NAMES:
-        return _FIXED_NAMES[term.form]
-    if term.form in ("linear", "clipped", "tanh") and variable.unit in ("m/s", "rad/s"):
-        way = _way(term, sign_convention(variable, variables)) if term.axis is None else ""
-        turning = "_rotation" if variable.unit == "rad/s" else ""
-        return f"{way}{turning}" if way else f"{stem}{axis}"
-    match term.form:
-        case "linear" if variable.name == "terminated":
-            return "fall"
-        case "near" | "cosine" | "absolute" if stem in ("pitch", "pole_angle"):
-            return "upright"
-        case "near" | "inverse" if variable.unit == "m" and "distance" in variable.name:
-            return "closeness"
-        case "above" | "clipped" if stem == "z":
-            return "height"
-        case "absolute" if variable.unit == "m/s":
-            return {"y": "drift", "z": "bounce"}.get(stem[0], f"{stem.removesuffix('_velocity')}_speed") + axis
-        case "square":
-            return f"{stem.removesuffix('_velocity')}{axis}_wobble"
-        case "mean_square":
-            return "joint_speed" if variable.unit == "rad/s" else "posture"
-        case _:
-            return f"{stem}{axis}"

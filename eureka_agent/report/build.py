@@ -106,7 +106,11 @@ def _films(facts: RunFacts) -> list[dict[str, Any]]:
     """The best's film and the human reward's, or why there is none."""
     if facts.comparison is None:
         film, best = facts.films.get("candidate"), facts.best
-        return [{"film": film, "css": "candidate", "label": f"best so far, {best.id}", "note": ""}] if film and best else []
+        return (
+            [{"film": film, "css": "candidate", "label": f"best so far, {best.id}", "note": ""}]
+            if film and best
+            else []
+        )
     return [
         {"film": facts.films.get(arm.name), "css": arm.name, "label": label(facts, arm), "note": arm.video_note}
         for arm in facts.comparison.arms
@@ -154,7 +158,12 @@ def _search_chart(facts: RunFacts) -> charts.Chart | None:
     best = facts.best
     unit = facts.unit
     dots = [
-        charts.Dot(places[c.id], c.fitness or 0.0, "best" if best and c.id == best.id else "", f"{c.id}: {text.measure(c.fitness, unit)}")
+        charts.Dot(
+            places[c.id],
+            c.fitness or 0.0,
+            "best" if best and c.id == best.id else "",
+            f"{c.id}: {text.measure(c.fitness, unit)}",
+        )
         for c in scored
     ]
     rules = []
@@ -167,7 +176,7 @@ def _search_chart(facts: RunFacts) -> charts.Chart | None:
     steps = [charts.Line([x for x, _ in staircase], [y for _, y in staircase], "incumbent", "best so far")]
     metric = facts.task.spec.metric
     return charts.line_chart(
-        f"{_axis(metric.name, metric.unit)} of every candidate; the line is the best so far, thin lines lead from parents",
+        f"{_axis(metric.name, metric.unit)} of every candidate; thick: the best so far, thin: from parents",
         [*links, *steps],
         x_label="generation",
         y_label=metric.name,

@@ -1,4 +1,4 @@
-"""Chart geometry as plain data, in SVG user units; `templates/charts.html.j2` draws it. No text is formatted as markup here."""
+"""Chart geometry as plain data, in SVG user units; `templates/charts.html.j2` draws it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Frame:
     def y(self, value: float) -> float:
         """Data to user units; up is more."""
         low, high = self.y_range
-        return round(self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom), 1)
+        return round(
+            self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom), 1
+        )
 
     @property
     def base(self) -> float:
@@ -233,7 +235,9 @@ def interval_plot(rows: Sequence[IntervalRow], x_label: str, width: float = 960,
 
     def placed(index: int, row: IntervalRow) -> IntervalRow:
         low, middle, high = frame.x(row.low), frame.x(row.middle), frame.x(row.high)
-        return IntervalRow(row.label, row.css, low, middle, high, [frame.x(p) for p in row.points], pitch * (index + 0.5))
+        return IntervalRow(
+            row.label, row.css, low, middle, high, [frame.x(p) for p in row.points], pitch * (index + 0.5)
+        )
 
     marks = [Tick(frame.x(v), tick_label(v)) for v in ticks(*frame.x_range)]
     height = pitch * len(rows) + 56

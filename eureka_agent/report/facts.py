@@ -16,9 +16,9 @@ from eureka_agent.task import Task
 from eureka_agent.text import command, count, interval, measure, percent, plural
 
 SANDBOX = (
-    "Backend: embedded. Every training and every scoring ran in its own process group with a clean environment (no keys), "
-    "limits on time, memory and output, and a checked result; scoring had no reward code. What it does not cover: it "
-    "is no wall against hostile code, which could still read this user's files or reach the network."
+    "Backend: embedded. Every training and every scoring ran in a process group of its own, with a clean environment "
+    "(no keys), limits on time, memory and output, and a checked result; scoring had no reward code. What it does not "
+    "cover: it is no wall against hostile code, which could still read this user's files or reach the network."
 )
 
 
@@ -209,7 +209,15 @@ def started(facts: RunFacts) -> str:
 def commands(facts: RunFacts) -> list[tuple[str, str]]:
     """(what it does, command line) pairs."""
     settings = facts.settings
-    again = ["eureka", "evolve", f"{facts.folder}/task", "-p", str(settings.population), "-g", str(settings.generations)]
+    again = [
+        "eureka",
+        "evolve",
+        f"{facts.folder}/task",
+        "-p",
+        str(settings.population),
+        "-g",
+        str(settings.generations),
+    ]
     again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
     again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
     again += ["--algorithm", settings.algorithm] if settings.algorithm else []

@@ -70,6 +70,9 @@ def load_episodes(data: bytes, shapes: Mapping[str, tuple[int, ...]] | None = No
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
                 raise RecordingError(f"{len(members)} members, at most {MAX_MEMBERS} are read")
+            for member in members:
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise RecordingError(f"{member.filename[:80]!r} is compressed; recordings are stored")
             if sum(member.file_size for member in members) > len(data):
                 raise RecordingError("members overlap: together they are larger than the file")
             for member in members:
@@ -86,8 +89,6 @@ def load_episodes(data: bytes, shapes: Mapping[str, tuple[int, ...]] | None = No
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, dtype: str) -> NDArray[Any]:
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise RecordingError(f"{member.filename!r} is compressed; recordings are stored")
     stream = io.BytesIO(archive.read(member))
     try:
         if np.lib.format.read_magic(stream) != (1, 0):

@@ -41,7 +41,9 @@ class EpisodeFacts:
 
 
 def episode_facts(episode: Episode) -> EpisodeFacts:
-    """Collect the facts. Bounds are not recorded: a bound is a value that an action takes at least twice at its extreme.
+    """Collect the facts.
+
+    Action bounds are not recorded; a bound is taken to be an extreme value that an action entry has at least twice.
 
     Args:
         episode: at least one step long.

@@ -4,53 +4,31 @@ Covered: no environment variable of the host reaches the box except those listed
 limits; nothing of the box outlives the job or the host; only a complete, validated result counts.
 
 Not covered: the box runs as the user. It can read and write what the user can (also the host's environment through
-/proc), reach the network, and signal the user's processes. `docker` or a Landlock wall is needed against code that
-means harm.
+/proc), reach the network, fill the disk, and signal the user's processes. Code that means harm needs a stronger wall.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import selectors
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 
-from eureka_sandbox.backends.frames import Answer, FrameDecoder
+from eureka_sandbox.backends.conversation import Conversation
+from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.job_folder import SCRATCH, job_folder, sweep_stale
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.backends.results import checked
-from eureka_sandbox.backends.untrusted import Violation, one_line
-from eureka_sandbox.protocol import (
-    Failed,
-    Failure,
-    Finished,
-    Job,
-    JobStopped,
-    Outcome,
-    Progress,
-    SandboxError,
-    Verdict,
-)
+from eureka_sandbox.backends.untrusted import Violation
+from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Outcome, Progress
 
 logger = logging.getLogger(__name__)
 
 WORKER = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker")
-"""Not `-I`, which would ignore PYTHONHASHSEED: the environment is made from nothing, so nothing in it needs ignoring."""
-
-TICK = 0.05
-"""Seconds between two looks at the stop event and the clock."""
-MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at the memory; longer where listing the machine's processes is slow."""
-EXIT_SECONDS = 5.0
-"""How long a box may take to exit after its last frame."""
-STDERR_FLOOD = 1024
-"""The box is stopped after printing this many times `limits.stderr_kb`; up to there it is read and dropped."""
-CHUNK = 2**16
+"""Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""
 
 PASSED_ON = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "EGL_PLATFORM", "LIBGL_ALWAYS_SOFTWARE", "LD_LIBRARY_PATH", "TZ")
 """The user's own choices of how to render and where libraries are."""
@@ -100,11 +78,9 @@ class EmbeddedSandbox:
         started = time.monotonic()
         with job_folder(job) as folder:
             environment = box_environment(folder / SCRATCH, os.environ)
-            box = BoxProcess([*self._command, str(folder)], folder / SCRATCH, environment, job.limits)
-            try:
-                ending = _Conversation(box, job, on_progress, stop, started).hold()
-            finally:
-                box.end()
+            command = [*self._command, str(folder)]
+            with BoxProcess(command, folder / SCRATCH, environment, job.limits) as box:
+                ending = Conversation(box, job, on_progress, stop, started).hold()
         try:
             if isinstance(ending, Answer):
                 answer = checked(ending, job)
@@ -119,90 +95,3 @@ class EmbeddedSandbox:
                 for folder in sweep_stale():
                     logger.info("removed %s, left by a process that died", folder)
                 self._swept = True
-
-
-@dataclass
-class _Tail:
-    """The last bytes of a stream, and how many there were in all."""
-
-    limit: int
-    data: bytearray = field(default_factory=bytearray)
-    total: int = 0
-
-    def add(self, data: bytes) -> None:
-        self.total += len(data)
-        self.data += data
-        if len(self.data) > 2 * self.limit:
-            del self.data[: -self.limit]
-
-    def text(self, length: int) -> str:
-        return one_line(self.data[-length:].decode("utf-8", "replace"), length)
-
-
-class _Conversation:
-    """Listens to one box until it has ended or has to be ended."""
-
-    def __init__(
-        self, box: BoxProcess, job: Job, on_progress: Callable[[Progress], None], stop: Event, started: float
-    ) -> None:
-        self._box, self._job, self._on_progress, self._stop = box, job, on_progress, stop
-        self._decoder = FrameDecoder(job)
-        self._tail = _Tail(job.limits.stderr_kb * 1024)
-        self._deadline = started + job.limits.wall_seconds
-        self._next_memory = started + MEMORY_INTERVAL
-        self._memory_peak = 0
-        self._oom_kills = _oom_kills()
-
-    def hold(self) -> Answer | Failure:
-        """Until the end.
-
-        Raises:
-            SandboxError, JobStopped: see `EmbeddedSandbox.run`.
-        """
-        try:
-            self._listen()
-        except Violation as violation:
-            self._box.end()
-            self._drain_stderr()
-            if not self._decoder.greeted:
-                raise SandboxError(self._never_started(str(violation))) from violation
-            return violation.failure
-        outcome = self._decoder.outcome
-        if not self._decoder.greeted:
-            raise SandboxError(self._never_started(outcome.message if isinstance(outcome, Failure) else ""))
-        return outcome or self._ended_without_result()
-
-    def _listen(self) -> None:
-        """Read both streams until stdout ends or, after the last frame, patience does."""
-        with selectors.DefaultSelector() as selector:
-            for stream in (self._box.stdout, self._box.stderr):
-                os.set_blocking(stream.fileno(), False)
-                selector.register(stream, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select(TICK):
-                    data = os.read(key.fd, CHUNK)
-                    if not data:
-                        selector.unregister(key.fileobj)
-                        if key.fileobj is self._box.stdout:
-                            return
-                    elif key.fileobj is self._box.stdout:
-                        self._hear(data)
-                    else:
-                        self._note(data)
-                if self._stop.is_set():
-                    raise JobStopped("stopped by the host")
-                if self._overdue():
-                    return
-                self._weigh()
-
-    def _hear(self, data: bytes) -> None:
-        for progress in self._decoder.feed(data):
-            self._on_progress(progress)
-        if self._decoder.outcome:
-            self._deadline = min(self._deadline, time.monotonic() + EXIT_SECONDS)
-
-    def _note(self, data: bytes) -> None:
-        self._tail.add(data)
-        most = STDERR_FLOOD * self._job.limits.stderr_kb * 1024
-        if self._tail.total > most:
-            raise Violation("stderr", f"more than {most} bytes were printed", Verdict.OUTPUT)

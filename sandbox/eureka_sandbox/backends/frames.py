@@ -1,6 +1,7 @@
 """Decoding a box's frame stream from untrusted bytes, whatever carried them (a pipe, a container's stdout).
 
-The stream is `HELLO`, `PROGRESS`…, then `BLOB`… and `RESULT`, or at any point a `FAILURE`; nothing follows. Every declared length is checked against its kind's limit before the payload is awaited.
+The stream is `HELLO`, `PROGRESS`…, then `BLOB`… and `RESULT`, or at any point a `FAILURE`; nothing follows.
+Every declared length is checked against its kind's limit before the payload is awaited.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ HELLO_BYTES = 256
 FAILURE_BYTES = 16 * 1024
 """1000 characters as JSON escapes of at most 12 bytes, and the other fields."""
 BLOB_NAME_BYTES = 64
+FAILURE_FILES = ("reward.py", "task.py", "task.yaml", "policy.json", "policy.safetensors")
+"""What a failure may point at, besides the job's own files."""
 MESSAGE_LENGTH = 500
 """Characters of a failure's message that reach a person or a prompt."""
 
@@ -179,8 +182,8 @@ class FrameDecoder:
 
     def _failure(self, payload: bytes) -> Failure:
         failure = parse_model(payload, "frame FAILURE", Failure)
-        if failure.file and failure.file not in self.job.files:
-            raise Violation("frame FAILURE", f"file {failure.file!r} is none of the job's")
+        if failure.file not in {"", *FAILURE_FILES, *self.job.files}:
+            raise Violation("frame FAILURE", f"file: {one_line(failure.file, 80)!r} is none of the job's")
         if failure.line is not None and not 1 <= failure.line <= 10**6:
             raise Violation("frame FAILURE", f"line {failure.line} is out of range 1..1000000")
         return failure.model_copy(update={"message": one_line(failure.message, MESSAGE_LENGTH)})

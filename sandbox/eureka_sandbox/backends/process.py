@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-import psutil
-
+from eureka_sandbox.backends.process_table import Process, ProcessTable
 from eureka_sandbox.protocol import Limits, SandboxError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 KILL_SECONDS = 0.6
-"""How long the supervisor gets to kill the box before the host does it."""
+"""How long the supervisor gets to end the box before the host kills what it can see."""
 DATA_SLACK_MB = 1024
-"""Writable private memory beyond the limit on resident memory: room for thread stacks and arenas that are never touched."""
+"""Writable memory of one process beyond the limit on the tree's resident memory: stacks and arenas never touched."""
 FILE_MB = 256
 """Largest single file that a box may write."""
 
+_TABLE = ProcessTable()
+
 
 class BoxProcess:
-    """A supervisor, the command under it, and whatever that starts."""
+    """A supervisor, the command under it, and whatever that starts. A context manager: nothing of it survives."""
 
     def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str], limits: Limits) -> None:
         """Start `command` in `folder`.
@@ -39,7 +40,8 @@ class BoxProcess:
             "RLIMIT_NOFILE": 1024,
             "RLIMIT_CORE": 0,
         }
-        launch = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), json.dumps(rlimits), *command]
+        numbers = ",".join(f"{name}={value}" for name, value in rlimits.items())
+        launch = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), numbers, *command]
         try:
             self._supervisor = subprocess.Popen(
                 launch,
@@ -52,8 +54,16 @@ class BoxProcess:
                 stderr=subprocess.PIPE,
             )
         except OSError as error:
-            raise SandboxError(f"cannot start a box: {error.strerror}: {error.filename}") from error
-        self._processes: list[psutil.Process] = []
+            raise SandboxError(f"cannot start a box: {error}") from error
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> BoxProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self.stdout.close()
+        self.stderr.close()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -78,57 +88,37 @@ class BoxProcess:
         A page that several processes share counts in each of them, so a sum beyond `suspicious` is taken again with
         shared pages divided among their users, which is dearer to read.
         """
-        self._processes = _descendants(self._supervisor.pid)
-        total = sum(_resident(process) for process in self._processes)
+        self._processes = _TABLE.descendants(self._supervisor.pid)
+        total = sum(process.resident for process in self._processes)
         if total > suspicious and len(self._processes) > 1:
-            total = sum(_proportional(process) for process in self._processes)
+            total = sum(process.proportional() for process in self._processes)
         return total
+
+    def wait(self, seconds: float) -> int | None:
+        """The return code, once there is one within `seconds`."""
+        if self.returncode is None:
+            descriptor = os.pidfd_open(self._supervisor.pid)
+            try:
+                poller = select.poll()
+                poller.register(descriptor, select.POLLIN)
+                poller.poll(seconds * 1000)
+            finally:
+                os.close(descriptor)
+        return self.returncode
 
     def end(self) -> None:
         """Kill whatever is left and reap it. Does nothing to a box that has ended."""
         if self.returncode is None:
             self._supervisor.terminate()
-            try:
-                self._supervisor.wait(KILL_SECONDS)
-            except subprocess.TimeoutExpired:  # it may have been stopped or starved by the box
-                self._processes = [*_descendants(self._supervisor.pid), *self._processes]
+            if self.wait(KILL_SECONDS) is None:  # the box may have stopped or starved it
+                self._processes += ProcessTable().descendants(self._supervisor.pid)
                 self._supervisor.kill()
-        # Without its supervisor (killed by the box), a box's processes are known from the last look at its memory.
+                self._supervisor.wait()
+        # A supervisor that the box killed has left its processes behind: those last seen are ended here.
         for process in self._processes:
-            _kill(process)
-        self._supervisor.wait()
-        self.stdout.close()
-        self.stderr.close()
-
-    def ended_by(self) -> str:
-        """`exit code 1` or `signal SIGKILL`."""
-        code = self._supervisor.wait(KILL_SECONDS)
-        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+            process.kill()
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:  # it has just ended
-        return 0
-
-
-def _proportional(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.Error:  # ended, or not readable: then its plain size must do
-        return _resident(process)
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()  # psutil compares start times: never a stranger that got the same id
-    except psutil.Error:
-        return
+def ending(returncode: int) -> str:
+    """`exit code 1` or `signal SIGKILL`."""
+    return f"exit code {returncode}" if returncode >= 0 else f"signal {signal.Signals(-returncode).name}"

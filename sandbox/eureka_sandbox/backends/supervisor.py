@@ -1,4 +1,4 @@
-"""The trusted parent of one box, run as a script: `supervisor.py HOST_PID LIMITS_JSON COMMAND…`; standard library only.
+"""The trusted parent of one box, a script of the standard library: `supervisor.py HOST_PID RLIMIT=VALUE,… COMMAND…`.
 
 It gives the command its own session, resource limits and a death signal, adopts every process that the command leaves
 behind (also daemons that fled their session), and kills them all when the command ends, when it is told to end
@@ -11,7 +11,6 @@ threads, and does what the host cannot: adopt orphans without becoming the reape
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import resource
 import signal
@@ -24,7 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main(arguments: list[str]) -> None:
     """Run the command to its end and leave nothing of it behind."""
-    host, limits, command = int(arguments[0]), json.loads(arguments[1]), arguments[2:]
+    host, limits, command = int(arguments[0]), arguments[1], arguments[2:]
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the host may ignore it, which is inherited and would lose statuses
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -45,16 +44,17 @@ def _prctl(option: int, value: int) -> None:
         sys.exit(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
 
 
-def _become(command: list[str], limits: dict[str, int]) -> None:
+def _become(command: list[str], limits: str) -> None:
     parent = os.getppid()
     os.setsid()
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    for name, value in limits.items():
+    for limit in limits.split(","):
+        name, _, number = limit.partition("=")
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        value = int(number) if hard == resource.RLIM_INFINITY else min(int(number), hard)
         resource.setrlimit(which, (value, value))
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")  # if the machine runs out of memory, the box goes before the user's programs
@@ -83,18 +83,22 @@ def _wait(worker: int) -> int | None:
 
 def _kill_all() -> None:
     """SIGKILL every descendant, again and again until none is left; each orphan comes to this process."""
-    while True:
+    while _any_left():
         for pid in _descendants():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
         time.sleep(0.002)  # a killed process needs a moment to die; one born meanwhile is found by the next scan
+
+
+def _any_left() -> bool:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _descendants() -> list[int]:
@@ -119,15 +123,15 @@ def _descendants() -> list[int]:
 
 def _end_like(status: int | None) -> None:
     if status is None:
-        sys.exit(0)
+        os._exit(0)
     if os.WIFSIGNALED(status):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         number = os.WTERMSIG(status)
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
+        if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.kill(os.getpid(), number)
-    sys.exit(os.WEXITSTATUS(status))
+    os._exit(os.WEXITSTATUS(status))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from eureka_sandbox.protocol import Failure, Verdict
 
 MAX_DEPTH = 16
 MAX_CONTAINERS = 4096
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
+"""Three times the curves of 400 rows × 40 columns; validating as many wrong ones still takes under 0.2 s."""
 MAX_INTEGER = 2**53
 """Largest magnitude that every JSON reader represents exactly."""
 
@@ -77,7 +78,9 @@ def parse_model(data: bytes, where: str, model: type[Model]) -> Model:
     Raises:
         Violation: the bytes are anything else.
     """
-    parse_json(data, where)
+    parsed = parse_json(data, where)
+    if isinstance(parsed, dict) and (unknown := sorted(parsed.keys() - model.model_fields.keys())):
+        raise Violation(where, f"{one_line(unknown[0], 64)}: is no field of a {model.__name__}")
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:

@@ -1,11 +1,12 @@
 """Which policy of a training is kept: the one at the peak of the candidate's own smoothed return. No evaluation runs.
 
 The return is the candidate's own reward summed over an episode: it chooses among the policies of one training and is
-never compared between candidates. Policies often collapse late in a training (PPO on Hopper), so the last is not the best.
+never compared between candidates. Policies often collapse late in a training (PPO on Hopper): the last is not the best.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 LONGEST_WINDOW = 100
 """Episodes in a mean, as in SB3's `rollout/ep_rew_mean`."""
@@ -77,29 +79,38 @@ class Checkpoint:
     """A policy as it was at one moment, with the observation normaliser of that moment."""
 
     timesteps: int
-    mean_return: float
+    mean_return: float | None
+    """Smoothed return then; None if no episode had ended."""
     weights: dict[str, torch.Tensor]
     normalizer: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     """Mean and variance of the observations, `(obs,)`."""
 
     @classmethod
-    def of(cls, model: BaseAlgorithm, mean_return: float) -> Checkpoint:
+    def of(cls, model: BaseAlgorithm, mean_return: float | None) -> Checkpoint:
         """Copy a model's policy and its `VecNormalize` statistics."""
-        env = model.get_vec_normalize_env()
-        normalised = env is not None and env.norm_obs
+        statistics = observation_statistics(model)
         return cls(
             timesteps=model.num_timesteps,
             mean_return=mean_return,
             weights={name: tensor.detach().clone() for name, tensor in model.policy.state_dict().items()},
-            normalizer=(env.obs_rms.mean.copy(), env.obs_rms.var.copy()) if normalised else None,
+            normalizer=(statistics.mean.copy(), statistics.var.copy()) if statistics else None,
         )
 
     def restore(self, model: BaseAlgorithm) -> None:
         """Put the copy back."""
         model.policy.load_state_dict(self.weights)
-        if self.normalizer is not None:
-            statistics = model.get_vec_normalize_env().obs_rms
+        statistics = observation_statistics(model)
+        if statistics and self.normalizer:
             statistics.mean, statistics.var = (array.copy() for array in self.normalizer)
+
+
+def observation_statistics(model: BaseAlgorithm) -> RunningMeanStd | None:
+    """Running mean and variance by which the model's observations are normalised; None if they are not."""
+    env = model.get_vec_normalize_env()
+    if env is None or not env.norm_obs:
+        return None
+    statistics: RunningMeanStd = env.obs_rms  # type: ignore[assignment]  # a dict for Dict observations only
+    return statistics
 
 
 class Peak:
@@ -107,8 +118,10 @@ class Peak:
 
     def __init__(self) -> None:
         self.best: Checkpoint | None = None
+        self._highest = -math.inf
 
     def consider(self, model: BaseAlgorithm, smoothed_return: float | None) -> None:
         """Copy the model's policy if its smoothed return is the highest so far."""
-        if smoothed_return is not None and (self.best is None or smoothed_return >= self.best.mean_return):
+        if smoothed_return is not None and smoothed_return >= self._highest:
+            self._highest = smoothed_return
             self.best = Checkpoint.of(model, smoothed_return)

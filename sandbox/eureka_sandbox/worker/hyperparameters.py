@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.noise import (
     ActionNoise,
     NormalActionNoise,
@@ -22,6 +23,7 @@ from stable_baselines3.common.noise import (
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
+ALGORITHMS: dict[str, type[PPO] | type[SAC] | type[TD3]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 NOISES = {"normal": NormalActionNoise, "ornstein-uhlenbeck": OrnsteinUhlenbeckActionNoise}
 SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
@@ -60,21 +62,20 @@ class Recipe:
 
 
 def recipe(
-    algorithm: Literal["ppo", "sac", "td3"], model_class: type, given: dict[str, Any], action_size: int, steps: int
+    algorithm: Literal["ppo", "sac", "td3"], given: dict[str, Any], action_size: int, total_timesteps: int
 ) -> Recipe:
     """Check `given` and translate it.
 
     Args:
-        algorithm: ppo, sac or td3.
-        model_class: the algorithm's class; its constructor says which arguments exist.
+        algorithm: whose constructor says which arguments exist.
         given: as in task.yaml. PPO without `n_envs`, `n_steps`, `normalize` gets 8, 2048 / n_envs and true.
         action_size: number of actuators.
-        steps: environment steps of the whole training; a replay buffer is never larger.
+        total_timesteps: environment steps of the whole training; a replay buffer is never larger.
 
     Raises:
         HyperparameterError: an unknown name (with the closest known one) or an impossible value.
     """
-    arguments = {n: p for n, p in inspect.signature(model_class).parameters.items() if n not in WITHHELD}
+    arguments = {n: p for n, p in inspect.signature(ALGORITHMS[algorithm]).parameters.items() if n not in WITHHELD}
     _known("hyperparameter", given, (*arguments, *OURS))
     if given.get("policy", "MlpPolicy") != "MlpPolicy":
         raise HyperparameterError(f"policy: only MlpPolicy, got {given['policy']!r}")
@@ -83,7 +84,9 @@ def recipe(
     if algorithm == "ppo":
         model.setdefault("n_steps", max(2, PPO_ROLLOUT // n_envs))
     else:  # a buffer that could never fill only costs address space
-        model["buffer_size"] = min(model.get("buffer_size", arguments["buffer_size"].default), steps + n_envs)
+        model["buffer_size"] = min(model.get("buffer_size", arguments["buffer_size"].default), total_timesteps + n_envs)
+        if n_envs > 1 and isinstance(model.get("train_freq"), tuple) and model["train_freq"][1] == "episode":
+            raise HyperparameterError(f"train_freq: whole episodes need n_envs 1, it is {n_envs}; give steps instead")
     model["policy_kwargs"] = _policy_kwargs(algorithm, given.get("policy_kwargs", {}))
     noise = _noise(given, action_size, n_envs)
     if noise is not None:

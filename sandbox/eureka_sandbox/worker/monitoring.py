@@ -30,17 +30,18 @@ class CurveWriter(KVWriter):
 
     def __init__(self) -> None:
         self._rows: list[dict[str, float]] = []
+        self._latest: dict[str, float] = {}
         self._every = 1
         self._written = 0
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Take one dump of SB3's logger, a row of `key_values` at `step` environment steps."""
+        numbers = {name: float(value) for name, value in key_values.items() if hasattr(value, "__float__")}
+        self._latest = numbers | {STEPS_KEY: float(step)}
         self._written += 1
-        if self._written % self._every:
-            return
-        numbers = {k: float(v) for k, v in key_values.items() if isinstance(v, (int, float)) or hasattr(v, "__float__")}
-        self._rows.append(numbers | {STEPS_KEY: float(step)})
-        if len(self._rows) > MAX_ROWS:
+        if self._written % self._every == 0:
+            self._rows.append(self._latest)
+        if len(self._rows) == MAX_ROWS:
             self._rows = self._rows[1::2]
             self._every *= 2
 
@@ -49,13 +50,15 @@ class CurveWriter(KVWriter):
 
     @property
     def last_step(self) -> int | None:
-        """Environment steps at the last dump kept."""
-        return int(self._rows[-1][STEPS_KEY]) if self._rows else None
+        """Environment steps at the last dump."""
+        return int(self._latest[STEPS_KEY]) if self._latest else None
 
     def curves(self) -> dict[str, list[float | None]]:
-        """One list per key, all of the same length; None where a row lacks the key or its value is not finite."""
-        keys = sorted({key for row in self._rows for key in row})
-        return {key: [_rounded(row.get(key)) for row in self._rows] for key in keys}
+        """One list per key, all of the same length, the last dump last; None where a row has no (finite) value."""
+        rows = self._rows
+        if self._latest and (not rows or rows[-1] is not self._latest):
+            rows = [*rows, self._latest]
+        return {key: [_rounded(row.get(key)) for row in rows] for key in sorted({key for row in rows for key in row})}
 
 
 class TrainingMonitor(BaseCallback):

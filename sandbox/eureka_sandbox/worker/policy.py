@@ -26,15 +26,18 @@ class PolicyError(Exception):
     """A policy whose arrays and description do not fit together, or that holds non-finite numbers."""
 
 
-def _elu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+Floats = NDArray[np.float64]
+
+
+def _elu(x: Floats) -> Floats:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
-def _relu(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.maximum(x, np.float32(0))
+def _relu(x: Floats) -> Floats:
+    return np.maximum(x, 0.0)
 
 
-_ACTIVATIONS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+_ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "tanh": np.tanh,
     "relu": _relu,
     "elu": _elu,
@@ -50,7 +53,10 @@ def actor_layers(meta: PolicyMeta) -> list[str]:
 
 
 class NumpyPolicy:
-    """The deterministic actor of an SB3 PPO, SAC or TD3 policy, evaluated in float32 by numpy."""
+    """The deterministic actor of an SB3 PPO, SAC or TD3 policy, in numpy.
+
+    It computes in float64, so its actions differ from SB3's by SB3's own float32 rounding, less than 1e-6.
+    """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.generic]], meta: PolicyMeta) -> None:
         """Check the arrays against the description.
@@ -69,14 +75,14 @@ class NumpyPolicy:
         if len(meta.action_low) != len(meta.action_high):
             raise PolicyError(f"action_low has {len(meta.action_low)} entries, action_high {len(meta.action_high)}")
         self.meta = meta
-        self._low = np.asarray(meta.action_low, dtype=np.float32)
-        self._high = np.asarray(meta.action_high, dtype=np.float32)
+        self._low = np.asarray(meta.action_low)
+        self._high = np.asarray(meta.action_high)
         sizes = [meta.observation_size, *meta.net_arch["pi"], len(meta.action_low)]
-        self._layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._layers: list[tuple[Floats, Floats]] = []
         for name, inputs, outputs in zip(actor_layers(meta), sizes, sizes[1:], strict=False):
             weight = _take(arrays, f"{name}.weight", (outputs, inputs), np.float32)
             bias = _take(arrays, f"{name}.bias", (outputs,), np.float32)
-            self._layers.append((np.ascontiguousarray(weight.T), bias))
+            self._layers.append((np.ascontiguousarray(weight.T, dtype=np.float64), bias.astype(np.float64)))
         if meta.normalise:
             mean, variance = (_take(arrays, name, (meta.observation_size,), np.float64) for name in NORMALIZER)
             if (variance < 0).any():
@@ -104,22 +110,25 @@ class NumpyPolicy:
         return cls(arrays, meta)
 
     def act(self, observations: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Deterministic actions within the bounds, `(N, nu)`, for observations `(N, obs)`."""
-        hidden = self._inputs(observations)
+        """Deterministic actions within the bounds, `(N, nu)`, for observations `(N, obs)`.
+
+        Each row is multiplied on its own, so that an episode is the same, to the last bit, whatever is played beside
+        it: BLAS sums a row of a larger matrix in another order.
+        """
+        hidden = self._inputs(observations)[:, None, :]
         for weight, bias in self._layers[:-1]:
             hidden = self._activation(hidden @ weight + bias)
         weight, bias = self._layers[-1]
-        output: NDArray[np.float32] = hidden @ weight + bias
-        if self.meta.algorithm == "ppo":
-            return np.clip(output, self._low, self._high)
-        actions: NDArray[np.float32] = self._low + np.float32(0.5) * (np.tanh(output) + 1) * (self._high - self._low)
-        return actions
+        output: Floats = (hidden @ weight + bias)[:, 0, :]
+        if self.meta.algorithm != "ppo":
+            output = self._low + 0.5 * (np.tanh(output) + 1.0) * (self._high - self._low)
+        return np.clip(output, self._low, self._high).astype(np.float32)
 
-    def _inputs(self, observations: NDArray[np.floating]) -> NDArray[np.float32]:
+    def _inputs(self, observations: NDArray[np.floating]) -> Floats:
         if self.meta.normalise:
             limit = self.meta.clip_obs
             observations = np.clip((observations - self._mean) / self._scale, -limit, limit)
-        return observations.astype(np.float32)
+        return observations.astype(np.float32).astype(np.float64)  # SB3's networks take float32
 
 
 def _check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:

@@ -12,25 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import save as save_arrays
-from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.worker.hyperparameters import ACTIVATIONS
-from eureka_sandbox.worker.policy import META_FILE, NORMALIZER, WEIGHTS_FILE, NumpyPolicy, PolicyMeta
+from eureka_sandbox.worker.checkpoint import observation_statistics
+from eureka_sandbox.worker.hyperparameters import ACTIVATIONS, ALGORITHMS
+from eureka_sandbox.worker.policy import META_FILE, NORMALIZER, WEIGHTS_FILE, NumpyPolicy, PolicyError, PolicyMeta
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
 
-
-def export_policy(
-    model: BaseAlgorithm, normalizer: VecNormalize | None, *, body: str, timesteps: int | None = None
-) -> tuple[bytes, PolicyMeta]:
+def export_policy(model: BaseAlgorithm, *, body: str, timesteps: int | None = None) -> tuple[bytes, PolicyMeta]:
     """Turn a model's policy into arrays and their description.
 
     Args:
-        model: PPO, SAC or TD3 (or a subclass) with an `MlpPolicy`.
-        normalizer: its `VecNormalize`, None if it has none.
+        model: PPO, SAC or TD3 (or a subclass) with an `MlpPolicy`, and with its `VecNormalize` if it has one.
         body: the robot it was trained on.
         timesteps: environment steps behind these weights; None: all of the model's.
 
@@ -39,19 +34,24 @@ def export_policy(
     """
     algorithm = next(name for name, known in ALGORITHMS.items() if isinstance(model, known))
     arrays = {n: t.detach().cpu().numpy().astype(np.float32) for n, t in model.policy.state_dict().items()}
-    normalise = normalizer is not None and normalizer.norm_obs
-    if normalise:
-        statistics = (normalizer.obs_rms.mean, normalizer.obs_rms.var)
-        arrays |= {n: np.ascontiguousarray(a, dtype=np.float64) for n, a in zip(NORMALIZER, statistics, strict=True)}
+    statistics = observation_statistics(model)
+    clipping = {}
+    if statistics:
+        parts = (statistics.mean, statistics.var)
+        arrays |= {n: np.ascontiguousarray(a, dtype=np.float64) for n, a in zip(NORMALIZER, parts, strict=True)}
+        env = model.get_vec_normalize_env()
+        clipping = {"clip_obs": env.clip_obs, "epsilon": env.epsilon} if env else {}
+    policy: Any = model.policy
+    bounds: Any = model.action_space
     meta = PolicyMeta(
         algorithm=algorithm,
-        observation_size=int(model.observation_space.shape[0]),
-        action_low=[float(x) for x in model.action_space.low],
-        action_high=[float(x) for x in model.action_space.high],
-        net_arch=_net_arch(model.policy.net_arch, "vf" if algorithm == "ppo" else "qf"),
-        activation=next(name for name, kind in ACTIVATIONS.items() if kind is model.policy.activation_fn),
-        normalise=normalise,
-        **({"clip_obs": normalizer.clip_obs, "epsilon": normalizer.epsilon} if normalise else {}),
+        observation_size=int(np.prod(model.observation_space.shape or ())),
+        action_low=[float(x) for x in bounds.low],
+        action_high=[float(x) for x in bounds.high],
+        net_arch=_net_arch(policy.net_arch, "vf" if algorithm == "ppo" else "qf"),
+        activation=next(name for name, kind in ACTIVATIONS.items() if kind is policy.activation_fn),
+        normalise=statistics is not None,
+        **clipping,
         body=body,
         timesteps=model.num_timesteps if timesteps is None else timesteps,
     )
@@ -79,15 +79,19 @@ def load_into_sb3(folder: Path, env: VecEnv | None = None) -> tuple[BaseAlgorith
     if meta.normalise:
         normalizer = VecNormalize(env, training=False, norm_reward=False, clip_obs=meta.clip_obs, epsilon=meta.epsilon)
     arrays = _read_tensors(folder)
-    if normalizer is not None:
-        statistics = normalizer.obs_rms
-        statistics.mean, statistics.var = (arrays.pop(name).numpy() for name in NORMALIZER)
+    saved_statistics = [arrays.pop(name).numpy() for name in NORMALIZER] if normalizer else []
     kwargs: dict[str, Any] = {"net_arch": meta.net_arch, "activation_fn": ACTIVATIONS[meta.activation]}
     if meta.algorithm != "ppo":
         critics = {match[1] for name in arrays if (match := re.match(r"critic\.qf(\d+)\.", name))}
         kwargs["n_critics"] = len(critics)
     model = ALGORITHMS[meta.algorithm]("MlpPolicy", normalizer or env, policy_kwargs=kwargs, device="cpu")
-    model.policy.load_state_dict(arrays)
+    try:
+        model.policy.load_state_dict(arrays)
+    except RuntimeError as error:
+        raise PolicyError(f"{WEIGHTS_FILE}: {' '.join(str(error).split())}") from error
+    statistics = observation_statistics(model)
+    if statistics:
+        statistics.mean, statistics.var = saved_statistics
     model.num_timesteps = meta.timesteps
     return model, normalizer
 

@@ -45,6 +45,7 @@ def load_reward(path: Path, variables: Mapping[str, tuple[int, ...]]) -> Reward:
     Raises:
         RewardError: it cannot be executed, defines no such function, or names unknown arguments.
     """
+    lines = _Lines(path)  # before it runs: the file is the candidate's to change then
     try:
         module = load_module(path, "eureka_reward")
     except UserCodeError as error:
@@ -55,7 +56,6 @@ def load_reward(path: Path, variables: Mapping[str, tuple[int, ...]]) -> Reward:
         close = difflib.get_close_matches(FUNCTION, found, n=1)
         hint = f"; rename {close[0]!r}?" if close else ""
         raise RewardError(one_line(f"no function {FUNCTION!r} in reward.py{hint}"))
-    lines = _Lines(path)
     return Reward(function, _arguments(function, variables, lines), lines)
 
 
@@ -120,16 +120,14 @@ class Reward:
         """Components in the order of the first call; names are checked then and must not change later."""
         if not self.calls:
             for name in components:
-                if not isinstance(name, str) or not _NAME.match(name):
+                if not isinstance(name, str) or not _NAME.fullmatch(name):
                     raise self._error(f"component name {str(name)[:40]!r}; names match {COMPONENT_NAME}", name)
             if len(components) > MAX_COMPONENTS:
                 raise self._error(f"{len(components)} components; at most {MAX_COMPONENTS}")
             self.components = tuple(components)
         if set(components) != set(self.components):
-            names = sorted(str(name) for name in components)
-            message = (
-                f"components are {', '.join(names) or 'none'}{self._when()}, they were {', '.join(self.components)}"
-            )
+            now, before = (", ".join(map(str, names)) or "none" for names in (components, self.components))
+            message = f"components are {now}{self._when()}, they were {before}"
             raise self._error(f"{message}; return the same names on every call")
         return {name: components[name] for name in self.components}
 
@@ -169,7 +167,8 @@ class Reward:
 def _arguments(function: Any, variables: Mapping[str, tuple[int, ...]], lines: _Lines) -> tuple[str, ...]:
     """The function's argument names, all of them state variables."""
     if isinstance(function, torch.jit.ScriptFunction):
-        names = [argument.name for argument in function.schema.arguments]
+        schema: Any = function.schema
+        names = [argument.name for argument in schema.arguments]
     else:
         try:
             parameters = inspect.signature(function).parameters.values()
@@ -199,9 +198,12 @@ class _Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._source = path.read_bytes()
-        functions = [n for n in self._tree().body if isinstance(n, ast.FunctionDef) and n.name == FUNCTION]
-        self.of_function = functions[-1].lineno if functions else None
+
+    @property
+    def of_function(self) -> int | None:
         """Line of the last `def compute_reward`, the one that Python keeps."""
+        functions = [n for n in self._tree().body if isinstance(n, ast.FunctionDef) and n.name == FUNCTION]
+        return functions[-1].lineno if functions else None
 
     def of_argument(self, name: str) -> int | None:
         """Line on which the function takes `name`."""

@@ -26,7 +26,7 @@ from eureka_sandbox.worker.task_code import TaskCode, load_task_code
 if TYPE_CHECKING:
     from eureka_sandbox.worker.envs.simulation import Simulation
 
-MAX_SIMULATORS = 32
+MAX_SIMULATORS = 16
 """Episodes that run side by side; with more seeds than this, a simulator whose episode has ended takes the next."""
 MAX_RECORDING_BYTES = 32 * 1024 * 1024
 ACTION_STREAM = 1

@@ -63,7 +63,7 @@ def _guarded(function: Any, path: Path, convert: Callable[[Any], Any]) -> Any:
     def call(*arguments: Any) -> Any:
         try:
             value = function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = explain(error, path)
             raise TaskCodeError(f"{function.__name__}: {reason.message}", reason.line) from error
         try:

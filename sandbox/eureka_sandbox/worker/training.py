@@ -67,9 +67,7 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
         model.dump_logs()
     kept = monitor.peak.best or Checkpoint.of(model, monitor.recent.mean_return())
     kept.restore(model)
-    weights, meta = export_policy(
-        model, model.get_vec_normalize_env(), body=spec.environment.body, timesteps=kept.timesteps
-    )
+    weights, meta = export_policy(model, body=spec.environment.body, timesteps=kept.timesteps)
     result = TrainResult(
         timesteps=model.num_timesteps,
         seconds=seconds,
@@ -94,18 +92,11 @@ def _build_env(spec: TrainSpec, folder: Path) -> tuple[VecEnv, Recipe]:
     reward: Reward | None = None
     if (folder / "reward.py").exists():
         reward = load_reward(folder / "reward.py", variable_shapes(spec.environment))
-    plan = recipe(
-        spec.algorithm,
-        _learner(spec),
-        spec.hyperparameters,
-        BODIES[spec.environment.body].action_size,
-        spec.total_timesteps,
-    )
+    action_size = BODIES[spec.environment.body].action_size
+    plan = recipe(spec.algorithm, spec.hyperparameters, action_size, spec.total_timesteps)
     env: VecEnv = RewardVecEnv(spec.environment, task, reward, plan.n_envs, spec.seed)
     env.reset()
-    env.step(
-        np.zeros((plan.n_envs, *env.action_space.shape), dtype=np.float32)
-    )  # the first batch; learn() resets again
+    env.step(np.zeros((plan.n_envs, action_size), dtype=np.float32))  # the reward's first batch; learn() resets again
     return (VecNormalize(env, **plan.normalize) if plan.normalize else env), plan
 
 

@@ -35,7 +35,7 @@ RENDER_SECONDS = 120
 
 @dataclass(frozen=True)
 class View:
-    """How a body is filmed. Lengths in m, angles in degrees; the camera looks at the robot's root, shifted in height."""
+    """How a body is filmed: lengths in m, angles in degrees, the robot in the middle."""
 
     distance: float
     height: float = 0.0

@@ -88,10 +88,8 @@ class TaskState:
         terminated = self._simulation.terminated()
         if self._terminated is not None:
             terminated = self._terminated(state)
-            if len(terminated) != self._simulation.num_envs:
-                raise TaskCodeError(
-                    f"terminated: returned {len(terminated)} flags for {self._simulation.num_envs} rows"
-                )
+            if len(terminated) != (num_envs := self._simulation.num_envs):
+                raise TaskCodeError(f"terminated: returned {len(terminated)} flags for {num_envs} environments")
         state.add({TERMINATED: terminated.astype(np.float32)})
         return {name: state[name] for name in names}, terminated
 

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
 
 from eureka_sandbox.worker.learners import torch_exchange, xla
 from eureka_sandbox.worker.learners.network import Network
+from eureka_sandbox.worker.learners.normalize import lean_step
+from eureka_sandbox.worker.learners.rollout import Actor, Truncations, finish
 
 if TYPE_CHECKING:
     from eureka_sandbox.worker.learners.update import Coefficients, Diagnostics, UpdateShape
@@ -53,6 +58,54 @@ class FusedPPO(PPO):
                 log.warning("FusedPPO trains with Stable-Baselines3's own code: %s is not covered", reason)
                 self._fallback_reported = True
             return None
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Fill the buffer with `n_rollout_steps` steps of every environment; False if a callback ended the training.
+
+        SB3's loop with what does not depend on the next state moved behind it. Callbacks see SB3's local variables,
+        except that `values` and `log_probs` do not exist before the rollout's end.
+        """
+        network = self.network()
+        if network is None:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        assert isinstance(self._last_obs, np.ndarray), "no observation to start from: call learn()"
+        assert self._last_episode_starts is not None
+        assert isinstance(self.action_space, spaces.Box)
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+
+        low, high, action_shape = self.action_space.low, self.action_space.high, (-1, *self.action_space.shape)
+        step = lean_step(env)
+        actor, truncations = Actor(self.policy, network, env.num_envs), Truncations()
+        noise = np.empty((n_rollout_steps, env.num_envs, network.action_size), np.float32)
+        n_steps = 0
+        while n_steps < n_rollout_steps:
+            actions = actor.sample(self._last_obs).reshape(action_shape)
+            clipped_actions = np.minimum(np.maximum(actions, low), high)
+            new_obs, rewards, dones, infos = step(clipped_actions)
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            if dones.any():
+                self._update_info_buffer(infos, dones)
+                truncations.note(n_steps, dones, infos)
+            rollout_buffer.observations[n_steps] = self._last_obs
+            rollout_buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
+            rollout_buffer.rewards[n_steps] = rewards
+            rollout_buffer.episode_starts[n_steps] = self._last_episode_starts
+            noise[n_steps] = actor.noise
+            n_steps += 1
+            rollout_buffer.pos = n_steps
+            self._last_obs, self._last_episode_starts = new_obs, dones
+
+        values = finish(rollout_buffer, actor, noise, truncations, self._last_obs, self._last_episode_starts)
+        callback.update_locals({**locals(), "values": th.from_numpy(values[:, None])})
+        callback.on_rollout_end()
+        return True
 
     def train(self) -> None:
         """Update the policy from the rollout buffer: `n_epochs` passes over it in minibatches."""

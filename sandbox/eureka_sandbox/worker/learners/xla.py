@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
+
+import numpy as np
 
 SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 """Workers are parallel over candidates; a second thread inside one only fights with its neighbours."""
@@ -33,4 +37,8 @@ def prepare() -> None:
         # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
-    import jax  # noqa: F401
+    if "jax" not in sys.modules:
+        # Importing JAX draws from NumPy's global generator, from which SB3 draws its permutations.
+        random_state = np.random.get_state()
+        importlib.import_module("jax")
+        np.random.set_state(random_state)

@@ -66,7 +66,8 @@ def _up(sim: Simulation) -> Array:
 
 def _heading(sim: Simulation) -> Array:
     w, x, y, z = _quaternion(sim).T
-    return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    heading: Array = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return heading
 
 
 ANT = Robot(

@@ -1,0 +1,87 @@
+"""The `eureka` command. This package imports only typer: what a command needs, its body imports.
+
+stdout is the result, stderr the progress. Exit codes: 0 ok, 1 failed, 2 usage, 3 budget exhausted (best saved),
+4 environment missing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from eureka_agent.cli import doctor, evolve, export, new, report, rollout, runs, tasks
+from eureka_agent.errors import EurekaError
+
+DEBUG = "EUREKA_DEBUG"
+"""Set to 1 (or say `eureka -v …`) to see the traceback behind an error."""
+
+app = typer.Typer(
+    name="eureka",
+    help="Evolve reward functions for reinforcement learning, and say honestly how good the best one is.",
+    epilog="Start with: eureka evolve hopper_forward --dry-run",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(evolve.evolve)
+app.add_typer(tasks.app, name="tasks")
+app.command()(new.new)
+app.command()(runs.runs)
+app.command()(report.report)
+app.command()(rollout.rollout)
+app.command()(export.export)
+app.command()(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from eureka_agent import __version__
+
+        typer.echo(f"eureka-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback behind an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Evolve reward functions for reinforcement learning, and say honestly how good the best one is."""
+    if verbose:
+        os.environ[DEBUG] = "1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error is one line on stderr."""
+    try:
+        app(args=arguments, prog_name="eureka")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return _failed("interrupted", 130)
+    except BrokenPipeError:
+        # the reader of our output is gone (`eureka runs | head`): nothing is left to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except EurekaError as error:
+        return _failed(str(error), error.exit_code)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _failed(f"unexpected {text}; `eureka -v …` shows where, please report it", 1)
+    return 0
+
+
+def _failed(message: str, code: int) -> int:
+    if os.environ.get(DEBUG) == "1":
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code

@@ -1,0 +1,82 @@
+"""`eureka tasks check`: everything that can be found out about a task in some seconds, each line as it passes."""
+
+from __future__ import annotations
+
+import threading
+
+from eureka_agent.cli.common import ChecksFailed, result_console, terminable
+from eureka_agent.estimate import score_job, train_job
+from eureka_agent.settings import Recipe, Settings
+from eureka_agent.task import Task, load_task
+from eureka_agent.text import command, count, measure, percent
+from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, TrainResult
+
+TIMESTEPS = 4000
+"""Enough for every algorithm to make some updates; far too few to learn."""
+
+
+def check_task(name: str) -> None:
+    """Check files, reward, training, metric and anchors, and say what passed.
+
+    Raises:
+        TaskError: the folder does not hold together.
+        ChecksFailed: the sandbox could not train or score with it.
+    """
+    console = result_console()
+
+    def passed(text: str) -> None:
+        console.print(f"[green]ok[/]  {text}", soft_wrap=True)
+
+    task = load_task(name)
+    passed(f"files: task.yaml, task.py and reward_human.py in {task.folder}")
+    passed(f"state variables: {len(task.variables)} that a reward may name; `eureka tasks show {name}` lists them")
+    sandbox = make_sandbox("embedded")
+    with terminable():
+        trained = _finished(sandbox, train_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
+        result = trained.result
+        assert isinstance(result, TrainResult)
+        components = sorted(key.removeprefix("reward/") for key in result.curves if key.startswith("reward/"))
+        passed(f"reward_human.py: a total and {len(components)} components ({', '.join(components)})")
+        speed = count(result.timesteps / max(result.seconds, 1e-3))
+        passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
+        trial = _scored(sandbox, task, trained)
+        random = _scored(sandbox, task, None)
+    unit = task.spec.metric.unit
+    passed(f"fitness: {_spread(trial, unit)} after this short training, {_spread(random, unit)} at random")
+    passed(f"success: {percent(_share(trial))} after this short training, {percent(_share(random))} at random")
+    if task.anchors:
+        passed(f"anchors: measured {task.anchors.measured}")
+    else:
+        hint = command(["eureka", "tasks", "measure", name])
+        console.print(f"[yellow]--[/]  anchors: not measured yet; {hint}", soft_wrap=True)
+    shipped = command(["eureka", "evolve", name])
+    console.print(f"\n{task.name} holds together; {shipped} searches for its reward", soft_wrap=True)
+
+
+def _recipe(task: Task) -> str:
+    recipe = Recipe.of(task, Settings())
+    return f"{recipe.algorithm} ({recipe.learner})"
+
+
+def _scored(sandbox: Sandbox, task: Task, trained: Finished | None) -> ScoreResult:
+    whose = f"{task.folder}/task.py on {'a trained' if trained else 'a random'} policy"
+    result = _finished(sandbox, score_job(task, trained), whose).result
+    assert isinstance(result, ScoreResult)
+    return result
+
+
+def _finished(sandbox: Sandbox, job: Job, what: str) -> Finished:
+    outcome = sandbox.run(job, lambda _: None, threading.Event())
+    if isinstance(outcome, Failed):
+        raise ChecksFailed(f"{what}: {outcome.failure}")
+    return outcome
+
+
+def _spread(result: ScoreResult, unit: str) -> str:
+    low, high = min(result.fitness), max(result.fitness)
+    return measure(low, unit) if low == high else f"{measure(low, '')} to {measure(high, unit)}"
+
+
+def _share(result: ScoreResult) -> float:
+    return sum(result.success) / len(result.success)

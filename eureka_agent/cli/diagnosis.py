@@ -1,0 +1,139 @@
+"""The checks of `eureka doctor`. What needs a simulator or a trainer is asked of a child process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from eureka_agent import __version__
+from eureka_agent.cli.common import RUNS
+from eureka_agent.estimate import cache_path, processor
+from eureka_agent.lab import BOX_MEMORY_MB
+from eureka_agent.machine import available_memory_mb, cores
+from eureka_agent.task import builtin_tasks
+from eureka_sandbox.backends import BACKENDS, make_sandbox
+from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.protocol import EnvironmentSpec, Failed, Job, SandboxError, ScoreSpec
+
+PACKAGES = ("mujoco", "torch", "stable-baselines3", "gymnasium", "jax", "numpy", "av")
+GL_INSTALL = "apt-get install libegl1 libgl1-mesa-dri libopengl0 (EGL), or libosmesa6 (OSMesa)"
+GL_PROBE = """
+import mujoco
+context = mujoco.GLContext(64, 64)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), 100)
+context.free()
+"""
+TASK_CODE = b"def fitness(episode):\n    return episode.seconds\n\n\ndef success(episode):\n    return True\n"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    name: str
+    status: Literal["ok", "warning", "missing"]
+    value: str
+    fix: str = ""
+
+
+def diagnose() -> Iterator[Finding]:
+    """Look at one thing after the other."""
+    yield Finding("eureka-agent", "ok", f"{__version__}, {len(builtin_tasks())} tasks, bodies: {', '.join(BODIES)}")
+    yield _python()
+    yield Finding("cores", "ok", f"{cores()} usable, {processor()}")
+    yield _memory()
+    yield from map(_package, PACKAGES)
+    yield _torch_threads()
+    yield _graphics()
+    yield from map(_sandbox, BACKENDS)
+    yield _folder("cache", cache_path().parent, "set XDG_CACHE_HOME to a writable folder")
+    yield _folder("runs", RUNS.absolute(), "change into a writable folder, or give --output")
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()}, {platform.platform(terse=True)}")
+
+
+def _memory() -> Finding:
+    free = available_memory_mb()
+    value = f"{free:,.0f} MB free, room for {int(free // BOX_MEMORY_MB)} trainings side by side"
+    if free < BOX_MEMORY_MB:
+        return Finding("memory", "missing", value, f"free at least {BOX_MEMORY_MB} MB")
+    return Finding("memory", "ok", value)
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "missing", "not installed", f"pip install {name}")
+
+
+def _torch_threads() -> Finding:
+    value, error = _ask("import torch; print(torch.get_num_threads())", {})
+    if error:
+        return Finding("torch threads", "missing", error, "pip install --force-reinstall torch")
+    return Finding(
+        "torch threads", "ok", f"1 in every box (outside: {value}, OMP_NUM_THREADS={_variable('OMP_NUM_THREADS')})"
+    )
+
+
+def _graphics() -> Finding:
+    """Videos only; a machine without any still searches."""
+    reasons = []
+    for backend in ("egl", "osmesa"):
+        _, error = _ask(GL_PROBE, {"MUJOCO_GL": backend})
+        if not error:
+            return Finding("graphics", "ok", f"{backend} renders (MUJOCO_GL={_variable('MUJOCO_GL')})")
+        reasons.append(f"{backend}: {error}")
+    return Finding("graphics", "warning", f"no videos: {'; '.join(reasons)}", GL_INSTALL)
+
+
+def _sandbox(name: str) -> Finding:
+    """Run one scoring box for real: a few steps of random actions."""
+    spec = ScoreSpec(environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=5), seeds=(0,))
+    try:
+        outcome = make_sandbox(name).run(Job(spec, {"task.py": TASK_CODE}), lambda _: None, threading.Event())
+    except SandboxError as error:
+        return Finding(f"sandbox {name}", "missing", str(error), "see the message; `eureka -v doctor` shows more")
+    if isinstance(outcome, Failed):
+        return Finding(f"sandbox {name}", "missing", str(outcome.failure), "reinstall eureka-agent")
+    return Finding(f"sandbox {name}", "ok", f"ran a box in {outcome.seconds:.1f} s")
+
+
+def _folder(name: str, folder: Path, fix: str) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Finding(f"{name} folder", "ok", f"{folder} is writable")
+    except OSError as error:
+        return Finding(f"{name} folder", "missing", f"{folder}: {error.strerror}", fix)
+
+
+def _ask(code: str, variables: dict[str, str]) -> tuple[str, str]:
+    """(stdout, reason it failed) of a line of Python in a child process."""
+    command = [sys.executable, "-I", "-c", code]
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", "no answer in 60 s"
+    lines = done.stderr.strip().splitlines()
+    return done.stdout.strip(), "" if done.returncode == 0 else (
+        lines[-1] if lines else f"ended with {done.returncode}"
+    )[:200]
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "not set")

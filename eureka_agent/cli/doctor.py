@@ -1,0 +1,34 @@
+"""`eureka doctor`: does this machine have what a search needs, and what to do where it does not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Check this machine: cores, memory, packages, graphics, sandbox, folders; with fixes."""
+    from dataclasses import asdict
+
+    from eureka_agent.cli.common import print_json, progress_console, result_console
+    from eureka_agent.cli.diagnosis import Finding, diagnose
+    from eureka_agent.errors import EnvironmentMissing
+
+    console, findings = result_console(), list[Finding]()
+    marks = {"ok": "[green]ok[/]", "warning": "[yellow]--[/]", "missing": "[red]no[/]"}
+    with progress_console().status("looking at this machine…"):
+        for finding in diagnose():
+            findings.append(finding)
+            if not as_json:
+                from rich.markup import escape
+
+                fix = f"\n      fix: {finding.fix}" if finding.fix else ""
+                console.print(
+                    f"{marks[finding.status]}  {escape(f'{finding.name}: {finding.value}{fix}')}", soft_wrap=True
+                )
+    missing = [finding.name for finding in findings if finding.status == "missing"]
+    if as_json:
+        print_json({"ok": not missing, "findings": [asdict(finding) for finding in findings]})
+    if missing:
+        raise EnvironmentMissing(f"this machine lacks: {', '.join(missing)}; the fixes stand above")

@@ -1,0 +1,222 @@
+"""`eureka evolve`: search for a reward, compare the best with the human reward, write the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eureka_agent.run import Run
+    from eureka_agent.settings import Settings
+    from eureka_agent.task import Task
+
+
+def evolve(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="A shipped task's name, or the path of a task folder.")
+    ] = None,
+    population: Annotated[
+        int | None,
+        typer.Option("--population", "-p", metavar="K", min=1, max=1000, help="Candidates per generation (8)."),
+    ] = None,
+    generations: Annotated[
+        int | None, typer.Option("--generations", "-g", metavar="N", min=1, max=10_000, help="Generations (5).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Root of all training seeds (0).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who writes the rewards (offline: no LLM, no key).")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(metavar="STEPS", min=1, help="Environment steps per training (the task's).")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", metavar="J", min=1, max=1024, help="Trainings side by side (one per core)."),
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who runs PPO's gradient steps: fused or sb3 (fused).")
+    ] = None,
+    algorithm: Annotated[str | None, typer.Option(metavar="NAME", help="ppo, sac or td3 (the task's).")] = None,
+    final_seeds: Annotated[
+        int | None,
+        typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per arm of the last comparison (3)."),
+    ] = None,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after this long, the best saved: 90s, 15m, 2h.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run's folder (runs/<task>/<time>).")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Continue a run: its folder, its task's name, or latest.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would take: steps, time on this machine, cost.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Search for a reward function, and compare the best with the human reward on fresh seeds."""
+    from eureka_agent.cli.common import progress_console, seconds_of
+    from eureka_agent.errors import UsageError
+
+    flags: dict[str, Any] = {
+        "population": population,
+        "generations": generations,
+        "seed": seed,
+        "model": model,
+        "timesteps": timesteps,
+        "jobs": jobs,
+        "learner": learner,
+        "algorithm": algorithm,
+        "final_seeds": final_seeds,
+        "max_seconds": None if max_time is None else seconds_of(max_time),
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    console = progress_console()
+    if resume is not None:
+        if task is not None or output is not None:
+            raise UsageError("--resume takes task and folder from the run; leave out TASK and --output")
+        _resume(resume, given, dry_run, as_json, console)
+    elif task is None:
+        raise UsageError(
+            "no task given; `eureka tasks list` shows the shipped ones, `eureka evolve ./FOLDER` runs yours"
+        )
+    else:
+        _begin(task, given, output, dry_run, as_json, console)
+
+
+def _begin(
+    name: str, given: dict[str, Any], output: Path | None, dry_run: bool, as_json: bool, console: Console
+) -> None:
+    from eureka_agent.cli.common import RUNS, must_be_writable
+    from eureka_agent.lab import affordable_jobs
+    from eureka_agent.proposers import default_model, make_proposer
+    from eureka_agent.run import Run, start_run
+    from eureka_agent.task import load_task
+
+    task, chosen = load_task(name), default_model()
+    settings = build_settings({"model": chosen.name, **given})
+    make_proposer(settings.model, task)  # an unknown model must not leave a run behind
+    if dry_run:
+        _dry_run(task, settings, 0, as_json)
+        return
+    must_be_writable(output or RUNS / task.name)
+    affordable_jobs(settings.jobs)
+    if "model" not in given:
+        console.print(chosen.reason, soft_wrap=True)
+    _say_estimate(task, settings, 0, console)
+    with start_run(RUNS, task, settings) if output is None else Run.create(output, task, settings) as run:
+        _search(run, as_json, console)
+
+
+def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, console: Console) -> None:
+    from eureka_agent.cli.common import find_run
+    from eureka_agent.run import Run
+
+    with Run.open(find_run(name), read_only=dry_run) as run:
+        changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
+        done = run.population().generations
+        if dry_run:
+            _dry_run(run.task, build_settings({**run.settings.model_dump(), **changes}), done, as_json)
+            return
+        if changes:
+            run.amend(changes)
+        console.print(f"continuing {run.folder}", soft_wrap=True)
+        _say_estimate(run.task, run.settings, done, console)
+        _search(run, as_json, console)
+
+
+def build_settings(given: dict[str, Any]) -> Settings:
+    """Settings from flags.
+
+    Raises:
+        UsageError: naming the flag and its value.
+    """
+    from pydantic import ValidationError
+
+    from eureka_agent.errors import UsageError
+    from eureka_agent.settings import Settings
+
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+def _search(run: Run, as_json: bool, console: Console) -> None:
+    from eureka_agent.cli.common import Interrupted, terminable
+    from eureka_agent.cli.result import print_result
+    from eureka_agent.display import watching
+    from eureka_agent.errors import BudgetExhausted
+    from eureka_agent.estimate import cached_price, learn_from
+    from eureka_agent.lab import Lab
+    from eureka_agent.loop import evolve as search
+    from eureka_agent.proposers import make_proposer
+    from eureka_agent.report.build import write_report
+    from eureka_agent.strategy import Incumbent
+    from eureka_agent.text import command
+    from eureka_sandbox.backends import make_sandbox
+
+    known = cached_price(run.task, run.settings, run.population().generations)
+    try:
+        with terminable(), watching(run, console, known.seconds if known else None) as watcher:
+            lab = Lab(make_sandbox("embedded"), run, watcher=watcher)
+            search(run, make_proposer(run.settings.model, run.task), Incumbent(), lab)
+    except KeyboardInterrupt:
+        again = command(["eureka", "evolve", "--resume", _short(run.folder)])
+        raise Interrupted(f"interrupted; all that had finished is saved, continue with: {again}") from None
+    except BudgetExhausted:
+        print_result(run, write_report(run), as_json)
+        raise
+    finally:
+        learn_from(run)
+    print_result(run, write_report(run), as_json)
+
+
+def _short(folder: Path) -> str:
+    """Relative to here, if it lies below."""
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
+
+
+def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -> None:
+    """The line that comes before anything long."""
+    from eureka_agent.estimate import cached_price, workload
+
+    known = cached_price(task, settings, done)
+    unknown = f"{workload(task, settings, done)}; time is known once the first have run (--dry-run measures it now)"
+    console.print(f"{task.name}: {known or unknown}", soft_wrap=True)
+
+
+def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from eureka_agent.cli.common import print_json, progress_console, result_console
+    from eureka_agent.estimate import price, speed_of
+    from eureka_agent.lab import affordable_jobs
+    from eureka_agent.text import count, duration
+    from eureka_sandbox.backends import make_sandbox
+
+    jobs = affordable_jobs(settings.jobs)
+    with progress_console().status("measuring this machine with a short training…"):
+        speed = speed_of(task, settings, make_sandbox("embedded"), jobs)
+    estimate = price(task, settings, speed, done, jobs)
+    if as_json:
+        print_json({"task": task.name, "jobs": jobs, **asdict(estimate), "speed": asdict(speed)})
+        return
+    console = result_console()
+    console.print(f"{task.name}: {estimate}", soft_wrap=True)
+    start, score = duration(speed.startup_seconds), duration(speed.score_seconds)
+    console.print(
+        f"{jobs} side by side at {count(speed.steps_per_second)} steps/s each, {start} to start and {score} to score one "
+        f"(measured {speed.measured}); nothing was started",
+        soft_wrap=True,
+    )

@@ -1,0 +1,86 @@
+"""The end of a search on stdout: the best reward, its figures beside the human reward's, and where the report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eureka_agent.cli.common import print_json, print_python, result_console
+from eureka_agent.report.facts import RunFacts, comparison_rows, gather, verdict
+from eureka_agent.run import Run
+from eureka_agent.text import duration, measure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eureka_agent.comparison import Arm, Estimate
+
+
+def print_result(run: Run, report: Path, as_json: bool) -> None:
+    """Print what a run has come to, at its end or when its time ran out."""
+    facts = gather(run)
+    if as_json:
+        print_json(result_data(facts, report))
+        return
+    console = result_console()
+    if facts.best:
+        print_python(console, facts.best.code)
+        console.print()
+    if facts.comparison:
+        _print_table(console, facts)
+        console.print(f"\n{facts.comparison.note}", style="dim")
+    console.print(f"\n{verdict(facts)}", style="bold")
+    console.print(f"report {report}", soft_wrap=True, markup=False)
+    console.print(f"wall time {duration(facts.seconds)}")
+
+
+def _print_table(console: Console, facts: RunFacts) -> None:
+    from rich.table import Table
+
+    metric = facts.task.spec.metric
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column(metric.name)
+    for heading in ("IQM", "95 % interval", "success", "best is better", "episodes"):
+        table.add_column(heading, justify="right")
+    styles = {"candidate": "bold green", "human": "yellow", "random": "dim"}
+    for row in comparison_rows(facts):
+        cells = (row.label, row.fitness, row.interval, row.success, row.odds or "–", row.episodes)
+        table.add_row(*cells, style=styles[row.name])
+    console.print(table)
+
+
+def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
+    """The same as JSON; `best` is null while nothing has trained, the arms while nothing is compared."""
+    best, comparison = facts.best, facts.comparison
+    return {
+        "run": facts.folder,
+        "report": str(report),
+        "task": facts.task.name,
+        "finished": comparison is not None,
+        "generations": facts.population.generations,
+        "candidates": len(facts.population.candidates),
+        "failed": facts.failed,
+        "unit": facts.unit,
+        "best": {"id": best.id, "fitness": best.fitness, "code": best.code} if best else None,
+        "arms": {arm.name: _arm(arm) for arm in comparison.arms} if comparison else None,
+        "probability_over_human": _estimate(comparison.over_human) if comparison else None,
+        "probability_over_random": _estimate(comparison.over_random) if comparison else None,
+        "note": comparison.note if comparison else None,
+        "verdict": verdict(facts),
+        "seconds": round(facts.seconds, 1),
+    }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    return {"iqm": _estimate(arm.iqm), "success_rate": arm.success_rate, "fitness": arm.fitness}
+
+
+def _estimate(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def brief_result(run: Run) -> str:
+    """`18.2 m`, for lists."""
+    comparison, best = run.comparison(), run.population(partial=True).best
+    fitness = comparison.arm("candidate").iqm.value if comparison else best.fitness if best else None
+    return measure(fitness, run.task.spec.metric.unit)

@@ -1,0 +1,136 @@
+"""Composes the prompts from templates (`prompts/*.md.j2`): a system prompt, then one request per operator, then repair.
+
+A folder of the user's own templates replaces the shipped ones name by name. A parent's code is shown as it is; whatever
+else comes from a candidate reaches a prompt only as a number, a checked name or text that this package wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from eureka_agent.content import content
+from eureka_agent.errors import UsageError
+from eureka_agent.population import Brief, Candidate, Population, Record
+from eureka_agent.reward_code import component_names
+from eureka_agent.task import Task
+from eureka_sandbox.protocol import COMPONENT_NAME, Failure
+
+HISTORY = 4
+"""How many other candidates a prompt tells of: the best ones."""
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Request(Record):
+    """What a language model is asked."""
+
+    messages: tuple[Message, ...]
+    brief: str
+    """Id of the candidate that the answer becomes."""
+    purpose: Literal["propose", "repair"]
+    position: int
+    """How many candidates of the run were asked for before this one."""
+
+
+class Prompts:
+    """The templates.
+
+    Args:
+        folder: templates that replace the shipped ones of the same name.
+
+    Raises:
+        UsageError: `folder` is not there, or holds a template that nothing uses.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        shipped = content("prompts")
+        folders = [shipped]
+        if folder is not None:
+            known = {path.name for path in shipped.glob("*.j2")}
+            given = {path.name for path in folder.glob("*.j2")} if folder.is_dir() else set()
+            if not given or given - known:
+                stray = f"nothing uses {sorted(given - known)[0]!r}" if given else "no *.md.j2 there"
+                raise UsageError(f"prompts folder {folder}: {stray}; templates are {', '.join(sorted(known))}")
+            folders.insert(0, folder)
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folders),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # the output is Markdown for a model, never HTML
+        )
+        self._environment.filters |= {"fenced": fenced, "line": _line, "cell": _cell, "number": _number}
+
+    def compose(self, brief: Brief, task: Task, population: Population) -> Request:
+        """The conversation that asks for the candidate of `brief`."""
+        parents = [population[name] for name in brief.parents]
+        user = self._rendered(
+            f"{brief.operator}.md.j2",
+            brief=brief,
+            task=task,
+            variables=task.variables,
+            parents=[_facts(parent) for parent in parents],
+            history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
+            failures=[c for c in population.candidates if c.failure][-HISTORY:],
+        )
+        messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
+        position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
+        return Request(messages=messages, brief=brief.id, purpose="propose", position=position)
+
+    def repair(self, request: Request, answer: str, failure: Failure) -> Request:
+        """The same conversation, the answer, and what was wrong with it."""
+        user = self._rendered("repair.md.j2", failure=failure)
+        turns = (Message(role="assistant", content=answer), Message(role="user", content=user))
+        return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": "repair"})
+
+    def _rendered(self, name: str, **values: Any) -> str:
+        try:
+            return self._environment.get_template(name).render(**values).strip() + "\n"
+        except jinja2.TemplateNotFound as error:
+            raise UsageError(f"no prompt template {error.name!r} in {content('prompts')}") from error
+        except jinja2.TemplateSyntaxError as error:
+            raise UsageError(f"prompt template {error.filename}:{error.lineno}: {error.message}") from error
+        except jinja2.TemplateError as error:
+            raise UsageError(f"prompt template {name}: {error.message}") from error
+
+
+def fenced(code: str) -> str:
+    """Code in a fence that it cannot close itself."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}python\n{code.rstrip()}\n{fence}"
+
+
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.id,
+        "code": candidate.code,
+        "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
+        "fitness": candidate.fitness,
+        "success_rate": candidate.score.success_rate if candidate.score else None,
+        "reflection": candidate.reflection,
+    }
+
+
+def _line(text: str) -> str:
+    """Text without line breaks."""
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside one cell of a Markdown table."""
+    return _line(text).replace("|", "\\|")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,70 @@
+"""A language model that reads its answers from files: for tests, demonstrations and rewards written by hand.
+
+The files of a folder, `*.md`, `*.txt` or `*.py`, are whole answers (a `.py` file is one code block). A file whose name
+begins with a candidate's id, such as `g0c3.md` or `g0c3-bold.py`, answers for that candidate; the others answer in the
+order of their names for the candidates in the order of generation and slot. `<name>.repair.md` is the second answer if
+the first was no reward function; without one, the model repeats itself.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from eureka_agent.errors import UsageError
+from eureka_agent.proposers.llm import Completion, LLMProposer
+from eureka_agent.proposers.prompting import Prompts, Request, fenced
+from eureka_agent.task import Task
+
+SUFFIXES = (".md", ".txt", ".py")
+_ID = re.compile(r"g\d+c\d+(?!\d)")
+_REPAIR = ".repair"
+
+
+def from_model_name(argument: str, task: Task, prompts_folder: Path | None) -> LLMProposer:
+    """`scripted:DIR`."""
+    return LLMProposer(ScriptedLLM(Path(argument)), Prompts(prompts_folder))
+
+
+class ScriptedLLM:
+    """Answers from `folder`. An answer depends on the candidate alone, so that a resumed run gets the same ones.
+
+    Raises:
+        UsageError: the folder holds no answers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES) if folder.is_dir() else []
+        if not files:
+            wanted = ", ".join("*" + suffix for suffix in SUFFIXES)
+            raise UsageError(f"scripted model: no answers in {str(folder)!r}; expected a folder with {wanted} files")
+        self._first = [path for path in files if not path.stem.endswith(_REPAIR)]
+        self._repairs = {path.stem.removesuffix(_REPAIR): path for path in files if path.stem.endswith(_REPAIR)}
+
+    def complete(self, request: Request) -> Completion:
+        """The candidate's answer.
+
+        Raises:
+            UsageError: there is no file for this candidate, or it cannot be read.
+        """
+        path = self._answer(request)
+        if request.purpose == "repair":
+            path = self._repairs.get(path.stem, path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"scripted model: cannot read {path}: {error}") from error
+        return Completion(text=fenced(text) if path.suffix == ".py" else text, model=f"scripted:{path.name}")
+
+    def _answer(self, request: Request) -> Path:
+        named = {found.group(): path for path in reversed(self._first) if (found := _ID.match(path.name))}
+        unnamed = [path for path in self._first if not _ID.match(path.name)]
+        if request.brief in named:
+            return named[request.brief]
+        if request.position < len(unnamed):
+            return unnamed[request.position]
+        raise UsageError(
+            f"scripted model: no answer for candidate {request.brief} in {self._folder}: no file {request.brief}*, "
+            f"and number {request.position + 1} was asked for of {len(unnamed)} files without an id"
+        )

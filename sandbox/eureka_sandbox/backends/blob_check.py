@@ -1,0 +1,225 @@
+"""The files in a box's answer: policy weights, recorded episodes, a film. Read with numpy alone, nothing unpickled."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from functools import wraps
+from itertools import pairwise
+from typing import Any, ParamSpec
+
+import numpy as np
+from safetensors.numpy import load as load_safetensors
+
+from eureka_evaluation.recording import MAX_MEMBERS, RecordingError, load_episodes
+from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
+from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec
+
+WEIGHTS, META, EPISODES, VIDEO = "policy.safetensors", "policy.json", "episodes.npz", "video.mp4"
+MAX_LAYERS = 8
+HEADER_BYTES = 2**18
+"""Largest safetensors header: thousands of arrays."""
+META_BYTES = 2**17
+_ITEM_BYTES = {"F32": 4, "F64": 8}
+_ZIP_END = struct.Struct("<4s4H2LH")
+_ZIP64_LOCATOR_BYTES = 20
+
+Shapes = dict[str, tuple[int, ...]]
+P = ParamSpec("P")
+
+
+def _verdict_on(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Whatever reading hostile bytes raises is a finding about those bytes, never the host's own failure."""
+
+    def decorate(check: Callable[P, None]) -> Callable[P, None]:
+        @wraps(check)
+        def checking(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                check(*args, **kwargs)
+            except Violation:
+                raise
+            except Exception as error:
+                raise Violation(name, f"cannot be read: {type(error).__name__}: {error}") from error
+
+        return checking
+
+    return decorate
+
+
+@_verdict_on(WEIGHTS)
+def check_policy(weights: bytes, meta: bytes, spec: TrainSpec, result: TrainResult) -> None:
+    """`policy.json` describes the policy that was asked for, and `policy.safetensors` holds exactly its arrays.
+
+    Raises:
+        Violation: they do not, or a number is not finite.
+    """
+    if len(meta) > META_BYTES:
+        raise Violation(META, f"{len(meta)} bytes, at most {META_BYTES} are allowed")
+    policy = parse_model(meta, META, PolicyMeta)
+    _check_meta(policy, spec, result)
+    shapes = policy_shapes(policy, int(spec.hyperparameters.get("policy_kwargs", {}).get("n_critics", 2)))
+    _check_header(weights, shapes)
+    for name, array in load_safetensors(weights).items():
+        if not np.isfinite(array).all():
+            raise Violation(WEIGHTS, f"{name}: holds NaN or infinity")
+        if name == "normalizer.var" and (array < 0).any():
+            raise Violation(WEIGHTS, f"{name}: {array.min()} is negative")
+
+
+def policy_shapes(meta: PolicyMeta, critics: int) -> Shapes:
+    """Name and shape of every array of a Stable-Baselines3 MlpPolicy's `state_dict()`, and of the normalizer's."""
+    observation, action = meta.observation_size, len(meta.action_low)
+    pi = meta.net_arch["pi"]
+    last = [observation, *pi][-1]
+    shapes: Shapes = {}
+    if meta.algorithm == "ppo":
+        vf = meta.net_arch["vf"]
+        shapes["log_std"] = (action,)
+        shapes |= _layers("mlp_extractor.policy_net", [observation, *pi])
+        shapes |= _layers("mlp_extractor.value_net", [observation, *vf])
+        shapes |= _linear("action_net", last, action) | _linear("value_net", [observation, *vf][-1], 1)
+    else:
+        for net in ("critic", "critic_target"):
+            for i in range(critics):
+                shapes |= _layers(f"{net}.qf{i}", [observation + action, *meta.net_arch["qf"], 1])
+        if meta.algorithm == "sac":
+            shapes |= _layers("actor.latent_pi", [observation, *pi])
+            shapes |= _linear("actor.mu", last, action) | _linear("actor.log_std", last, action)
+        else:
+            for net in ("actor", "actor_target"):
+                shapes |= _layers(f"{net}.mu", [observation, *pi, action])
+    if meta.normalise:
+        shapes |= {"normalizer.mean": (observation,), "normalizer.var": (observation,)}
+    return shapes
+
+
+@_verdict_on(EPISODES)
+def check_recording(data: bytes, spec: ScoreSpec, result: ScoreResult) -> None:
+    """`episodes.npz` holds the episodes that `result.recorded` names, with the lengths it gives and the task's state.
+
+    Raises:
+        Violation: it does not, or is no plain uncompressed archive of finite arrays.
+    """
+    _check_zip_end(data)
+    body = BODIES[spec.environment.body]
+    shapes = {v.name: v.shape for v in body.variables} | {v.name: v.shape for v in spec.environment.derived}
+    try:
+        episodes = load_episodes(data, shapes)
+    except RecordingError as error:
+        raise Violation(EPISODES, str(error)) from error
+    if sorted(episodes) != sorted(result.recorded):
+        raise Violation(EPISODES, f"holds episodes {sorted(episodes)}, `recorded` names {sorted(result.recorded)}")
+    for position, episode in episodes.items():
+        if episode.length != result.lengths[position]:
+            raise Violation(
+                EPISODES, f"e{position}/actions: {episode.length} rows, `lengths` says {result.lengths[position]}"
+            )
+        if episode.actions.shape[1] != body.action_size:
+            raise Violation(
+                EPISODES,
+                f"e{position}/actions: {episode.actions.shape[1]} actuators, {body.name} has {body.action_size}",
+            )
+
+
+def check_video(data: bytes) -> None:
+    """`video.mp4` begins as an MP4 file does; it is shown, never decoded, by the host.
+
+    Raises:
+        Violation: it does not.
+    """
+    if len(data) < 16 or data[4:8] != b"ftyp":
+        raise Violation(VIDEO, "does not begin with an MP4 file's `ftyp` box")
+
+
+def _check_meta(meta: PolicyMeta, spec: TrainSpec, result: TrainResult) -> None:
+    body = BODIES[spec.environment.body]
+    expected = {
+        "algorithm": (meta.algorithm, spec.algorithm),
+        "body": (meta.body, body.name),
+        "observation_size": (meta.observation_size, body.observation_size),
+        "action_low": (len(meta.action_low), body.action_size),
+        "action_high": (len(meta.action_high), body.action_size),
+        "net_arch": (sorted(meta.net_arch), ["pi", "vf" if spec.algorithm == "ppo" else "qf"]),
+        "timesteps": (meta.timesteps, result.peak_timesteps),
+    }
+    for field, (found, wanted) in expected.items():
+        if found != wanted:
+            raise Violation(META, f"{field}: {one_line(str(found), 80)}, expected {wanted}")
+    for part, widths in meta.net_arch.items():
+        if len(widths) > MAX_LAYERS:
+            raise Violation(META, f"net_arch.{part}: {len(widths)} layers, at most {MAX_LAYERS} are allowed")
+    for low, high in zip(meta.action_low, meta.action_high, strict=True):
+        if low >= high:
+            raise Violation(META, f"action_low: {low} is not below action_high, {high}")
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Shapes:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _layers(name: str, sizes: list[int]) -> Shapes:
+    """Linear layers of a `torch.nn.Sequential`, where every second module is an activation."""
+    shapes: Shapes = {}
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        shapes |= _linear(f"{name}.{2 * i}", inputs, outputs)
+    return shapes
+
+
+def _check_header(weights: bytes, shapes: Shapes) -> None:
+    """Names, dtypes, shapes and byte ranges before any array is made; https://github.com/huggingface/safetensors#format."""
+    if len(weights) < 8:
+        raise Violation(WEIGHTS, f"{len(weights)} bytes, too short for a header")
+    (size,) = struct.unpack_from("<Q", weights)
+    if size > min(HEADER_BYTES, len(weights) - 8):
+        raise Violation(WEIGHTS, f"header of {size} bytes, at most {min(HEADER_BYTES, len(weights) - 8)} are possible")
+    header = parse_json(weights[8 : 8 + size], f"{WEIGHTS} header")
+    if not isinstance(header, dict):
+        raise Violation(WEIGHTS, "header: is no object")
+    for name in sorted(header.keys() - shapes.keys()):
+        raise Violation(WEIGHTS, f"{one_line(name, 80)}: no such array in this policy")
+    for name in sorted(shapes.keys() - header.keys()):
+        raise Violation(WEIGHTS, f"{name}: is missing")
+    end = 0
+    for begin, stop, name in sorted(_ranges(header, shapes)):
+        if begin != end:
+            raise Violation(WEIGHTS, f"{name}: begins at byte {begin}, expected {end}")
+        end = stop
+    if end != len(weights) - 8 - size:
+        raise Violation(WEIGHTS, f"{len(weights) - 8 - size} bytes of arrays, the header describes {end}")
+
+
+def _ranges(header: dict[str, Any], shapes: Shapes) -> Iterator[tuple[int, int, str]]:
+    for name, shape in shapes.items():
+        entry = header[name]
+        wanted = "F64" if name.startswith("normalizer.") else "F32"
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise Violation(WEIGHTS, f"{name}: expected dtype, shape and data_offsets")
+        if entry["dtype"] != wanted:
+            raise Violation(WEIGHTS, f"{name}: dtype {one_line(str(entry['dtype']), 20)}, expected {wanted}")
+        if entry["shape"] != list(shape) or any(isinstance(n, bool) for n in entry["shape"]):
+            raise Violation(WEIGHTS, f"{name}: shape {one_line(str(entry['shape']), 80)}, expected {list(shape)}")
+        offsets = entry["data_offsets"]
+        if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int for n in offsets):
+            raise Violation(WEIGHTS, f"{name}: data_offsets {one_line(str(offsets), 80)}, expected two integers")
+        begin, stop = offsets
+        size = int(np.prod(shape)) * _ITEM_BYTES[wanted]
+        if stop - begin != size:
+            raise Violation(WEIGHTS, f"{name}: data_offsets span {stop - begin} bytes, its shape takes {size}")
+        yield begin, stop, name
+
+
+def _check_zip_end(data: bytes) -> None:
+    """A plain archive: its directory, which zipfile reads whole, is small, and declared at the very end of the file."""
+    if len(data) < _ZIP_END.size:
+        raise Violation(EPISODES, f"{len(data)} bytes, too short for an archive")
+    signature, disk, _, _, members, size, _, comment = _ZIP_END.unpack_from(data, len(data) - _ZIP_END.size)
+    if signature != b"PK\5\6" or comment or disk:
+        raise Violation(EPISODES, "does not end as a plain zip archive does")
+    if members > MAX_MEMBERS:
+        raise Violation(EPISODES, f"{members} members, at most {MAX_MEMBERS} are allowed")
+    if size > members * 512:
+        raise Violation(EPISODES, f"directory of {size} bytes, at most 512 for each of {members} members are allowed")
+    locator = len(data) - _ZIP_END.size - _ZIP64_LOCATOR_BYTES
+    if locator >= 0 and data[locator : locator + 4] == b"PK\6\7":
+        raise Violation(EPISODES, "is a zip64 archive; a recording never needs one")

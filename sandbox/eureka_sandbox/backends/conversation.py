@@ -1,0 +1,164 @@
+"""Listening to one box until it has ended or has to be ended: its frames, its prints, its clock, its memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+
+from eureka_sandbox.backends.frames import Answer, FrameDecoder
+from eureka_sandbox.backends.process import BoxProcess, ending
+from eureka_sandbox.backends.process_table import oom_kills
+from eureka_sandbox.backends.untrusted import Violation, one_line
+from eureka_sandbox.protocol import Failure, Job, JobStopped, Progress, SandboxError, Verdict
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.05
+"""Seconds between two looks at the stop event and the clock."""
+MEMORY_INTERVAL = 0.1
+"""Seconds between two looks at the memory; longer where listing the machine's processes is slow."""
+EXIT_SECONDS = 5.0
+"""How long a box may take to exit after its last frame."""
+CLOSE_SECONDS = 0.5
+"""How long a box may live after closing its output without a result."""
+STDERR_FLOOD = 1024
+"""A box is stopped after printing this many times `limits.stderr_kb`; up to there it is read and dropped."""
+CHUNK = 2**16
+
+
+@dataclass
+class Tail:
+    """The last bytes of a stream, and how many there were in all."""
+
+    limit: int
+    total: int = 0
+    data: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.total += len(data)
+        self.data += data
+        if len(self.data) > 2 * self.limit:
+            del self.data[: -self.limit]
+
+    def text(self, length: int) -> str:
+        """The last `length` bytes as one clean line."""
+        return one_line(self.data[-length:].decode("utf-8", "replace"), length)
+
+
+class Conversation:
+    """One box, from its first byte to its last."""
+
+    def __init__(
+        self, box: BoxProcess, job: Job, on_progress: Callable[[Progress], None], stop: Event, started: float
+    ) -> None:
+        self._box, self._job, self._on_progress, self._stop = box, job, on_progress, stop
+        self._decoder = FrameDecoder(job)
+        self._tail = Tail(job.limits.stderr_kb * 1024)
+        self._deadline = started + job.limits.wall_seconds
+        self._next_memory = started + MEMORY_INTERVAL
+        self._memory_limit = job.limits.memory_mb * 2**20
+        self._memory_peak = 0
+        self._oom_kills = oom_kills()
+
+    def hold(self) -> Answer | Failure:
+        """Listen to the end. The box may still run when this returns or raises; its owner ends it.
+
+        Raises:
+            SandboxError: the box ended before any of the job's code ran, or the machine ran out of memory.
+            JobStopped: the stop event was set.
+        """
+        try:
+            self._listen()
+            ended = self._decoder.outcome or self._without_result()
+        except Violation as violation:
+            ended = violation.failure
+        if not self._decoder.greeted:
+            # Only the sandbox's own code runs before HELLO: whatever went wrong, no candidate did it.
+            self._box.end()
+            self._hear_last_words()
+            reason = ended.message if isinstance(ended, Failure) else "a result came without HELLO"
+            raise SandboxError(f"the box did not start: {reason}; its last words: {self._tail.text(1000) or 'none'}")
+        return ended
+
+    def _listen(self) -> None:
+        """Read both streams until stdout ends or, after the last frame, patience does."""
+        with selectors.DefaultSelector() as selector:
+            for stream in (self._box.stdout, self._box.stderr):
+                os.set_blocking(stream.fileno(), False)
+                selector.register(stream, selectors.EVENT_READ)
+            while True:
+                ready = selector.select(TICK)
+                for key, _ in ready:
+                    data = os.read(key.fd, CHUNK)
+                    if data:
+                        (self._hear if key.fileobj is self._box.stdout else self._note)(data)
+                    elif key.fileobj is self._box.stdout:
+                        return
+                    else:
+                        selector.unregister(key.fileobj)
+                if self._stop.is_set():
+                    raise JobStopped("stopped by the host")
+                if self._over() or (not ready and self._box.returncode is not None):
+                    return
+                self._weigh()
+
+    def _hear(self, data: bytes) -> None:
+        for progress in self._decoder.feed(data):
+            self._on_progress(progress)
+        if self._decoder.outcome:
+            self._deadline = min(self._deadline, time.monotonic() + EXIT_SECONDS)
+
+    def _note(self, data: bytes) -> None:
+        self._tail.add(data)
+        most = STDERR_FLOOD * self._job.limits.stderr_kb * 1024
+        if self._tail.total > most:
+            raise Violation("stderr", f"more than {most} bytes were printed", Verdict.OUTPUT)
+
+    def _over(self) -> bool:
+        """Whether time is up: for leaving after the last frame. Before it, that is the job's failure."""
+        if time.monotonic() < self._deadline:
+            return False
+        if self._decoder.outcome is None:
+            raise Violation("time", f"more than wall_seconds={self._job.limits.wall_seconds:g}", Verdict.TIME)
+        return True
+
+    def _weigh(self) -> None:
+        if (now := time.monotonic()) < self._next_memory:
+            return
+        used = self._box.memory_bytes(suspicious=self._memory_limit)
+        self._next_memory = now + max(MEMORY_INTERVAL, 20 * (time.monotonic() - now))
+        self._memory_peak = max(self._memory_peak, used)
+        if used > self._memory_limit:
+            limit = f"memory_mb={self._job.limits.memory_mb}"
+            raise Violation("memory", f"{used // 2**20} MiB in use, more than {limit}", Verdict.MEMORY)
+
+    def _without_result(self) -> Failure:
+        returncode = self._box.wait(CLOSE_SECONDS)
+        how = "it closed its output" if returncode is None else ending(returncode)
+        cut = self._decoder.unfinished()
+        self._hear_last_words()
+        logger.info("a box ended (%s) without a result; its last words: %s", how, self._tail.text(2000))
+        killed = returncode is not None and returncode < 0
+        if killed and self._memory_peak > 0.9 * self._memory_limit:
+            used, limit = self._memory_peak // 2**20, self._job.limits.memory_mb
+            return Failure(verdict=Verdict.MEMORY, message=f"the box ended ({how}) with {used} of {limit} MiB in use")
+        if killed and oom_kills() > self._oom_kills:
+            raise SandboxError("the machine ran out of memory and the kernel killed a box; run fewer jobs at once")
+        message = f"the box ended ({how}) without a result" + (f", {cut}" if cut else "")
+        return Failure(verdict=Verdict.BAD_RESULT, message=message)
+
+    def _hear_last_words(self) -> None:
+        """Read what is left on stderr, as far as it has been written."""
+        try:
+            while self._tail.total < STDERR_FLOOD * self._tail.limit and (
+                data := os.read(self._box.stderr.fileno(), CHUNK)
+            ):
+                self._tail.add(data)
+        except BlockingIOError:
+            return

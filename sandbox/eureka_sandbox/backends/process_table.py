@@ -1,0 +1,92 @@
+"""What runs on this machine, from one pass over /proc: who descends from a process, and how much memory that takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from threading import Lock
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of the table."""
+
+    pid: int
+    parent: int
+    started: int
+    """Clock ticks since boot; with `pid` it names a process for good."""
+    resident: int
+    """Bytes of memory, shared pages included."""
+
+    def proportional(self) -> int:
+        """Bytes of memory, each shared page divided by the number of its users."""
+        try:
+            with open(f"/proc/{self.pid}/smaps_rollup", "rb") as file:
+                for line in file:
+                    if line.startswith(b"Pss:"):
+                        return int(line.split()[1]) * 1024
+        except OSError:  # it has ended, or may not be read
+            pass
+        return self.resident
+
+    def kill(self) -> None:
+        """SIGKILL, if it still is the same process."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except OSError:
+            return  # it has ended
+        try:
+            now = _read(self.pid)
+            if now and now.started == self.started:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        except OSError:
+            return  # it has ended meanwhile, or became another user's
+        finally:
+            os.close(descriptor)
+
+
+@dataclass
+class ProcessTable:
+    """The last pass over /proc, shared by all boxes that ask within `max_age` seconds."""
+
+    max_age: float = 0.05
+    _lock: Lock = field(default_factory=Lock, init=False)
+    _taken: float = field(default=float("-inf"), init=False)
+    _below: dict[int, list[Process]] = field(default_factory=dict, init=False)
+    """Parent id → its children."""
+
+    def descendants(self, pid: int) -> list[Process]:
+        """Children, grandchildren and so on, parents first."""
+        with self._lock:
+            if time.monotonic() - self._taken > self.max_age:
+                self._below = {}
+                for process in filter(None, (_read(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())):
+                    self._below.setdefault(process.parent, []).append(process)
+                self._taken = time.monotonic()
+            below = self._below
+        found = list(below.get(pid, ()))
+        for process in found:  # grows while it is read
+            found += below.get(process.pid, ())
+        return found
+
+
+def _read(pid: int) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split()  # what follows the name, which may hold anything
+    except OSError:
+        return None  # it has ended
+    return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed since boot because memory ran out."""
+    try:
+        with open("/proc/vmstat") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0  # not told here: no death is then blamed on the machine

@@ -1,0 +1,104 @@
+"""What a well-formed answer says, held against what was asked: lengths, ranges, names, and which blobs belong to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from eureka_sandbox.backends.blob_check import check_policy, check_recording, check_video
+from eureka_sandbox.backends.frames import Answer
+from eureka_sandbox.backends.untrusted import Violation, one_line
+from eureka_sandbox.protocol import Job, ScoreResult, ScoreSpec, TrainResult, TrainSpec
+
+WHERE = "frame RESULT"
+CURVE_NAME = re.compile(r"[a-z]+/[a-z0-9_]{1,64}")
+CURVE_AXIS = "time/total_timesteps"
+MAX_CURVES = 256
+MAX_VERSIONS = 32
+VERSION_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
+NOTE_LENGTH = 300
+
+
+def checked(answer: Answer, job: Job) -> Answer:
+    """The same answer with its free text cleaned, after checking every part of it.
+
+    Raises:
+        Violation: it is not an answer to this job; names the file, the field and the limit.
+    """
+    result, spec = answer.result, job.spec
+    versions = _versions(result.versions)
+    _check_time(result, job)
+    if isinstance(spec, TrainSpec) and isinstance(result, TrainResult):
+        _check_training(result, spec)
+        _check_names(answer.blobs, {"policy.safetensors", "policy.json"}, ())
+        check_policy(answer.blobs["policy.safetensors"], answer.blobs["policy.json"], spec, result)
+        return replace(answer, result=result.model_copy(update={"versions": versions}))
+    if isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult):
+        _check_score(result, spec)
+        optional = ("video.mp4",) if spec.video else ()
+        _check_names(answer.blobs, {"episodes.npz"} if result.recorded else set(), optional)
+        if "episodes.npz" in answer.blobs:
+            check_recording(answer.blobs["episodes.npz"], spec, result)
+        if "video.mp4" in answer.blobs:
+            check_video(answer.blobs["video.mp4"])
+        note = one_line(result.video_note, NOTE_LENGTH)
+        return replace(answer, result=result.model_copy(update={"versions": versions, "video_note": note}))
+    raise Violation(WHERE, f"{type(result).__name__} does not answer a {spec.kind} job")
+
+
+def _check_training(result: TrainResult, spec: TrainSpec) -> None:
+    _require(result.timesteps > 0, "timesteps", result.timesteps, "more than 0")
+    _require(0 <= result.peak_timesteps <= result.timesteps, "peak_timesteps", result.peak_timesteps, "0..timesteps")
+    _require(result.startup_seconds >= 0, "startup_seconds", result.startup_seconds, "at least 0")
+    curves = result.curves
+    _require(len(curves) <= MAX_CURVES, "curves", f"{len(curves)} columns", f"at most {MAX_CURVES}")
+    if not curves:
+        return
+    if CURVE_AXIS not in curves:
+        raise Violation(WHERE, f"curves: {CURVE_AXIS} is missing")
+    rows = len(curves[CURVE_AXIS])
+    for name, column in curves.items():
+        if not CURVE_NAME.fullmatch(name):
+            raise Violation(WHERE, f"curves: the name {one_line(name, 80)!r} does not match {CURVE_NAME.pattern}")
+        _require(len(column) == rows, f"curves.{name}", f"{len(column)} rows", f"{rows}, as {CURVE_AXIS} has")
+
+
+def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:
+    episodes = len(spec.seeds)
+    for name in ("fitness", "success", "lengths"):
+        count = len(getattr(result, name))
+        _require(count == episodes, name, f"{count} entries", f"{episodes}, one per seed")
+    longest = spec.environment.max_episode_steps
+    for i, length in enumerate(result.lengths):
+        _require(1 <= length <= longest, f"lengths.{i}", length, f"1..{longest}")
+    recorded = result.recorded
+    _require(len(recorded) <= spec.record_episodes, "recorded", len(recorded), f"at most {spec.record_episodes}")
+    _require(len(set(recorded)) == len(recorded), "recorded", "a position twice", "each once")
+    for i, position in enumerate(recorded):
+        _require(0 <= position < episodes, f"recorded.{i}", position, f"0..{episodes - 1}")
+
+
+def _check_time(result: TrainResult | ScoreResult, job: Job) -> None:
+    limit = job.limits.wall_seconds
+    _require(0 <= result.seconds <= limit, "seconds", result.seconds, f"0..{limit:g}")
+
+
+def _check_names(blobs: Mapping[str, bytes], required: Collection[str], optional: Collection[str]) -> None:
+    for name in sorted(set(required) - blobs.keys()):
+        raise Violation(name, "is missing from the box's answer")
+    for name in sorted(blobs.keys() - set(required) - set(optional)):
+        raise Violation(name, "was not asked for")
+
+
+def _versions(versions: dict[str, str]) -> dict[str, str]:
+    _require(len(versions) <= MAX_VERSIONS, "versions", f"{len(versions)} entries", f"at most {MAX_VERSIONS}")
+    for name in versions:
+        if not VERSION_NAME.fullmatch(name):
+            raise Violation(WHERE, f"versions: the name {one_line(name, 80)!r} does not match {VERSION_NAME.pattern}")
+    return {name: one_line(value, 64) for name, value in versions.items()}
+
+
+def _require(holds: bool, field: str, found: object, expected: str) -> None:
+    if not holds:
+        raise Violation(WHERE, f"{field}: {found}, expected {expected}")

@@ -1,0 +1,125 @@
+"""A sandbox that simulates nothing: answers follow from the reward's text and the seeds. For tests and dry runs only.
+
+A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the reward sets what its training comes to: the
+mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
+one, fitness follows from the text's hash and lies in [0, 10). Uniform random actions (no policy) come to -1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from threading import Event, Lock
+
+from eureka_sandbox.protocol import (
+    Failed,
+    Failure,
+    Finished,
+    Job,
+    JobStopped,
+    Outcome,
+    Progress,
+    SandboxError,
+    ScoreResult,
+    ScoreSpec,
+    TrainResult,
+    TrainSpec,
+    Verdict,
+)
+
+DIRECTIVE = re.compile(r"^# scripted:(.*)$", re.MULTILINE)
+RANDOM_FITNESS = -1.0
+VERSIONS = {"scripted": "1"}
+
+
+class ScriptedSandbox:
+    """Deterministic answers, at once or after a given time."""
+
+    name = "scripted"
+
+    def __init__(self, training_spread: float = 0.1, episode_spread: float = 0.0) -> None:
+        """The spreads are how far fitness moves with the training seed and with each evaluation seed."""
+        self.training_spread = training_spread
+        self.episode_spread = episode_spread
+        self.started: list[Job] = []
+        """Every job that was begun, for tests."""
+        self._lost: Counter[bytes] = Counter()
+        self._lock = Lock()
+
+    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
+        """See `protocol.Sandbox.run`.
+
+        Raises:
+            SandboxError: as often as the reward's `lost` says.
+            JobStopped: `stop` was set.
+        """
+        script = _script(job.files.get("reward.py", b""))
+        seconds = float(script.get("seconds", 0.0))
+        with self._lock:
+            self.started.append(job)
+            self._lose(job, int(script.get("lost", 0)))
+        if stop.wait(seconds):
+            raise JobStopped("stopped")
+        if "verdict" in script:
+            verdict = Verdict(script["verdict"].replace("_", " "))
+            return Failed(Failure(verdict=verdict, message="scripted", file="reward.py", line=1), seconds)
+        if isinstance(job.spec, TrainSpec):
+            return self._trained(job, job.spec, script, on_progress, seconds)
+        return self._scored(job, job.spec)
+
+    def _lose(self, job: Job, times: int) -> None:
+        reward = job.files.get("reward.py", b"")
+        if self._lost[reward] < times:
+            self._lost[reward] += 1
+            raise SandboxError("scripted loss")
+
+    def _trained(
+        self, job: Job, spec: TrainSpec, script: Mapping[str, str], on_progress: Callable[[Progress], None], took: float
+    ) -> Outcome:
+        total = spec.total_timesteps
+        fitness = float(script.get("fitness", 10.0 * _unit(job.files.get("reward.py", b""))))
+        fitness += self.training_spread * (_unit(f"{spec.seed}".encode()) - 0.5)
+        on_progress(Progress(timesteps=total, total_timesteps=total, steps_per_second=1000.0, episode_return=fitness))
+        result = TrainResult(
+            timesteps=total,
+            seconds=max(took, 1e-3),
+            startup_seconds=0.0,
+            peak_timesteps=total,
+            peak_return=fitness,
+            curves={
+                "time/total_timesteps": [total / 2, float(total)],
+                "rollout/ep_rew_mean": [None, fitness],
+                "rollout/ep_len_mean": [50.0, 100.0],
+                "reward/progress": [fitness / 2, fitness],
+            },
+            versions=VERSIONS,
+        )
+        policy = json.dumps({"fitness": fitness}).encode()
+        return Finished(result, {"policy.safetensors": policy, "policy.json": b"{}"}, took)
+
+    def _scored(self, job: Job, spec: ScoreSpec) -> Outcome:
+        policy = job.files.get("policy.safetensors")
+        mean = RANDOM_FITNESS if policy is None else float(json.loads(policy)["fitness"])
+        fitness = [mean + self.episode_spread * (_unit(f"{seed}".encode()) - 0.5) for seed in spec.seeds]
+        result = ScoreResult(
+            fitness=fitness,
+            success=[value > 5.0 for value in fitness],
+            lengths=[spec.environment.max_episode_steps] * len(fitness),
+            video_note="a scripted sandbox films nothing" if spec.video else "",
+            seconds=1e-3,
+            versions=VERSIONS,
+        )
+        return Finished(result, {}, 0.0)
+
+
+def _script(reward: bytes) -> dict[str, str]:
+    match = DIRECTIVE.search(reward.decode("utf-8", "replace"))
+    return dict(pair.split("=", 1) for pair in match[1].split()) if match else {}
+
+
+def _unit(text: bytes) -> float:
+    """A number in [0, 1) that follows from the text."""
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") / 2**64

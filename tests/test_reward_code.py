@@ -1,0 +1,162 @@
+"""Reward code is read as text: what the contract allows passes, honest mistakes are named with their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eureka_agent.reward_code import check_reward_code, component_names, normalised_hash, undefined_names
+from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.protocol import Failure, VariableSpec
+
+PILOT = sorted((Path(__file__).parent / "data" / "pilot_rewards").glob("generation_*/*/c*.py"))
+VARIABLES = tuple(v.spec for v in BODIES["hopper"].variables)
+GOOD = """import torch
+
+
+def compute_reward(torso_x_velocity: torch.Tensor, actions: torch.Tensor):
+    forward = 2.0 * torch.tanh(torso_x_velocity / 3.0)
+    control = -0.001 * (actions**2).sum(dim=-1)
+    return forward + control, {"forward": forward, "control": control}
+"""
+
+
+def variables_of(path: Path) -> tuple[VariableSpec, ...]:
+    body = "hopper" if "hopper" in str(path) else "half_cheetah"
+    return tuple(v.spec for v in BODIES[body].variables)
+
+
+def failure(source: str) -> Failure:
+    found = check_reward_code(source, VARIABLES)
+    assert found is not None
+    return found
+
+
+def test_all_rewards_of_the_pilot_are_there() -> None:
+    assert len(PILOT) == 32
+
+
+@pytest.mark.parametrize("path", PILOT, ids=lambda p: "/".join(p.parts[-3:]))
+def test_a_reward_as_a_language_model_wrote_it_passes(path: Path) -> None:
+    source = path.read_text()
+    assert check_reward_code(source, variables_of(path)) is None
+    assert len(component_names(source)) >= 2
+    assert all(f'"{name}"' in source for name in component_names(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        GOOD,
+        "\ufeff" + GOOD.replace("\n", "\r\n"),
+        "import math\nPI = math.pi\n\ndef squash(x):\n    return x / PI\n\n" + GOOD.replace("torch.tanh", "squash"),
+        GOOD.replace("def compute", "@torch.jit.script\ndef compute"),
+        GOOD.replace("def compute_reward", "def reward") + "\ncompute_reward = torch.jit.script(reward)\n",
+        GOOD.replace("    forward =", "    def inner(x):\n        yield x\n\n    forward ="),
+        "class Scale:\n    speed = 3.0\n\n" + GOOD.replace("3.0", "Scale.speed"),
+        GOOD.replace("forward = 2.0", "scale = (lambda x: x)(3.0)\n    Δx = scale\n    forward = Δx"),
+        "def compute_reward():\n    pass\n\n" + GOOD,
+        "from typing import Dict, Tuple\nfrom torch import Tensor\n" + GOOD.replace("):", ") -> Tuple[Tensor, Dict]:"),
+        "from __future__ import annotations\n" + GOOD.replace("):", ") -> Tuple[Tensor, Dict]:"),
+        GOOD.replace('{"forward": forward, "control": control}', "dict(forward=forward, control=control)"),
+        GOOD.replace("2.0", "(" * 150 + "2.0" + ")" * 150),
+        GOOD.replace("forward = 2.0", "assert [w for w in (1.0,)]\n    forward = 2.0"),
+    ],
+    ids=["plain", "BOM and CRLF", "helper and constant", "jit decorator", "jit call", "nested generator", "class",
+         "lambda", "redefined", "annotations", "postponed annotations", "dict call", "parentheses", "comprehension"],
+)  # fmt: skip
+def test_whatever_the_contract_allows_passes(source: str) -> None:
+    assert check_reward_code(source, VARIABLES) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("def compute_reward(", "def compute_reward((", "syntax error", 4),
+        ("compute_reward", "reward", "no function 'compute_reward' at the top level; rename 'reward'", 4),
+        ("compute_reward", "cоmpute_reward", "U+043E CYRILLIC SMALL LETTER O", 4),
+        ("torso_x_velocity", "torso_vel", "unknown state variable 'torso_vel'; did you mean 'torso_x_velocity'?", 4),
+        ("torso_x_velocity", "zzz", "choose from: torso_x, torso_z", 4),
+        ("torso_x_velocity", "torso_х_velocity", "did you mean 'torso_x_velocity'?", 4),
+        ("torso_x_velocity:", "self, torso_x_velocity:", "no `self`", 4),
+        ("actions: torch.Tensor", "actions=None", "default value", 4),
+        ("actions: torch.Tensor", "*actions", "argument *actions: name each state variable instead", 4),
+        ("actions: torch.Tensor", "**actions", "argument **actions: name each state variable instead", 4),
+        ("actions: torch.Tensor", "*, actions", "plain arguments", 4),
+        ("actions: torch.Tensor", "torso_x_velocity", "duplicate argument", 4),
+        ("def compute", "async def compute", "async", 4),
+        ("return", "yield", "generator", 7),
+        ("return", "total =", "returns nothing", 4),
+        (", {", ", None, {", "returns 3 values", 7),
+        ("return forward + control, {", "return {", "returns one value", 7),
+        ('"forward"', '"Forward speed"', "component name 'Forward speed'", 7),
+        ('"forward"', '"' + "f" * 33 + '"', "component name", 7),
+        ("import torch", "", "'torch' is not defined; add `import torch`", 4),
+        ("2.0 *", "GAIN *", "'GAIN' is not defined", 5),
+        ("forward = 2.0", "fоrward = 2.0", "U+043E", 5),
+        ("2.0", "2.0\0", "NUL byte", 5),
+        ("2.0 *", "2.0 * \u202e", "U+202E", 5),
+        ("2.0 *", '"\ud800" *', "surrogate", 5),
+        ("2.0", "(" * 300 + "2.0" + ")" * 300, "nested", 5),
+        ("2.0", "-" * 20_000 + "2.0", "nested", None),
+        ("2.0", "+".join(["1.0"] * 500), "nested more than 200 levels deep", 5),
+        ("2.0 *", "2.0 * #" + "x" * 110_000, "kB", None),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_line(old: str, new: str, message: str, line: int | None) -> None:
+    found = failure(GOOD.replace(old, new))
+    assert message in found.message
+    assert found.line == line
+    assert found.file == "reward.py"
+
+
+def test_a_function_inside_a_class_is_said_to_be_there() -> None:
+    found = failure("class Env:\n    def compute_reward(self, actions):\n        return 0, {}\n")
+    assert (found.message, found.line) == (
+        "compute_reward is defined inside another block; define it at the top level",
+        2,
+    )
+
+
+@pytest.mark.parametrize("source", ["", "\n", "x = 1", "compute_reward = 3", "def f(:", "\0", "(" * 10_000, "\ud800"])
+def test_rubbish_is_a_failure_and_never_raises(source: str) -> None:
+    assert check_reward_code(source, VARIABLES) is not None
+    assert component_names(source) == ()
+    assert undefined_names(source) == {}
+    assert len(normalised_hash(source)) == 64
+
+
+def test_a_failure_message_is_short_whatever_the_names() -> None:
+    assert len(failure(GOOD.replace("torso_x_velocity", "x" * 5000)).message) <= 1000
+
+
+def test_the_code_is_not_run() -> None:
+    assert check_reward_code("raise SystemExit(3)\n" + GOOD, VARIABLES) is None
+
+
+def test_components_are_found_in_dicts_built_step_by_step() -> None:
+    source = (
+        "import torch\ndef compute_reward(actions):\n    parts: dict = {'control': -actions.sum(-1)}\n"
+        "    parts['alive'] = 1.0\n    other = {'no': 1}\n    return sum(parts.values()), parts\n"
+    )
+    assert component_names(source) == ("alive", "control")
+
+
+def test_layout_comments_docstrings_and_annotations_do_not_change_the_hash() -> None:
+    same = (
+        "from __future__ import annotations\nimport torch\n"
+        "def compute_reward(torso_x_velocity,actions):\n    'What it pays.'\n"
+        "    forward: torch.Tensor = 2.0*torch.tanh(torso_x_velocity/3.0)  # m/s\n\n"
+        "    control = (-0.001*(actions ** 2).sum(dim=-1))\n"
+        "    return forward+control, {'forward':forward,'control':control}"
+    )
+    assert normalised_hash(same) == normalised_hash(GOOD)
+    assert normalised_hash(GOOD) == normalised_hash(GOOD.replace("\n", "\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("3.0", "3.1"), ("tanh", "sigmoid"), ('"control"', '"cost"'), ("-0.001", "0.001")]
+)
+def test_what_changes_the_reward_changes_the_hash(old: str, new: str) -> None:
+    assert normalised_hash(GOOD.replace(old, new)) != normalised_hash(GOOD)

@@ -1,0 +1,117 @@
+"""Statistics against hand-computed cases and simulated data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from eureka_evaluation.components import component_statistics
+from eureka_evaluation.episode import Episode
+from eureka_evaluation.statistics import interquartile_mean, probability_of_improvement
+from eureka_evaluation.trajectories import episode_facts
+
+
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
+    scores = np.array([[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 1000.0]])
+    assert interquartile_mean(scores, seed=0).value == pytest.approx((2 + 3 + 4 + 5) / 4)
+
+
+def test_probability_of_improvement_counts_pairs_and_half_of_the_ties() -> None:
+    x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 0.0]])
+    # pairs won: 1>0, 2>0, 3>2, 3>0; tied: 2=2; of six
+    assert probability_of_improvement(x, y, seed=0).value == pytest.approx(4.5 / 6)
+
+
+def test_equal_arms_are_one_half_and_separate_arms_are_certain() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(4, 10))
+    same = probability_of_improvement(x, x, seed=0)
+    assert same.value == pytest.approx(0.5)
+    assert same.low < 0.5 < same.high
+    apart = probability_of_improvement(x + 100.0, x, seed=0)
+    assert (apart.value, apart.low, apart.high) == (1.0, 1.0, 1.0)
+
+
+def test_improvement_of_x_over_y_and_of_y_over_x_add_up_to_one() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(3, 7)).round(1), rng.normal(0.5, 1.0, size=(5, 4)).round(1)
+    forth, back = probability_of_improvement(x, y, seed=0), probability_of_improvement(y, x, seed=0)
+    assert forth.value + back.value == pytest.approx(1.0)
+
+
+def test_intervals_are_the_same_for_the_same_seed_only() -> None:
+    scores = np.random.default_rng(3).normal(size=(5, 6))
+    assert interquartile_mean(scores, seed=7) == interquartile_mean(scores, seed=7)
+    assert interquartile_mean(scores, seed=7) != interquartile_mean(scores, seed=8)
+
+
+def test_trainings_that_differ_widen_the_interval_though_episodes_agree() -> None:
+    rng = np.random.default_rng(4)
+    within = interquartile_mean(rng.normal(0.0, 1.0, size=(5, 40)), seed=0)
+    between = interquartile_mean(np.repeat(rng.normal(0.0, 1.0, size=(5, 1)), 40, axis=1), seed=0)
+    assert between.high - between.low > 2.0 * (within.high - within.low)
+
+
+def test_one_training_gives_an_interval_over_its_episodes() -> None:
+    found = interquartile_mean(np.arange(8.0)[None], seed=0)
+    assert found.low < found.value == 3.5 < found.high
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan]])])
+def test_scores_that_are_not_finite_trainings_by_episodes_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="scores must be finite"):
+        interquartile_mean(bad, seed=0)
+
+
+@pytest.mark.parametrize(("trainings", "at_least"), [(3, 0.75), (10, 0.90)])
+def test_intervals_hold_the_truth_about_as_often_as_the_notes_say(trainings: int, at_least: float) -> None:
+    """Normal trainings (spread 1) of normal episodes (spread 0.3): the true IQM is 0, the true probability one half."""
+    rng = np.random.default_rng(trainings)
+    held, repeats = np.zeros(2), 150
+    for repeat in range(repeats):
+        x, y = (rng.normal(size=(trainings, 1)) + rng.normal(0.0, 0.3, size=(trainings, 10)) for _ in range(2))
+        iqm = interquartile_mean(x, seed=repeat, resamples=600)
+        better = probability_of_improvement(x, y, seed=repeat, resamples=600)
+        held += [iqm.low <= 0.0 <= iqm.high, better.low <= 0.5 <= better.high]
+    assert (held / repeats >= at_least).all(), held / repeats
+
+
+def test_components_tell_the_dead_the_constant_and_the_dominant() -> None:
+    curves = {
+        "rollout/ep_len_mean": [10.0, 20.0, 40.0, 40.0],
+        "reward/speed": [None, 100.0, 300.0, 900.0],
+        "reward/alive": [10.0, 20.0, 40.0, 40.0],
+        "reward/tiny": [1e-4, 0.0, -1e-4, 0.0],
+    }
+    speed, alive, tiny = component_statistics(curves)
+    assert (speed.name, speed.dominant, speed.constant, speed.dead) == ("speed", True, False, False)
+    assert speed.values == (100.0, 300.0, 900.0)
+    assert speed.trend == pytest.approx((900 - 100) / 900)
+    assert (alive.name, alive.dominant, alive.constant, alive.dead) == ("alive", False, True, False)
+    assert (tiny.name, tiny.constant, tiny.dead) == ("tiny", False, True)
+    sizes = np.array([1300 / 3, 110 / 4, 2e-4 / 4])
+    np.testing.assert_allclose([speed.share, alive.share, tiny.share], sizes / sizes.sum())
+
+
+def test_a_single_component_does_not_dominate_and_no_component_is_no_trouble() -> None:
+    (only,) = component_statistics({"reward/speed": [1.0, 2.0]})
+    assert only.share == 1.0
+    assert not only.dominant
+    assert component_statistics({"rollout/ep_len_mean": [1.0]}) == ()
+    assert component_statistics({"reward/silent": [None, None]}) == ()
+
+
+def test_episode_facts_tell_ranges_saturation_and_the_end() -> None:
+    actions = np.array([[1.0, 0.1], [1.0, -0.2], [0.5, 0.3], [1.0, 0.0]], dtype=np.float32)
+    state = {
+        "torso_x": np.array([0.0, 1.0, 3.0, 2.0, 2.0], dtype=np.float32),
+        "joint_angles": np.zeros((5, 2), dtype=np.float32),
+    }
+    empty = np.zeros((5, 1))
+    facts = episode_facts(Episode(empty, empty, actions, state, terminated=True, dt=0.5))
+    assert (facts.steps, facts.seconds, facts.terminated) == (4, 2.0, True)
+    torso, *joints = facts.ranges
+    assert (torso.name, torso.first, torso.last, torso.low, torso.high, torso.mean) == ("torso_x", 0, 2, 0, 3, 1.6)
+    assert [r.name for r in joints] == ["joint_angles[0]", "joint_angles[1]"]
+    assert facts.saturation == pytest.approx(3 / 8)
+    assert facts.jerkiness == pytest.approx((0.0 + 0.5 + 0.5 + 0.3 + 0.5 + 0.3) / 6 / 0.5)
