@@ -13,11 +13,12 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from eureka_agent.errors import RunError
@@ -27,10 +28,16 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
 from eureka_agent.task import Task
 from eureka_agent.text import count, duration, plural
-from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreSpec, TrainResult, TrainSpec
+from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox, ScoreSpec, TrainSpec
 
-PROBE_SECONDS = 3.0
-"""How long the second, longer probe should train; the first (one batch) only finds the speed to plan it with."""
+PROBE_SECONDS = 4.0
+"""How long a training's pace is watched."""
+WARM_UP = 2
+"""Progress reports to let pass first: the first update carries the compilation."""
+LONG_ENOUGH = 20.0
+"""Seconds of training from which its mean speed says more than a probe; compilation is two or three of them."""
+SCORE_STARTUP = 0.5
+"""Seconds that a scoring box takes to start and end, about."""
 NO_TRAINING = "reward_human.py does not train"
 
 
@@ -41,7 +48,7 @@ class Speed:
     steps_per_second: float
     """Environment steps per second of one training."""
     startup_seconds: float
-    """From spawning a training to its first step, with compilation."""
+    """What every training pays besides its steps: imports, compilation, export."""
     score_seconds: float
     """One scoring box from spawn to exit."""
     measured: str
@@ -90,15 +97,15 @@ def cached_price(task: Task, settings: Settings, generations_done: int = 0) -> E
 
 def learn_from(run: Run) -> None:
     """Remember the speed that a run's own trainings had, the best measurement there is."""
-    trainings = [c.training for c in run.population(partial=True).candidates if c.training and c.training.seconds > 1]
-    scores = [c.score for c in run.population(partial=True).candidates if c.score]
+    candidates = run.population(partial=True).candidates
+    trainings = [c.training for c in candidates if c.training and c.training.seconds > LONG_ENOUGH]
+    scores = [c.score for c in candidates if c.score]
     if not trainings or not scores:
         return
-    known = cached_speed(run.task, run.settings)
     speed = Speed(
         steps_per_second=median(t.steps_per_second for t in trainings),
         startup_seconds=median(t.startup_seconds for t in trainings),
-        score_seconds=max(median(s.seconds for s in scores), known.score_seconds if known else 0.0),
+        score_seconds=median(s.seconds for s in scores) + SCORE_STARTUP,
         measured=time.strftime("%Y-%m-%d %H:%M"),
     )
     remember(run.task, run.settings, speed)
@@ -130,30 +137,39 @@ def remember(task: Task, settings: Settings, speed: Speed, jobs: int | None = No
 
 
 def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | None = None) -> Speed:
-    """Train and score the human reward briefly, `jobs` boxes side by side.
+    """Train and score the human reward briefly, then watch the pace of `jobs` trainings side by side.
 
     Raises:
         RunError: the human reward does not train or score.
     """
     side_by_side = jobs or settings.jobs or cores()
-    first = _run(task, sandbox, train_job(task, settings, timesteps=1), NO_TRAINING)
-    result = first.result
-    assert isinstance(result, TrainResult)
-    rate = result.timesteps / max(result.seconds, 1e-3)
-    timesteps = min(max(int(rate * PROBE_SECONDS), 1), Recipe.of(task, settings).timesteps)
+    # one batch costs what every box pays besides its steps: imports, compilation, export
+    short = _run(task, sandbox, train_job(task, settings, timesteps=1), NO_TRAINING)
+    scored = _run(task, sandbox, score_job(task, short), "its policy cannot be scored")
     with ThreadPoolExecutor(side_by_side) as pool:
-        job = train_job(task, settings, timesteps)
-        probes = list(pool.map(lambda _: _run(task, sandbox, job, NO_TRAINING), range(side_by_side)))
-    results = [p.result for p in probes if isinstance(p.result, TrainResult)]
-    scored = _run(task, sandbox, score_job(task, probes[0]), "its policy cannot be scored")
-    speed = Speed(
-        steps_per_second=sum(r.timesteps / max(r.seconds, 1e-3) for r in results) / len(results),
-        startup_seconds=max(p.seconds - r.seconds for p, r in zip(probes, results, strict=True)),
-        score_seconds=scored.seconds,
-        measured=time.strftime("%Y-%m-%d %H:%M"),
-    )
+        paces = list(pool.map(lambda _: _pace(task, settings, sandbox), range(side_by_side)))
+    speed = Speed(fmean(paces), short.seconds, scored.seconds, time.strftime("%Y-%m-%d %H:%M"))
     remember(task, settings, speed, jobs)
     return speed
+
+
+def _pace(task: Task, settings: Settings, sandbox: Sandbox) -> float:
+    """Steps per second of a training that has warmed up; it is stopped as soon as that is known."""
+    heard: list[tuple[float, int]] = []
+    stop = threading.Event()
+
+    def listen(progress: Progress) -> None:
+        heard.append((time.monotonic(), progress.timesteps))
+        if len(heard) > WARM_UP and heard[-1][0] - heard[WARM_UP][0] >= PROBE_SECONDS:
+            stop.set()
+
+    began = time.monotonic()
+    with suppress(JobStopped):
+        _run(task, sandbox, train_job(task, settings, Recipe.of(task, settings).timesteps), NO_TRAINING, listen, stop)
+    if len(heard) < 2:
+        return Recipe.of(task, settings).timesteps / (time.monotonic() - began)
+    (since, steps), (until, more) = heard[min(WARM_UP, len(heard) - 2)], heard[-1]
+    return (more - steps) / (until - since)
 
 
 def train_job(task: Task, settings: Settings, timesteps: int) -> Job:
@@ -176,8 +192,15 @@ def score_job(task: Task, trained: Finished | None) -> Job:
     return Job(spec, {"task.py": task.files["task.py"], **(trained.blobs if trained else {})})
 
 
-def _run(task: Task, sandbox: Sandbox, job: Job, complaint: str) -> Finished:
-    outcome = sandbox.run(job, lambda _: None, threading.Event())
+def _run(
+    task: Task,
+    sandbox: Sandbox,
+    job: Job,
+    complaint: str,
+    listen: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+) -> Finished:
+    outcome = sandbox.run(job, listen, stop or threading.Event())
     if isinstance(outcome, Failed):
         raise RunError(f"{task.folder}: {complaint}: {outcome.failure}; `eureka tasks check` tells more")
     return outcome

@@ -39,8 +39,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 RETRIES = 2
 """How often a job is tried again after the sandbox itself failed."""
-BOX_MEMORY_MB = 900
-"""What a training usually takes; a box is stopped only at `Settings.memory_mb`."""
+BOX_MEMORY_MB = 600
+"""What a training usually takes, with room to spare; a box is stopped only at `Settings.memory_mb`."""
 SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
 """For the wall limit: far below any machine on which a search makes sense."""
 STARTUP_SECONDS = 180

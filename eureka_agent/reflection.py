@@ -14,10 +14,16 @@ from eureka_evaluation.components import ComponentStatistics, component_statisti
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.trajectories import EpisodeFacts, Range, episode_facts
 
+COMPONENTS = 12
+"""How many reward components are told, the largest share first."""
 POINTS = 8
 """How many evenly spaced points of a curve are told."""
 VARIABLES = 16
 """How many state variables of the median episode are told."""
+UNTOLD = ("previous_actions", "elapsed_time", "elapsed_fraction", "terminated")
+"""State variables that say nothing beyond the other lines."""
+FALLEN = -0.5
+"""Trend below which a component counts as given up."""
 HIGH_SATURATION = 0.5
 EARLY = 0.5
 """Share of the episode limit below which a typical episode counts as ending early."""
@@ -73,10 +79,10 @@ def _outcome(candidate: Candidate, score: Score, population: Population, task: T
 
 
 def _training(training: Training, components: Sequence[ComponentStatistics]) -> str:
-    peak = f" of {_n(training.peak_return)}" if training.peak_return is not None else ""
+    peak = f" ({_n(training.peak_return)})" if training.peak_return is not None else ""
     lines = [
-        f"Training: {training.timesteps} steps; the policy is from step {training.peak_timesteps}, the peak{peak} of "
-        "its own return.",
+        f"Training: {training.timesteps} steps; the policy is from step {training.peak_timesteps}, the peak of its own "
+        f"return{peak}.",
         f"Over training, at up to {POINTS} even points, then [min, mean, max]:",
     ]
     curves = {
@@ -86,7 +92,9 @@ def _training(training: Training, components: Sequence[ComponentStatistics]) -> 
     lines += [_curve(name, [v for v in values if v is not None]) for name, values in curves.items()]
     if components:
         lines.append("Reward components, as sum per episode (share of the total magnitude):")
-        lines += [_curve(f"{c.name} ({c.share:.0%})", c.values) for c in components]
+        lines += [_curve(f"{c.name} ({c.share:.0%})", c.values) for c in components[:COMPONENTS]]
+        if len(components) > COMPONENTS:
+            lines.append(f"  and {len(components) - COMPONENTS} smaller ones")
     return "\n".join(line for line in lines if line) + "\n"
 
 
@@ -110,7 +118,8 @@ def _trajectories(score: Score, facts: Mapping[int, EpisodeFacts]) -> str:
         lines.append(f"  fitness {_n(score.fitness[position])}: {end} after {fact.steps} steps ({fact.seconds:.1f} s)")
     middle = facts[ranked[(len(ranked) - 1) // 2]]
     lines.append("In the median one, first -> last [min, mean, max]:")
-    lines += [f"  {_range(r)}" for r in middle.ranges if "[" not in r.name][:VARIABLES]
+    told = [r for r in middle.ranges if "[" not in r.name and r.name not in UNTOLD]
+    lines += [f"  {_range(r)}" for r in told[:VARIABLES]]
     return "\n".join(lines) + "\n"
 
 
@@ -121,14 +130,7 @@ def _range(r: Range) -> str:
 def _findings(
     score: Score, components: Sequence[ComponentStatistics], facts: Mapping[int, EpisodeFacts], task: Task
 ) -> str:
-    found = []
-    for c in components:
-        if c.dead:
-            found.append(f"{c.name} is dead ({c.share:.2%} of the total magnitude): rescale it, rewrite it or drop it.")
-        if c.constant:
-            found.append(f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.")
-        if c.dominant:
-            found.append(f"{c.name} dominates ({c.share:.0%}): the other components hardly count.")
+    found = [text for c in components[:COMPONENTS] for text in _component_findings(c)]
     limit = task.spec.environment.episode_steps
     typical = sorted(score.lengths)[len(score.lengths) // 2]
     if typical < EARLY * limit:
@@ -139,6 +141,16 @@ def _findings(
     if score.success_rate < 1.0:
         found.append(f"{score.success_rate:.0%} of the episodes succeed. Success: {task.spec.metric.success}")
     return "Findings:\n" + "\n".join(f"  - {text}" for text in found) + "\n" if found else ""
+
+
+def _component_findings(c: ComponentStatistics) -> list[str]:
+    found = {
+        f"{c.name} is dead ({c.share:.2%} of the total magnitude): rescale it, rewrite it or drop it.": c.dead,
+        f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.": c.constant,
+        f"{c.name} dominates ({c.share:.0%}): the other components hardly count.": c.dominant,
+        f"{c.name} fell over training: the policy gave it up for the others.": c.trend < FALLEN and not c.dead,
+    }
+    return [text for text, holds in found.items() if holds]
 
 
 def _name(candidate: Candidate) -> str:

@@ -23,7 +23,7 @@ from backend_cases import HELLO, SCORE, TRAIN, as_json, frame, policy_blobs, pro
 
 from eureka_sandbox.backends import conversation, job_folder, make_sandbox
 from eureka_sandbox.backends.embedded import EmbeddedSandbox, box_environment
-from eureka_sandbox.backends.process_table import ProcessTable
+from eureka_sandbox.backends.process_table import ProcessTable, oom_kills
 from eureka_sandbox.protocol import (
     Failed,
     Finished,
@@ -347,6 +347,19 @@ def test_one_vast_allocation_is_refused_inside_the_box() -> None:
         Limits(memory_mb=128, wall_seconds=20),
     )
     assert isinstance(outcome, Finished)
+
+
+def test_a_box_that_the_kernel_killed_for_a_full_machine_is_not_the_candidate_s_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter([4, 5])
+    monkeypatch.setattr(conversation, "oom_kills", lambda: next(counts))
+    with pytest.raises(SandboxError, match="the machine ran out of memory"):
+        run("say(HELLO); os.kill(os.getpid(), 9)")
+
+
+def test_the_kernel_s_count_of_processes_killed_for_memory_can_be_read() -> None:
+    assert oom_kills() >= 0
 
 
 def test_128_mib_on_stderr_are_read_and_dropped_and_the_result_stands() -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL at every durable step of a search: resume ends with the same lineage and repeats nothing that had finished."""
+"""SIGKILL at every durable step of a search: resume ends with the same lineage and repeats no finished training."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from eureka_sandbox.protocol import TrainSpec
 
 TASK = load_task("hopper_forward")
 SETTINGS = Settings(population=3, generations=2, timesteps=1000, final_seeds=1, jobs=2)
-EVERY = 5
-"""Every fifth step is tried here; a prime, so that all kinds of steps come up."""
+EVERY = 11
+"""Every eleventh step is tried here; a prime, so that all kinds of steps come up. One tries them all, in a minute."""
 
 
 class Proposals:
@@ -159,9 +159,10 @@ def test_killed_again_and_again_a_search_still_ends_the_same(
     folder = tmp_path / "run"
     Run.create(folder, TASK, SETTINGS).close()
     kills = 0
-    while os.WIFSIGNALED(in_child(lambda: search_with_steps(folder, Steps(23)))):
+    while os.WIFSIGNALED(in_child(lambda: search_with_steps(folder, Steps(60)))):
         kills += 1
-    assert kills >= 5
+        assert kills < 20, "no sitting gets further than the one before"
+    assert kills >= 3
     with Run.open(folder) as run:
         assert lineage(run) == uninterrupted[0]
         with sqlite3.connect(folder / "run.db") as database:

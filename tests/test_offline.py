@@ -83,7 +83,7 @@ def assert_correct(genome: Genome, task: Task, seed: int) -> None:
         torch.testing.assert_close(total, torch.stack(list(components.values())).sum(dim=0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(task=st.sampled_from(sorted(TASKS)), seed=st.integers(0, 2**32 - 1), prior=st.booleans())
 def test_every_sampled_mutated_and_crossed_genome_is_a_correct_reward(task: str, seed: int, prior: bool) -> None:
     operators = Operators(TASKS[task], Random(seed), keyword_prior=prior)
@@ -96,7 +96,7 @@ def test_every_sampled_mutated_and_crossed_genome_is_a_correct_reward(task: str,
         assert_correct(child, TASKS[task], seed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(task=st.sampled_from(sorted(TASKS)), seed=st.integers(0, 2**32 - 1))
 def test_two_digits_in_the_genome_are_the_two_digits_in_the_code(task: str, seed: int) -> None:
     genome = Operators(TASKS[task], Random(seed)).sample()
@@ -146,9 +146,9 @@ def brief(operator: str = "sample", seed: int = 0, parents: tuple[str, ...] = ()
     return Brief(id=f"g1c{slot}", generation=1, slot=slot, operator=operator, seed=seed, parents=parents)
 
 
-def candidate(slot: int, code: str, genome: dict[str, Any] | None, fitness: float, curves: Any = None) -> Candidate:
+def candidate(slot: int, code: str, genome: dict[str, Any] | None, fitness: float) -> Candidate:
     training = Training(
-        seed=0, timesteps=100, seconds=1.0, startup_seconds=1.0, peak_timesteps=100, peak_return=1.0, curves=curves or {},
+        seed=0, timesteps=100, seconds=1.0, startup_seconds=1.0, peak_timesteps=100, peak_return=1.0, curves={},
         policy="", policy_meta="", versions={},
     )  # fmt: skip
     return Candidate(
@@ -235,12 +235,15 @@ SHAPED = Genome(
 )
 
 
-def mutations(forward: float, upright: float, alive: float) -> list[dict[str, float]]:
+Weights = dict[str, float]
+
+
+def mutations(forward: float, upright: float, alive: float) -> list[Weights]:
     """Weights by form of 200 mutations of SHAPED, whose components had these sums per episode."""
     curves = {"reward/forward": [forward] * 4, "reward/upright": [upright] * 4, "reward/alive": [alive] * 4}
     curves["reward/control"] = [-0.01] * 4
     statistics = {c.name: c for c in component_statistics(curves)}
-    children = []
+    children: list[Weights] = []
     for seed in range(200):
         child = Operators(TASKS["hopper_forward"], Random(seed)).mutate(SHAPED, statistics)
         children.append(
@@ -249,7 +252,7 @@ def mutations(forward: float, upright: float, alive: float) -> list[dict[str, fl
     return children
 
 
-def mean_weight(children: list[dict[str, float]], form: str) -> float:
+def mean_weight(children: list[Weights], form: str) -> float:
     kept = [child[form] for child in children if form in child]
     return sum(kept) / len(kept)
 

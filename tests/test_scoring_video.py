@@ -70,6 +70,13 @@ def test_without_opengl_the_scores_come_with_the_reason_and_the_remedy(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_rendering_that_was_turned_off_stays_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "disabled")
+    result, blobs = scored(tmp_path, "hopper")
+    assert "video.mp4" not in blobs
+    assert result.video_note == "no video: MUJOCO_GL=disabled turns rendering off; unset it"
+
+
 def test_frames_show_the_instants_they_stand_for() -> None:
     rate, rows = frame_rows(recorded(250, 0.008), VideoSpec(seconds=1.0, frames_per_second=25))
     assert rate == 25

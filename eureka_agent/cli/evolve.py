@@ -216,7 +216,7 @@ def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
     console.print(f"{task.name}: {estimate}", soft_wrap=True)
     start, score = duration(speed.startup_seconds), duration(speed.score_seconds)
     console.print(
-        f"{jobs} side by side at {count(speed.steps_per_second)} steps/s each, {start} to start and {score} to score one "
+        f"{jobs} side by side at {count(speed.steps_per_second)} steps/s each, {start} to start, {score} to score "
         f"(measured {speed.measured}); nothing was started",
         soft_wrap=True,
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def new(
     name: Annotated[str, typer.Argument(help="The new task's name, which becomes the folder's.")],
-    env: Annotated[str, typer.Option("--env", help="Body: hopper, half_cheetah, walker2d, …")],
+    env: Annotated[str, typer.Option("--env", metavar="BODY", help="hopper, half_cheetah, …, or its Gymnasium id.")],
     folder: Annotated[Path, typer.Option("--dir", help="Where to make the folder.")] = Path("."),
 ) -> None:
     """Write a commented task folder to edit; `eureka evolve ./NAME` runs it as it is."""
@@ -38,10 +38,9 @@ def _body(name: str) -> Body:
     from eureka_agent.errors import UsageError
     from eureka_sandbox.bodies import BODIES
 
-    if name in BODIES:
-        return BODIES[name]
-    plain = {key.lower().replace("_", ""): key for key in BODIES}
-    wanted = name.lower().split("-v")[0].replace("_", "")
-    close = [plain[wanted]] if wanted in plain else difflib.get_close_matches(name, BODIES, n=1)
+    known = BODIES | {body.gymnasium_id: body for body in BODIES.values()}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise UsageError(f"unknown body {name!r}; {hint}there are: {', '.join(sorted(BODIES))}")

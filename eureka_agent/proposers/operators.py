@@ -33,6 +33,7 @@ class Operators:
         self.variables = task.variables
         self.rng = rng
         self.slots = slots(task)
+        self.signs = {v.name: sign_convention(v, self.variables) for v in self.variables}
         self.by_key = {slot.key: slot for slot in self.slots}
         self.wish = read_wish(task.spec.description) if keyword_prior else Wish()
         self.gates = {"velocity": gates("velocity", task)}
@@ -69,8 +70,7 @@ class Operators:
         return [*terms, self._filled(slot, first)]
 
     def _odds(self, slot: Slot, goal: bool) -> float:
-        signs = sign_convention(slot.variable, self.variables)
-        score = relevance(slot.variable, slot.rule.kind, slot.rule.form, signs, self.wish)
+        score = relevance(slot.variable, slot.rule.kind, slot.rule.form, self.signs[slot.variable.name], self.wish)
         if not goal:
             return math.exp(min(score, 0.3 * score))
         return math.exp(score) * (1.0 if slot.rule.role == "goal" else 0.05)
@@ -78,7 +78,7 @@ class Operators:
     def _filled(self, slot: Slot, first: bool) -> Term:
         """A term in this slot with random numbers; `first` if no other term reads the variable yet."""
         rule = slot.rule
-        asked = asked_direction(sign_convention(slot.variable, self.variables), self.wish)
+        asked = asked_direction(self.signs[slot.variable.name], self.wish)
         return Term(
             form=rule.form,
             variable=slot.variable.name,
@@ -94,7 +94,8 @@ class Operators:
         standing = standing_height(variable)
         if form == "clipped":
             return standing
-        return _rounded(standing * self.rng.uniform(0.6, 0.95) if standing > 0 else self.rng.uniform(-0.3, 0.1))
+        level = standing * self.rng.uniform(0.6, 0.95) if standing > 0 else standing + self.rng.uniform(-0.3, 0.1)
+        return round(level, 2)
 
     def _gate(self, slot: Slot, first: bool) -> Gate | None:
         """Sometimes a posture in which alone the term counts.
@@ -184,7 +185,7 @@ class Operators:
             return self._weighted(term, self.rng.lognormvariate(0.0, 0.6))
         scale = min(max(term.scale * self.rng.lognormvariate(0.0, 0.4), low / 3), high * 3)
         centre = term.centre + self.rng.gauss(0.0, 0.5) * term.scale if term.form == "above" else term.centre
-        return term.model_copy(update={"scale": _rounded(scale), "centre": _rounded(centre)})
+        return term.model_copy(update={"scale": _rounded(scale), "centre": round(centre, 2)})
 
     def _weighted(self, term: Term, factor: float) -> Term:
         low, high = self._rule(term).weight

@@ -23,6 +23,8 @@ _REPAIR = ".repair"
 
 def from_model_name(argument: str, task: Task, prompts_folder: Path | None) -> LLMProposer:
     """`scripted:DIR`."""
+    if not argument:
+        raise UsageError("scripted model: which folder has the answers? say scripted:DIR")
     return LLMProposer(ScriptedLLM(Path(argument)), Prompts(prompts_folder))
 
 

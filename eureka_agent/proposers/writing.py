@@ -144,6 +144,6 @@ def _shifted(x: str, centre: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Two significant digits, as a person writes constants."""
-    text = f"{float(f'{value:.2g}'):.10f}".rstrip("0")
+    """As a person writes constants; a genome holds no more than three significant digits."""
+    text = f"{float(f'{value:.3g}'):.10f}".rstrip("0")
     return text + "0" if text.endswith(".") else text

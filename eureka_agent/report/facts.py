@@ -113,6 +113,8 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
     odds = comparison.over_human
     gap = measure(abs(best.value - human.value), facts.unit)
     scores = f"{measure(best.value, facts.unit)} against {measure(human.value, facts.unit)}"
+    trainings = min(len(comparison.arm(name).fitness) for name in ("candidate", "human"))
+    scores += f" over {plural(trainings, 'training')} each"
     chance = f"an episode of it scores higher with probability {percent(odds.value)}"
     if odds.low > 0.5:
         return f"{comparison.candidate} beats the human reward by {gap}: {scores}; {chance}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eureka_evaluation.episode import Episode
 
 FAR = 3.0
-"""m, in 40 s; flapping on the spot drifts less than 1 m."""
+"""m, in 40 s; random flapping drifts about half a metre either way."""
 
 
 def fitness(episode: Episode) -> float:

@@ -2,7 +2,8 @@
 
 It gives the command its own session, resource limits and a death signal, adopts every process that the command leaves
 behind (also daemons that fled their session), and kills them all when the command ends, when it is told to end
-(SIGTERM), or when the host dies. It ends as the command ended: same exit code or same signal.
+(SIGTERM), or when the host dies (for the kernel: the host's thread that started it). It ends as the command ended, with
+the same exit code or by the same signal.
 
 A process of its own does what a `preexec_fn` would, without running Python between fork and exec in a host that has
 threads, and does what the host cannot: adopt orphans without becoming the reaper of the user's whole program.

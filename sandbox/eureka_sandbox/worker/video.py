@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import mujoco
 
 INSTALL_GL = "install EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0) or OSMesa (libosmesa6)"
+RENDERING_OFF = ("disable", "disabled", "off", "false", "0")
+"""Values of `MUJOCO_GL` that mean no OpenGL at all."""
 RENDER_SECONDS = 120
 """A renderer that takes longer has hung: the film is given up, the scores are not."""
 
@@ -113,11 +115,13 @@ def caption(view: View, episode: Episode, row: int) -> list[tuple[str, str]]:
 
 def _render_in_a_process(folder: Path) -> str:
     """Try each OpenGL back end; return the empty string, or why none worked."""
-    chosen = os.environ.get("MUJOCO_GL", "")
+    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if chosen in RENDERING_OFF:
+        return f"no video: MUJOCO_GL={chosen} turns rendering off; unset it"
     reasons = []
     for backend in [chosen] if chosen else ["egl", "osmesa"]:
         command = [sys.executable, "-I", "-m", "eureka_sandbox.worker.video", str(folder)]
-        environment = os.environ | {"MUJOCO_GL": backend}
+        environment = os.environ | {"MUJOCO_GL": backend, "LP_NUM_THREADS": "1"}  # Mesa's CPU renderer: one core a box
         try:
             done = subprocess.run(
                 command,
@@ -178,7 +182,7 @@ class Painter:
 
         self._model, self._view, self._mujoco = model, view, mujoco
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-        model.vis.quality.offsamples = 2
+        model.vis.quality.offsamples = 0  # smoothing takes most of a frame where the CPU draws
         _draw_floor_as_metre_grid(model)
         self._data = mujoco.MjData(model)
         self._gl = mujoco.GLContext(width, height)

@@ -6,5 +6,7 @@
 - `network.py`: the actor-critic as one flat vector of parameters, in JAX and in NumPy.
 - `rollout.py`: what a rollout needs per step (lean) and after it (in batch).
 - `normalize.py`: `VecNormalize`'s arithmetic without its overhead.
+- `torch_exchange.py`: between SB3's torch objects and flat vectors.
+- `lean_torch.py`: keeps torch's compiler from being imported.
 - `xla.py`: single-thread XLA and the compilation cache on disk.
 """

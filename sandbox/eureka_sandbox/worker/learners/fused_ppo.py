@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from eureka_sandbox.worker.learners import torch_exchange, xla
+from eureka_sandbox.worker.learners.lean_torch import skip_dynamo
 from eureka_sandbox.worker.learners.network import Network
 from eureka_sandbox.worker.learners.normalize import lean_step
 from eureka_sandbox.worker.learners.rollout import Actor, Truncations, finish
@@ -44,6 +45,7 @@ class FusedPPO(PPO):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("device", "auto") == "auto":
             kwargs["device"] = "cpu"
+        skip_dynamo()
         super().__init__(*args, **kwargs)
 
     def network(self) -> Network | None:

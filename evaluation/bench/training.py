@@ -1,0 +1,237 @@
+"""PPO training steps per second on one core, native reward: Stable-Baselines3, SBX if installed, and ours.
+
+    .venv/bin/python evaluation/bench/training.py [--bodies hopper half_cheetah] [--arms ...] [--rounds 3]
+    .venv/bin/python evaluation/bench/training.py --fitness --arms ours --bodies hopper
+
+Every arm runs in its own process, pinned to one core with one thread; whole iterations (rollout and update) are timed,
+the first one apart since it compiles or warms up. Steps per second are per second of CPU time, so that a busy machine
+falsifies less; wall time is shown beside it. Arms are interleaved over the rounds and figures are medians: compare
+within one run only. With `--fitness` the figure is the wall time from process start to a deterministic policy that
+travels as far as asked on fresh seeds, the evaluations themselves not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+RECIPE = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
+"""The shipped tasks' PPO recipe, with 8 environments and normalised observations and rewards."""
+
+TARGETS = {"hopper": 12.0, "half_cheetah": 90.0}
+"""Forward displacement to reach with `--fitness`, m."""
+
+EVALUATION_EPISODES = 16
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train."""
+
+    title: str
+    algorithm: str
+    """`module:class`."""
+    engine: str
+    """`gymnasium` (DummyVecEnv) or `ours` (RewardVecEnv)."""
+    num_envs: int
+    recipe: bool
+    """The shipped recipe with normalisation, or SB3's defaults without."""
+
+
+SB3, SBX, FUSED = "stable_baselines3:PPO", "sbx:PPO", "eureka_sandbox.worker.learners.fused_ppo:FusedPPO"
+BASELINE = "sb3-4"
+ARMS = {
+    "sb3-1": Arm("SB3 defaults, 1 env", SB3, "gymnasium", 1, False),
+    BASELINE: Arm("SB3 defaults, 4 envs", SB3, "gymnasium", 4, False),
+    "sb3-recipe": Arm("SB3, our recipe, gymnasium", SB3, "gymnasium", 8, True),
+    "sb3-engine": Arm("SB3, our recipe, our engine", SB3, "ours", 8, True),
+    "sbx-4": Arm("SBX defaults, 4 envs", SBX, "gymnasium", 4, False),
+    "sbx-engine": Arm("SBX, our recipe, our engine", SBX, "ours", 8, True),
+    "ours-gymnasium": Arm("ours, our recipe, gymnasium", FUSED, "gymnasium", 8, True),
+    "ours": Arm("ours, our recipe, our engine", FUSED, "ours", 8, True),
+}
+
+
+# ------------------------------------------------------------------------------------------------- inside an arm
+
+
+def build(arm: Arm, body: str, seed: int) -> Any:
+    """The model of one arm, environments and all."""
+    import torch
+    from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+    torch.set_num_threads(1)
+    env: VecEnv = gymnasium_envs(body, arm.num_envs) if arm.engine == "gymnasium" else our_envs(body, arm.num_envs)
+    if arm.recipe:
+        env = VecNormalize(env)
+    module, name = arm.algorithm.split(":")
+    algorithm = getattr(importlib.import_module(module), name)
+    return algorithm("MlpPolicy", env, seed=seed, device="cpu", **(RECIPE if arm.recipe else {}))
+
+
+def gymnasium_envs(body: str, num_envs: int) -> Any:
+    """Gymnasium's environment as SB3 users have it."""
+    import gymnasium as gym
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from eureka_sandbox.bodies import BODIES
+
+    return DummyVecEnv([lambda: Monitor(gym.make(BODIES[body].gymnasium_id))] * num_envs)
+
+
+def our_envs(body: str, num_envs: int) -> Any:
+    """The fast engine with the body's own reward."""
+    from eureka_sandbox.protocol import EnvironmentSpec
+    from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
+
+    return RewardVecEnv(EnvironmentSpec(body=body, max_episode_steps=1000), None, None, num_envs, seed=0)
+
+
+def measure_speed(arm: Arm, body: str, seed: int, timesteps: int) -> dict[str, float]:
+    """Train for one iteration, then for at least `timesteps` steps in whole iterations."""
+    model = build(arm, body, seed)
+    iteration = model.n_steps * arm.num_envs
+    start = time.perf_counter()
+    model.learn(iteration)
+    first = time.perf_counter() - start
+    wall, cpu, done = time.perf_counter(), time.process_time(), model.num_timesteps
+    model.learn(timesteps, reset_num_timesteps=False)
+    steps = model.num_timesteps - done
+    return {
+        "steps_per_cpu_second": steps / (time.process_time() - cpu),
+        "steps_per_second": steps / (time.perf_counter() - wall),
+        "first_iteration_seconds": first,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def measure_fitness(arm: Arm, body: str, seed: int, limit: float, spawned: float) -> dict[str, float | None]:
+    """Train until the deterministic policy travels far enough, judged about every 25k steps; None if out of time."""
+    model = build(arm, body, seed)
+    judging = 0.0
+    while True:
+        model.learn(25_000, reset_num_timesteps=False)
+        seconds = time.time() - spawned - judging
+        fitness = displacement(model, body)
+        judging = time.time() - spawned - seconds
+        if fitness >= TARGETS[body] or seconds > limit:
+            reached = fitness >= TARGETS[body]
+            return {"seconds": seconds if reached else None, "timesteps": model.num_timesteps, "fitness": fitness}
+
+
+def displacement(model: Any, body: str) -> float:
+    """Mean forward displacement of the deterministic policy over fresh episodes, m; a fallen robot stays fallen."""
+    import numpy as np
+
+    from eureka_sandbox.worker.envs.simulation import Simulation
+
+    sim = Simulation(body, EVALUATION_EPISODES, max_episode_steps=1000)
+    sim.reset(range(EVALUATION_EPISODES), [np.random.default_rng(10_000 + i) for i in range(EVALUATION_EPISODES)])
+    start, normalizer = sim.qpos()[:, 0], model.get_vec_normalize_env()
+    running, travelled = np.ones(EVALUATION_EPISODES, bool), np.zeros(EVALUATION_EPISODES)
+    while running.any():
+        observations = sim.observation()
+        if normalizer is not None:
+            observations = normalizer.normalize_obs(observations)
+        sim.step(model.predict(observations, deterministic=True)[0])
+        travelled[running] = (sim.qpos()[:, 0] - start)[running]
+        running &= ~(sim.terminated() | sim.truncated())
+    return float(travelled.mean())
+
+
+# ------------------------------------------------------------------------------------------------- over the arms
+
+
+def run_arm(name: str, body: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One arm in a process of its own, alone on its core."""
+    command = [sys.executable, __file__, "--one", name, "--bodies", body, "--seed", str(seed)]
+    command += ["--timesteps", str(arguments.timesteps), "--limit", str(arguments.limit)]
+    command += ["--fitness"] * arguments.fitness + ["--spawned", str(time.time())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    core = sorted(os.sched_getaffinity(0))[-1]
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def run_one(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the child process does."""
+    arm, (body,) = ARMS[name], arguments.bodies
+    if arguments.fitness:
+        return measure_fitness(arm, body, arguments.seed, arguments.limit, arguments.spawned)
+    return measure_speed(arm, body, arguments.seed, arguments.timesteps)
+
+
+def report_speed(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
+    """Table of medians, relative to SB3's defaults with 4 environments where they ran."""
+
+    def median(name: str, key: str) -> float:
+        return statistics.median(result[key] for result in results[name])
+
+    print(f"\n{body}: PPO, native reward, one core")
+    print(f"  {'':30}{'steps/CPU s':>12}{'steps/s':>10}{'of SB3, 4':>11}{'first it. s':>12}{'peak MB':>9}")
+    for name in results:
+        speed = median(name, "steps_per_cpu_second")
+        ratio = f"{speed / median(BASELINE, 'steps_per_cpu_second'):.2f}" if BASELINE in results else "-"
+        print(
+            f"  {ARMS[name].title:30}{speed:>12,.0f}{median(name, 'steps_per_second'):>10,.0f}{ratio:>11}"
+            f"{median(name, 'first_iteration_seconds'):>12.2f}{median(name, 'memory_mb'):>9.0f}"
+        )
+
+
+def report_fitness(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
+    """Table of every seed's time to the target."""
+    print(f"\n{body}: wall time from process start to {TARGETS[body]:g} m, one core")
+    for name, seeds in results.items():
+        for seed, result in enumerate(seeds):
+            reached = "not reached" if result["seconds"] is None else f"{result['seconds']:.1f} s"
+            print(f"  {ARMS[name].title:30}seed {seed}: {reached:>12}, {result['fitness']:.1f} m at "
+                  f"{result['timesteps']:,} steps")  # fmt: skip
+
+
+def main() -> int:
+    """Measure and print."""
+    available = [name for name, arm in ARMS.items() if arm.algorithm != SBX or importlib.util.find_spec("sbx")]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--bodies", nargs="+", default=list(TARGETS), help="bodies of the fast engine")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=available)
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions, each with its own seed")
+    parser.add_argument("--timesteps", type=int, default=8_192, help="timed steps per arm and round")
+    parser.add_argument("--fitness", action="store_true", help="time to a fitness instead of steps per second")
+    parser.add_argument("--limit", type=float, default=300.0, help="with --fitness: give up after so many seconds")
+    for name, kind in (("--one", str), ("--seed", int), ("--spawned", float)):
+        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(run_one(arguments.one, arguments)))
+        return 0
+    report: Callable[[str, Any], None] = report_fitness if arguments.fitness else report_speed
+    for body in arguments.bodies:
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.arms}
+        for seed in range(arguments.rounds):
+            for name in arguments.arms:
+                results[name].append(run_arm(name, body, seed, arguments))
+        report(body, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""One whole search on real MuJoCo and Stable-Baselines3, as small as it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eureka_agent.lab import Lab
+from eureka_agent.loop import evolve
+from eureka_agent.population import Score, Training
+from eureka_agent.proposers import make_proposer
+from eureka_agent.reflection import recorded_episodes
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.strategy import Incumbent
+from eureka_agent.task import load_task
+from eureka_sandbox.backends import make_sandbox
+
+
+@pytest.mark.slow
+def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tmp_path: Path) -> None:
+    task = load_task("inverted_pendulum_balance")
+    settings = Settings(population=2, generations=1, timesteps=512, final_seeds=1, learner="sb3")
+    with Run.create(tmp_path / "run", task, settings) as run:
+        proposer = make_proposer(settings.model, task)
+        comparison = evolve(run, proposer, Incumbent(), Lab(make_sandbox("embedded"), run))
+        population = run.population()
+        best = population.best
+        assert best is not None
+        assert best.id == comparison.candidate
+        assert isinstance(best.training, Training)
+        assert isinstance(best.score, Score)
+        assert any(key.startswith("reward/") for key in best.training.curves)
+        assert all(0.0 < value <= 40.0 for value in best.score.fitness)
+        assert len(recorded_episodes(best, run)) == 3
+        assert "pole_angle" in best.reflection
+        candidate, human, random = comparison.arms
+        assert len(human.fitness[0]) == task.spec.evaluation_episodes
+        assert random.iqm.low <= random.iqm.value <= random.iqm.high
+        assert candidate.video or candidate.video_note
+        assert run.blob(candidate.policy_meta or "").startswith(b"{")
+    with Run.open(tmp_path / "run") as run:
+        forbidden = _NoSandbox()
+        assert evolve(run, make_proposer("offline", task), Incumbent(), Lab(forbidden, run)) == comparison
+
+
+class _NoSandbox:
+    name = "none"
+
+    def run(self, *_: object) -> None:
+        raise AssertionError("a finished search starts no box")

@@ -1,0 +1,110 @@
+"""The reflection text, compared with golden files. After a wanted change: UPDATE_GOLDEN=1 pytest tests/test_loop_reflection.py"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eureka_agent.population import Brief, Candidate, Population, Score, Training
+from eureka_agent.reflection import reflection
+from eureka_agent.task import load_task
+from eureka_evaluation.episode import Episode
+from eureka_sandbox.protocol import Failure, Verdict
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+TASK = load_task("hopper_forward")
+
+
+def trained(name: str, fitness: float, **curves: list[float | None]) -> Candidate:
+    generation, parents = (1, ("g0c0", "g0c1")) if name.startswith("g1") else (0, ())
+    training = Training(
+        seed=1,
+        timesteps=300_000,
+        seconds=30.0,
+        startup_seconds=4.0,
+        peak_timesteps=281_000,
+        peak_return=512.25,
+        curves={
+            "time/total_timesteps": [30_000.0 * (i + 1) for i in range(10)],
+            "rollout/ep_rew_mean": [None, *(50.0 * i for i in range(9))],
+            "rollout/ep_len_mean": [20.0 + 40.0 * i for i in range(10)],
+            **{f"reward/{component}": values for component, values in curves.items()},
+        },
+        policy="p",
+        policy_meta="m",
+        versions={},
+    )
+    score = Score(
+        seeds=(1, 2, 3),
+        fitness=(fitness, fitness + 1.5, fitness - 2.5),
+        success=(True, True, False),
+        lengths=(380, 1000, 120),
+        recorded=(0, 2),
+        seconds=1.0,
+    )
+    brief = Brief(
+        id=name, generation=generation, slot=0, operator="cross" if parents else "sample", parents=parents, seed=0
+    )
+    return Candidate(brief=brief, code="", training=training, score=score)
+
+
+def episode(steps: int, terminated: bool) -> Episode:
+    time = np.linspace(0.0, 1.0, steps + 1, dtype=np.float32)
+    state = {
+        "torso_x": 8.0 * time,
+        "torso_z": 1.25 - 0.5 * time**2,
+        "joint_angles": np.zeros((steps + 1, 3), dtype=np.float32),
+        "elapsed_time": time,
+    }
+    actions = np.clip(np.stack([4.0 * time[1:] - 2.0] * 3, axis=1), -0.7, 0.7)
+    empty = np.zeros((steps + 1, 6))
+    return Episode(empty, empty, actions, state, terminated, dt=0.008)
+
+
+POPULATION = Population().extended([trained("g0c0", 6.0), trained("g0c1", 7.25), trained("g0c2", 9.0)])
+CASES = {
+    "trained": reflection(
+        trained(
+            "g1c0",
+            8.0,
+            speed=[None, 5.0, 30.0, 80.0, 200.0, 300.0, 420.0, 500.0, 510.0, 512.0],
+            alive=[20.0 + 40.0 * i for i in range(10)],
+            posture=[9.0, 8.0, 8.0, 5.0, 4.0, 2.0, 1.0, 1.0, 1.0, 1.0],
+            effort=[-1e-3] * 10,
+        ),
+        POPULATION,
+        TASK,
+        {0: episode(380, terminated=True), 2: episode(120, terminated=True)},
+    ),
+    "failed": reflection(
+        Candidate(
+            brief=Brief(id="g1c1", generation=1, slot=1, operator="mutate", parents=("g0c2",), seed=0),
+            code="",
+            failure=Failure(
+                verdict=Verdict.RUNTIME_ERROR, message="RuntimeError: shape [8, 3] …", file="reward.py", line=7
+            ),
+        ),
+        POPULATION,
+        TASK,
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reflection_reads_as_its_golden_file(name: str) -> None:
+    path = GOLDEN / f"reflection_{name}.txt"
+    if "UPDATE_GOLDEN" in os.environ:
+        path.write_text(CASES[name])
+    assert CASES[name] == path.read_text()
+
+
+def test_a_reflection_stays_within_a_page_whatever_the_reward_returns() -> None:
+    many = {f"component_{i}": [float(i)] * 200 for i in range(300)}
+    text = reflection(trained("g1c0", 8.0, **many), POPULATION, TASK, {0: episode(50, terminated=False)})
+    assert "and 288 smaller ones" in text
+    assert len(text.splitlines()) <= 60
+    assert max(map(len, text.splitlines())) <= 160
