@@ -148,8 +148,13 @@ def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
     return " ".join(parts)
 
 
+def can_settle(seeds: int) -> bool:
+    """Whether so many trainings per reward can show a difference at 1 in 20 (smallest p of the permutation test)."""
+    return comb(2 * seeds, seeds) // 2 >= 20
+
+
 def _verdict(seeds: int, over_human: Estimate) -> str:
-    """What the interval says, as far as so many trainings can say it (the exact permutation test's smallest p)."""
+    """What the interval says, as far as so many trainings can say it."""
     if over_human.low <= 0.5 <= over_human.high:
         return "No difference from the human reward is shown: the interval holds one half."
     better = over_human.low > 0.5
@@ -157,7 +162,7 @@ def _verdict(seeds: int, over_human: Estimate) -> str:
         side = "better" if better else "worse"
         return f"One training per reward came out {side}: that says nothing about how much trainings differ."
     chance = comb(2 * seeds, seeds) // 2
-    if chance < 20:
+    if not can_settle(seeds):
         side = "better" if better else "worse"
         return (
             f"The candidate looks {side} than the human reward, but {seeds} trainings each cannot settle it: two "

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eureka_agent.lab import Watcher
 from eureka_agent.population import Candidate
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
-from eureka_agent.text import count, duration, measure, visible
+from eureka_agent.text import count, duration, measure, plural, visible
+from eureka_agent.watcher import Watcher
 from eureka_sandbox.protocol import Progress
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class PlainLines:
     def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
         """A line per generation."""
         self.board.generation_begins(number, candidates)
-        self._say(f"generation {number + 1} of {self.board.generations}: {len(candidates)} candidates")
+        self._say(f"generation {number + 1} of {self.board.generations}: {plural(len(candidates), 'candidate')}")
 
     def progress(self, key: str, stage: str, progress: Progress) -> None:
         """At most one line every few seconds, about all trainings together."""
@@ -167,6 +167,8 @@ class PlainLines:
             if time.monotonic() - self._said < PLAIN_SECONDS:
                 return
             running = [row for row in self.board.rows.values() if row.state == "training" and row.progress]
+            if not running:
+                return
             shares = ", ".join(f"{row.name} {row.share:.0%}" for row in running)
             speed = sum(row.progress.steps_per_second for row in running if row.progress)
             left = self.board.seconds_left
@@ -204,7 +206,7 @@ class LiveTable:
         if self.board.generation and self.board.best:
             name, fitness = self.board.best
             best = f"best {measure(fitness, self.board.unit)} ({name})"
-            self.console.print(f"[dim]generation {self.board.generation}:[/] {best}", highlight=False)
+            self.console.print(f"generation {self.board.generation}: {best}", style="dim", markup=False)
         self.board.generation_begins(number, candidates)
 
     def progress(self, key: str, stage: str, progress: Progress) -> None:

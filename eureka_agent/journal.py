@@ -56,8 +56,8 @@ class Journal:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Wall time of all sittings together."""
-        return self._earlier_seconds + time.monotonic() - self._opened
+        """Wall time of all sittings together; a reader's own time does not count."""
+        return self._earlier_seconds + (0.0 if self._read_only else time.monotonic() - self._opened)
 
     def meta(self, key: str) -> str:
         """One of the run's own facts."""

@@ -287,7 +287,7 @@ def affordable_jobs(wanted: int | None) -> int:
     jobs = wanted or max(1, min(cores(), int(free // BOX_MEMORY_MB)))
     if free < jobs * BOX_MEMORY_MB:
         raise EnvironmentMissing(
-            f"{jobs} trainings side by side need about {jobs * BOX_MEMORY_MB} MB of memory, {free:.0f} are free; "
-            "close something or use fewer --jobs"
+            f"--jobs {jobs} needs about {jobs * BOX_MEMORY_MB} MB of memory, {free:.0f} MB are free; "
+            f"close something{' or use fewer' if jobs > 1 else ''}"
         )
     return jobs

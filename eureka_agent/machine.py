@@ -24,7 +24,9 @@ def available_memory_mb() -> float:
     free = float(psutil.virtual_memory().available)
     limit, used = _words(CGROUP / "memory.max"), _words(CGROUP / "memory.current")
     if limit and limit[0].isdigit() and used:
-        free = min(free, float(limit[0]) - float(used[0]))
+        statistics = _words(CGROUP / "memory.stat")
+        cache = dict(zip(statistics[::2], statistics[1::2], strict=False)).get("inactive_file", "0")
+        free = min(free, float(limit[0]) - float(used[0]) + float(cache))
     return free / 1e6
 
 

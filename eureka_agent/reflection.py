@@ -1,6 +1,6 @@
 """Reward reflection (Eureka, §3.3): what training and trajectories showed, as one page of text for the next proposal.
 
-Only numbers, declared names and the wall's typed messages go in: nothing that a candidate could have written.
+Numbers, declared names and component names go in; of a failure, its verdict and the message that the wall cut to size.
 """
 
 from __future__ import annotations

@@ -19,7 +19,21 @@ from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import builtin_tasks, load_task
 
-HEAVY = "torch stable_baselines3 mujoco gymnasium jax openai anthropic litellm pydantic numpy scipy yaml rich".split()
+HEAVY = [
+    "torch",
+    "stable_baselines3",
+    "mujoco",
+    "gymnasium",
+    "jax",
+    "openai",
+    "anthropic",
+    "litellm",
+    "pydantic",
+    "numpy",
+    "scipy",
+    "yaml",
+    "rich",
+]
 
 
 @pytest.fixture(autouse=True)

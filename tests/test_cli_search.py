@@ -129,7 +129,11 @@ def test_an_export_loads_into_stock_stable_baselines(
 ) -> None:
     assert main(["export", "run", "-o", "out"]) == 0
     assert capsys.readouterr().out == "out\n"
-    code = "from load_policy import load; m, n = load(); import numpy; print(m.predict(numpy.zeros(4))[0].shape, n is not None)"
+    code = (
+        "import numpy, load_policy\n"
+        "model, normalizer = load_policy.load()\n"
+        "print(model.predict(numpy.zeros(4))[0].shape, normalizer is not None)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=place / "out", capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "(1,) True", done.stderr
     assert main(["export", "run", "-o", "out"]) == 2

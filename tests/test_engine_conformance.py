@@ -105,16 +105,34 @@ def test_the_same_generator_draws_the_same_reset_state(body: Body) -> None:
 
 @every_body
 def test_from_the_same_state_wherever_it_lies_a_step_agrees(body: Body) -> None:
-    count = 60
-    reference = gym.make(body.gymnasium_id).unwrapped
-    sim = Simulation(body.name, num_envs=count, max_episode_steps=10)
     rng = np.random.default_rng(3)
-    starts = [_far_out(rng, sim.model) for _ in range(count)]
-    remaining = iter(starts)
+    model = Simulation(body.name, num_envs=1, max_episode_steps=1).model
+    sim = step_from(body, [_far_out(rng, model) for _ in range(60)])
+    if body.name in ("hopper", "walker2d", "inverted_pendulum", "ant"):
+        assert 0 < sim.terminated().sum() < sim.num_envs
+    else:
+        assert not sim.terminated().any()
+
+
+def test_a_hopper_whose_joints_spin_too_fast_is_terminal_as_gymnasiums() -> None:
+    body = BODIES["hopper"]
+    model = Simulation(body.name, num_envs=1, max_episode_steps=1).model
+    sim = step_from(body, [(model.qpos0, speed * np.eye(model.nv)[5]) for speed in np.linspace(50, 400, 60)])
+    fastest = np.abs(sim.qvel()).max(axis=1)
+    just_beyond = (fastest > 100) & (fastest < 130) & (sim.qpos()[:, 1] > 0.7) & (np.abs(sim.qpos()[:, 2]) < 0.2)
+    assert just_beyond.any()
+    assert 0 < sim.terminated().sum() < sim.num_envs
+
+
+def step_from(body: Body, starts: list[tuple[np.ndarray, np.ndarray]]) -> Simulation:
+    """Our environments one random step after the given qpos and qvel, found to agree with Gymnasium's."""
+    count, remaining, rng = len(starts), iter(starts), np.random.default_rng(4)
+    sim = Simulation(body.name, count, max_episode_steps=10)
     sim._robot = dataclasses.replace(sim._robot, initial_state=lambda *_: next(remaining))
     sim.reset(range(count), [rng] * count)
     actions = rng.uniform(sim.action_low, sim.action_high, (count, body.action_size)).astype(np.float32)
     sim.step(actions)
+    reference = gym.make(body.gymnasium_id).unwrapped
     for i, (qpos, qvel) in enumerate(starts):
         mujoco.mj_resetData(reference.model, reference.data)
         reference.set_state(qpos, qvel)
@@ -122,10 +140,7 @@ def test_from_the_same_state_wherever_it_lies_a_step_agrees(body: Body) -> None:
         np.testing.assert_allclose(sim.observation()[i], observation, rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(sim.native_reward()[i], reward, rtol=TOLERANCE, atol=TOLERANCE)
         assert sim.terminated()[i] == terminated
-    if body.name in ("hopper", "walker2d", "inverted_pendulum", "ant"):
-        assert 0 < sim.terminated().sum() < count
-    else:
-        assert not sim.terminated().any()
+    return sim
 
 
 def _far_out(rng: np.random.Generator, model: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -310,6 +310,17 @@ def test_actions_and_the_clock_are_kept(body: Body) -> None:
     assert state["previous_actions"][0].any()
 
 
+@pytest.mark.parametrize("name", ["half_cheetah", "hopper", "walker2d", "swimmer", "ant"])
+def test_rotation_is_counted_anew_after_a_reset(name: str) -> None:
+    sim = started(BODIES[name])
+    for step in range(5):
+        sim.step(random_actions(sim, step))
+    sim.reset([2], [np.random.default_rng(9)])
+    turned = sim.state(["cumulative_rotation"])["cumulative_rotation"]
+    assert not turned[2].any()
+    assert turned[[0, 1, 3]].all()
+
+
 def test_terminated_is_one_exactly_where_the_episode_ended() -> None:
     sim = started(BODIES["hopper"], num_envs=3)
     sim.data[1].qpos[1] = 0.2

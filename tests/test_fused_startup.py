@@ -63,13 +63,12 @@ def test_other_coefficients_and_schedules_do_not_compile_again() -> None:
     code = BUILD + "\n".join(
         [
             "model.learn(8)",
-            "from eureka_sandbox.worker.learners import update, xla",
-            "program = update.update_program(model._shape(model.network()))",
+            "from eureka_sandbox.worker.learners import update",
             "model.learning_rate = 1e-5; model._setup_lr_schedule()",
             "model.ent_coef, model.vf_coef, model.max_grad_norm = 0.1, 0.2, 0.3",
             "model.clip_range = lambda remaining: 0.05 + remaining",
             "model.learn(24)",
-            "print(program._cache_size())",
+            "print(update.update._cache_size())",
         ]
     )
     assert python(code, EUREKA_COMPILE_CACHE="") == "1"

@@ -15,6 +15,7 @@ from eureka_agent.comparison import Comparison
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.lab import EvaluationSeeds, Lab
 from eureka_agent.loop import evolve
+from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
@@ -128,7 +129,8 @@ def test_the_incumbent_stays_until_a_fitter_candidate_comes_and_is_always_a_pare
             assert len(set(candidate.brief.parents)) == {"sample": 0, "mutate": 1, "cross": 2}[candidate.brief.operator]
             if candidate.brief.operator == "cross":
                 assert incumbent in candidate.brief.parents
-        assert any(c.brief.operator == "mutate" and c.brief.parents == (incumbent,) for c in members)
+        mutated = [c.brief.parents for c in members if c.brief.operator == "mutate"]
+        assert mutated[::2] == [(incumbent,)] * 2
     assert population.best is not None
     assert population.best.id == "g2c1"
 
@@ -342,10 +344,24 @@ def test_too_little_memory_is_said_before_anything_starts(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 500.0)
-    with pytest.raises(EnvironmentMissing, match=r"2 trainings side by side need about \d+ MB of memory, 500 are free"):
+    with pytest.raises(EnvironmentMissing, match=r"--jobs 2 needs about \d+ MB of memory, 500 MB are free"):
         Lab(ScriptedSandbox(), make_run(jobs=2))
-    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 1500.0)
+    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 1000.0)
     assert Lab(ScriptedSandbox(), make_run(jobs=None)).jobs == 1
+
+
+def test_a_containers_limits_bound_memory_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eureka_agent.machine.CGROUP", tmp_path)
+    whole = available_memory_mb()
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("60000000\n")
+    assert available_memory_mb() == pytest.approx(whole, rel=0.2)
+    (tmp_path / "memory.max").write_text("100000000\n")
+    assert available_memory_mb() == 40.0
+    (tmp_path / "memory.stat").write_text("anon 10000000\ninactive_file 50000000\n")
+    assert available_memory_mb() == 90.0
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    assert cores() == 1
 
 
 def test_another_algorithm_leaves_the_tasks_own_hyperparameters_behind() -> None:

@@ -26,7 +26,8 @@ def check_task(name: str) -> None:
     console = result_console()
 
     def passed(text: str) -> None:
-        console.print(f"[green]ok[/]  {text}", soft_wrap=True)
+        console.print("ok", style="green", end="  ")
+        console.print(text, soft_wrap=True)
 
     task = load_task(name)
     passed(f"files: task.yaml, task.py and reward_human.py in {task.folder}")
@@ -49,7 +50,8 @@ def check_task(name: str) -> None:
         passed(f"anchors: measured {task.anchors.measured}")
     else:
         hint = command(["eureka", "tasks", "measure", name])
-        console.print(f"[yellow]--[/]  anchors: not measured yet; {hint}", soft_wrap=True)
+        console.print("--", style="yellow", end="  ")
+        console.print(f"anchors: not measured yet; {hint}", soft_wrap=True)
     shipped = command(["eureka", "evolve", name])
     console.print(f"\n{task.name} holds together; {shipped} searches for its reward", soft_wrap=True)
 

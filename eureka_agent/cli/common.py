@@ -33,7 +33,7 @@ def progress_console() -> Console:
     """stderr: progress, estimates, advice."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def result_console() -> Console:
@@ -42,7 +42,7 @@ def result_console() -> Console:
 
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_COLUMNS
     return console

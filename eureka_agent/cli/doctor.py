@@ -16,17 +16,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     from eureka_agent.errors import EnvironmentMissing
 
     console, findings = result_console(), list[Finding]()
-    marks = {"ok": "[green]ok[/]", "warning": "[yellow]--[/]", "missing": "[red]no[/]"}
+    marks = {"ok": ("ok", "green"), "warning": ("--", "yellow"), "missing": ("no", "red")}
     with progress_console().status("looking at this machine…"):
         for finding in diagnose():
             findings.append(finding)
             if not as_json:
-                from rich.markup import escape
-
+                mark, style = marks[finding.status]
+                console.print(mark, style=style, end="  ")
                 fix = f"\n      fix: {finding.fix}" if finding.fix else ""
-                console.print(
-                    f"{marks[finding.status]}  {escape(f'{finding.name}: {finding.value}{fix}')}", soft_wrap=True
-                )
+                console.print(f"{finding.name}: {finding.value}{fix}", soft_wrap=True)
     missing = [finding.name for finding in findings if finding.status == "missing"]
     if as_json:
         print_json({"ok": not missing, "findings": [asdict(finding) for finding in findings]})

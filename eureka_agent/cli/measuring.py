@@ -143,7 +143,5 @@ def _print(task: Task, anchors: Anchors, path: Path) -> None:
     console, unit = result_console(), task.spec.metric.unit
     for name, anchor in (("human reward", anchors.human), ("random policy", anchors.random)):
         spread = interval(anchor.low, anchor.high)
-        console.print(
-            f"{name}: {measure(anchor.mean, unit)} {spread}, success {percent(anchor.success_rate)}", markup=False
-        )
-    console.print(str(path), soft_wrap=True, markup=False)
+        console.print(f"{name}: {measure(anchor.mean, unit)} {spread}, success {percent(anchor.success_rate)}")
+    console.print(str(path), soft_wrap=True)

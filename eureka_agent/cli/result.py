@@ -30,7 +30,7 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
         _print_table(console, facts)
         console.print(f"\n{facts.comparison.note}", style="dim")
     console.print(f"\n{verdict(facts)}", style="bold")
-    console.print(f"report {report}", soft_wrap=True, markup=False)
+    console.print(f"report {report}", soft_wrap=True)
     console.print(f"wall time {duration(facts.seconds)}")
 
 

@@ -24,7 +24,7 @@ def runs(
         print_json(found)
         return
     if not found:
-        progress_console().print(f"no runs in {root}; `eureka evolve TASK` makes one", markup=False)
+        progress_console().print(f"no runs in {root}; `eureka evolve TASK` makes one")
         return
     from rich.table import Table
 

@@ -39,7 +39,9 @@ class Provider(NamedTuple):
 
 
 PROVIDERS = {
-    "offline": Provider("offline", "eureka_agent.proposers.offline:from_model_name"),
+    "offline": Provider(
+        "offline (offline:uniform without the keyword prior)", "eureka_agent.proposers.offline:from_model_name"
+    ),
     "scripted": Provider("scripted:DIR", "eureka_agent.proposers.scripted:from_model_name"),
 }
 """By the word before the colon; the factory gets the text after it."""

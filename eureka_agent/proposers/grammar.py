@@ -90,7 +90,7 @@ RULES: tuple[Rule, ...] = (
     Rule("velocity", "clipped", "goal", 1, (0.5, 3.0), (2.0, 8.0), takes="axis"),
     Rule("velocity", "tanh", "goal", 1, (1.0, 5.0), (1.0, 6.0), takes="axis"),
     Rule("velocity", "idle", "shaping", -1, (0.2, 1.0), (0.3, 2.0), takes="axis"),
-    Rule("velocity", "absolute", "shaping", -1, (0.05, 0.5), takes="axis"),
+    Rule("velocity", "absolute", "shaping", -1, (0.05, 0.5)),
     Rule("velocity", "absolute", "shaping", -1, (0.02, 0.3), takes="norm"),
     Rule("angular_velocity", "linear", "goal", 1, (0.1, 0.6), takes="axis"),
     Rule("angular_velocity", "clipped", "goal", 1, (0.1, 0.6), (6.0, 20.0), takes="axis"),
@@ -117,8 +117,8 @@ RULES: tuple[Rule, ...] = (
     Rule("action", "effort", "cost", -1, (0.0005, 0.02), takes="vector"),
     Rule("action", "change", "cost", -1, (0.001, 0.02), takes="vector"),
     Rule("flag", "linear", "goal", 0, (0.5, 5.0)),
-    Rule("flag", "linear", "survival", -1, (2.0, 15.0)),
     Rule("flag", "alive", "survival", 1, (0.3, 1.5)),
+    Rule("flag", "linear", "survival", -1, (2.0, 15.0)),
 )
 
 _STANDING = re.compile(r"(-?\d+(?:\.\d+)?) (?:standing|at the reset)")

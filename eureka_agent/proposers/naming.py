@@ -56,8 +56,8 @@ def _name(term: Term, variables: Sequence[VariableSpec]) -> str:
     if term.form in ("linear", "clipped", "tanh") and variable.unit in ("m/s", "rad/s"):
         way = _way(term, variables)
         if variable.unit == "m/s":
-            return way or stem
-        return f"{way}_rotation" if way else stem
+            return way or stem.replace("velocity", "speed")
+        return f"{way}_rotation" if way else stem.replace("velocity", "rotation")
     match term.form:
         case "linear" if variable.name == "terminated":
             return "fall"
@@ -65,6 +65,12 @@ def _name(term: Term, variables: Sequence[VariableSpec]) -> str:
             return "upright"
         case "near" | "inverse" if "distance" in variable.name or variable.name.endswith("target"):
             return "closeness"
+        case "linear" | "tanh" | "absolute" if "distance" in variable.name or variable.name.endswith("target"):
+            return "distance"
+        case "near" if "position" in variable.name:
+            return "centred"
+        case "absolute" if "position" in variable.name:
+            return "off_centre"
         case "above" | "clipped" if stem == "z":
             return "height"
         case "absolute" if variable.unit == "m/s":

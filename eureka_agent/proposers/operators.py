@@ -14,8 +14,8 @@ from eureka_evaluation.components import ComponentStatistics
 from eureka_sandbox.protocol import VariableSpec
 
 MAX_TERMS = 8
-_STRAIGHT = ("linear", "clipped")
-"""Forms that say the same twice if a reward has both of one variable."""
+Place = tuple[str, str, int | None]
+"""Two terms in one place say the same twice: linear and clipped of one variable, or two kinds of shaping of it."""
 ROLES: tuple[Role, ...] = ("goal", "shaping", "cost", "survival")
 """The order of terms in a reward."""
 
@@ -43,31 +43,37 @@ class Operators:
     # -------------------------------------------------------------------------------------------------------- sample
 
     def sample(self) -> Genome:
-        """One or two goal terms, some shaping, costs, and survival terms where episodes can end early."""
+        """One or two goal terms, some shaping, costs, and survival terms where episodes can end early.
+
+        Where they can and nothing else is paid, staying alive is: else ending the episode would pay best.
+        """
         terms = self._added([], ("goal", "shaping"), goal=True)
         if self.rng.random() < 0.3:
-            terms = self._added(terms, ("goal",), goal=True)
+            terms = self._added(terms, ("goal", "shaping"), goal=True)
         for _ in range(self.rng.choice((0, 1, 1, 2, 2, 3))):
             terms = self._added(terms, ("shaping",))
         chances: tuple[tuple[Role, float], ...] = (("cost", 0.85), ("cost", 0.3), ("survival", 0.7), ("survival", 0.6))
         for role, chance in chances:
             if self.rng.random() < chance:
                 terms = self._added(terms, (role,))
+        alive = next((slot for slot in self.slots if slot.rule.form == "alive"), None)
+        if alive and not any(term.weight > 0 for term in terms):
+            terms = [*terms[: MAX_TERMS - 1], self._filled(alive, first=True)]
         return self._genome(terms)
 
     def _added(self, terms: Sequence[Term], roles: Sequence[Role], goal: bool = False) -> list[Term]:
         """`terms` and one more of these roles, if there is a free one."""
-        taken = {term.key for term in terms}
-        shaped = {(t.variable, t.axis) for t in terms if self._rule(t).role == "shaping"}
-        straight = {(t.variable, t.axis) for t in terms if t.form in _STRAIGHT}
-        free = [s for s in self.slots if s.rule.role in roles and s.key not in taken]
-        free = [s for s in free if s.rule.role != "shaping" or s.key[1:] not in shaped]
-        free = [s for s in free if s.rule.form not in _STRAIGHT or s.key[1:] not in straight]
+        free = self._free(terms, roles)
         if not free or len(terms) >= MAX_TERMS:
             return list(terms)
         slot = self.rng.choices(free, [self._odds(s, goal) for s in free])[0]
         first = not any(t.variable == slot.variable.name for t in terms)
         return [*terms, self._filled(slot, first)]
+
+    def _free(self, terms: Sequence[Term], roles: Sequence[Role]) -> list[Slot]:
+        """Slots of these roles that say something which `terms` do not say yet."""
+        taken = {self._place(term) for term in terms}
+        return [slot for slot in self.slots if slot.rule.role in roles and _place(slot) not in taken]
 
     def _odds(self, slot: Slot, goal: bool) -> float:
         score = relevance(slot.variable, slot.rule.kind, slot.rule.form, self.signs[slot.variable.name], self.wish)
@@ -152,10 +158,11 @@ class Operators:
         )[0]
         index = self.rng.randrange(len(terms))
         term, others = terms[index], [*terms[:index], *terms[index + 1 :]]
+        needed = self._goals(terms) == [term]
         match edit:
             case "add":
                 return self._added(terms, ROLES)
-            case "remove" if others:
+            case "remove" if others and not needed:
                 return others
             case "replace":
                 return self._added(others, (self._rule(term).role,))
@@ -170,9 +177,8 @@ class Operators:
 
     def _reformed(self, term: Term, others: Sequence[Term]) -> Term:
         """The same variable in another form of the same role, for instance bounded instead of linear."""
-        role, taken = self._rule(term).role, {t.key for t in others} | {term.key}
-        variants = [s for s in self.slots if s.rule.role == role and s.key not in taken]
-        variants = [s for s in variants if s.variable.name == term.variable and s.axis == term.axis]
+        free = self._free(others, (self._rule(term).role,))
+        variants = [s for s in free if s.key[1:] == term.key[1:] and s.rule.form != term.form]
         if not variants:
             return self._bent(term)
         fresh = self._filled(self.rng.choice(variants), first=True)
@@ -200,15 +206,15 @@ class Operators:
         Args:
             parents: at least two, fittest first.
         """
-        terms: dict[tuple[str, str, int | None], Term] = {}
+        terms: dict[Place, Term] = {}
         for rank, parent in enumerate(parents):
             for term in parent.terms:
-                shared = term.key in terms
-                if self.rng.random() < (0.5 if shared or rank else 0.75):
-                    terms[term.key] = term
+                place = self._place(term)
+                if self.rng.random() < (0.5 if place in terms or rank else 0.75):
+                    terms[place] = term
         mixed = list(terms.values())
-        if not any(self._rule(term).role == "goal" for term in mixed):
-            mixed += [t for t in parents[0].terms if self._rule(t).role == "goal" and t.key not in terms][:1]
+        if not self._goals(mixed):
+            mixed += self._goals(parents[0].terms)[:1]
         if self.rng.random() < 0.5:
             mixed = [self._weighted(term, self.rng.lognormvariate(0.0, 0.2)) for term in mixed]
         return self._genome(mixed or parents[0].terms)
@@ -218,15 +224,31 @@ class Operators:
     def _rule(self, term: Term) -> Rule:
         return self.by_key[term.key].rule
 
+    def _place(self, term: Term) -> Place:
+        return _place(self.by_key[term.key])
+
+    def _goals(self, terms: Sequence[Term]) -> list[Term]:
+        return [term for term in terms if self._rule(term).role == "goal"]
+
     def _genome(self, terms: Sequence[Term]) -> Genome:
-        """Terms in the usual order, at most `MAX_TERMS`, the first ones kept."""
-        ordered = sorted(terms, key=lambda term: (ROLES.index(self._rule(term).role), term.form != "alive"))
-        return Genome(terms=tuple(ordered[:MAX_TERMS]))
+        """Terms in the usual order (goals first, the ungated before the gated), at most `MAX_TERMS`."""
+        index = {slot.key: i for i, slot in enumerate(self.slots)}
+
+        def order(term: Term) -> tuple[int, bool, int]:
+            return (ROLES.index(self._rule(term).role), term.gate is not None, index[term.key])
+
+        return Genome(terms=tuple(sorted(terms, key=order)[:MAX_TERMS]))
 
     def _between(self, limits: Range) -> float:
         """Log-uniform."""
         low, high = limits
         return low * math.pow(high / low, self.rng.random())
+
+
+def _place(slot: Slot) -> Place:
+    rule = slot.rule
+    what = "shaping" if rule.role == "shaping" else "straight" if rule.form in ("linear", "clipped") else rule.form
+    return (what, slot.variable.name, slot.axis)
 
 
 def _rounded(value: float) -> float:

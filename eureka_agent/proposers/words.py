@@ -92,24 +92,40 @@ def relevance(variable: VariableSpec, kind: Kind, form: str, signs: Signs, wish:
     if wish == Wish():
         return 0.0
     asked = asked_direction(signs, wish) != 0
-    turning = "turning" in wish.themes
+    themes = wish.themes
     named = 0.5 * len(wish.words & set(variable.name.split("_")))
     match kind:
-        case "velocity" | "angular_velocity" if asked and form in ("absolute", "square"):
-            return -3.0  # would charge for what is asked
         case "velocity":
-            elsewhere = turning or not ("travel" in wish.themes or "up" in signs or "down" in signs)
-            return named + (0.0 if elsewhere else 3.0) if asked else -2.0
+            return named + _travel_odds(form, asked, "up" in signs or "down" in signs, themes)
         case "angular_velocity":
-            return named + (4.0 if asked else 2.5) if turning else 0.0 if form == "square" else -2.0
-        case "distance":
-            return named + (3.0 if "reaching" in wish.themes else 0.0)
-        case "angle":
-            clash = turning and form not in ("cosine", "linear")
-            return named + (-3.0 if clash else 3.0 if "balancing" in wish.themes and not turning else 0.0)
+            return named + _turning_odds(form, asked, themes)
+        case "distance" if "reaching" in themes:
+            return named + 3.0
+        case "angle" if "turning" in themes:
+            return named - (0.0 if form in ("cosine", "linear") else 3.0)  # a level torso would forbid the turn
+        case "angle" if "balancing" in themes:
+            return named + 3.0
         case "height":
-            return named + (2.5 if "jumping" in wish.themes else 0.5)
-        case "position":
-            return named + (-4.0 if asked or (wish.themes & {"travel", "turning"} and "forward" in signs) else 0.0)
+            return named + (2.5 if "jumping" in themes else 0.5)
+        case "position" if asked or (themes & {"travel", "turning"} and "forward" in signs):
+            return named - 4.0  # would hold it where it is
         case _:
             return named
+
+
+def _travel_odds(form: str, asked: bool, vertical: bool, themes: frozenset[str]) -> float:
+    if asked and form == "absolute":
+        return -3.0  # would charge for what is asked
+    if not asked:
+        return -0.5 if form == "absolute" else -3.0
+    if "turning" in themes or not ("travel" in themes or vertical):
+        return -2.0 if form == "idle" else 0.0  # the direction belongs to something else
+    return 3.0
+
+
+def _turning_odds(form: str, asked: bool, themes: frozenset[str]) -> float:
+    if "turning" not in themes:
+        return 0.0 if form == "square" else -3.0
+    if asked and form == "square":
+        return -3.0  # would charge for what is asked
+    return 4.0 if asked else 2.5

@@ -22,7 +22,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve in data units; None in `ys` breaks it."""
+    """A curve in data units; None in `ys` is passed over."""
 
     xs: Sequence[float]
     ys: Sequence[float | None]
@@ -130,15 +130,9 @@ def padded(values: Iterable[float], margin: float = 0.06) -> Point:
 
 
 def path_data(frame: Frame, xs: Sequence[float], ys: Sequence[float | None]) -> str:
-    """SVG path of a curve, broken where y is missing."""
-    parts, pen_down = [], False
-    for x, y in zip(xs, ys, strict=False):
-        if y is None or not math.isfinite(y):
-            pen_down = False
-            continue
-        parts.append(f"{'L' if pen_down else 'M'}{frame.x(x)} {frame.y(y)}")
-        pen_down = True
-    return "".join(parts)
+    """SVG path of a curve, straight across missing values (a log without a finished episode has no return)."""
+    known = [(x, y) for x, y in zip(xs, ys, strict=False) if y is not None and math.isfinite(y)]
+    return "".join(f"{'L' if i else 'M'}{frame.x(x)} {frame.y(y)}" for i, (x, y) in enumerate(known))
 
 
 def line_chart(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from eureka_agent import __version__
-from eureka_agent.comparison import Arm, Comparison
+from eureka_agent.comparison import Arm, Comparison, can_settle
 from eureka_agent.population import Candidate, Population
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
@@ -109,18 +109,19 @@ def _so_far(facts: RunFacts) -> str:
 
 
 def _compared(facts: RunFacts, comparison: Comparison) -> str:
-    best, human = comparison.arm("candidate").iqm, comparison.arm("human").iqm
-    odds = comparison.over_human
-    gap = measure(abs(best.value - human.value), facts.unit)
-    scores = f"{measure(best.value, facts.unit)} against {measure(human.value, facts.unit)}"
-    trainings = min(len(comparison.arm(name).fitness) for name in ("candidate", "human"))
-    scores += f" over {plural(trainings, 'training')} each"
+    best, human = comparison.arm("candidate"), comparison.arm("human")
+    odds, trainings = comparison.over_human, min(len(best.fitness), len(human.fitness))
+    gap = measure(abs(best.iqm.value - human.iqm.value), facts.unit)
+    scores = f"{measure(best.iqm.value, facts.unit)} against {measure(human.iqm.value, facts.unit)}"
     chance = f"an episode of it scores higher with probability {percent(odds.value)}"
-    if odds.low > 0.5:
-        return f"{comparison.candidate} beats the human reward by {gap}: {scores}; {chance}."
-    if odds.high < 0.5:
-        return f"{comparison.candidate} falls {gap} short of the human reward: {scores}; {chance}."
-    return f"{comparison.candidate} cannot be told from the human reward on these seeds: {scores}; {chance}."
+    if odds.low <= 0.5 <= odds.high:
+        return f"{comparison.candidate} cannot be told from the human reward on these seeds: {scores}; {chance}."
+    ahead, each = odds.low > 0.5, f"{plural(trainings, 'training')} each"
+    if can_settle(trainings):
+        deed = f"beats the human reward by {gap}" if ahead else f"falls {gap} short of the human reward"
+        return f"{comparison.candidate} {deed}: {scores} over {each}; {chance}."
+    place = "ahead of" if ahead else "behind"
+    return f"{comparison.candidate} came out {gap} {place} the human reward, {scores}, but {each} cannot settle it."
 
 
 def _unbroken(unit: str, sentence: str) -> str:

@@ -60,14 +60,9 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
     blobs: dict[str, bytes] = {}
     if recorded:
         blobs["episodes.npz"] = save_episodes({i: episodes[i] for i in recorded})
-    video_note = ""
-    if spec.video is not None:
-        from eureka_sandbox.worker.video import film
-
-        median = episodes[by_fitness(fitness)[(len(fitness) - 1) // 2]]
-        video, video_note = film(spec.environment.body, simulation.model, median, spec.video, folder / "scratch")
-        if video:
-            blobs["video.mp4"] = video
+    video, video_note = _film(spec, simulation, episodes, fitness, folder)
+    if video:
+        blobs["video.mp4"] = video
     result = ScoreResult(
         fitness=fitness,
         success=success,
@@ -78,6 +73,18 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
         versions={"python": platform.python_version(), **{name: version(name) for name in ("numpy", "mujoco")}},
     )
     return result, blobs
+
+
+def _film(
+    spec: ScoreSpec, simulation: Simulation, episodes: Sequence[Episode], fitness: Sequence[float], folder: Path
+) -> tuple[bytes, str]:
+    """Film the episode of median fitness, if a film was asked for."""
+    if spec.video is None:
+        return b"", ""
+    from eureka_sandbox.worker.video import film
+
+    median = episodes[by_fitness(fitness)[(len(fitness) - 1) // 2]]
+    return film(spec.environment.body, simulation.model, median, spec.video, folder / "scratch")
 
 
 def by_fitness(fitness: Sequence[float]) -> list[int]:

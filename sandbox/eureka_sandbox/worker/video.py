@@ -69,7 +69,7 @@ def film(body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, s
         model: what was simulated.
         episode: the recording.
         video: size, rate and longest duration.
-        scratch: an existing folder for intermediate files, removed afterwards.
+        scratch: folder for intermediate files, which are removed afterwards.
 
     Returns:
         The mp4 and an empty note, or no bytes and why there is no film and what to install.
@@ -78,17 +78,20 @@ def film(body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, s
 
     if importlib.util.find_spec("av") is None:
         return b"", "no video: the package 'av' is missing; pip install av"
+    scratch.mkdir(exist_ok=True)
     files = [scratch / name for name in ("film.mjb", "film.npz", "film.json", "film.mp4")]
-    mujoco.mj_saveModel(model, str(files[0]), None)
-    rate, rows = frame_rows(episode, video)
-    np.savez(files[1], qpos=episode.qpos[rows], qvel=episode.qvel[rows])
-    view = VIEWS.get(body, View(4.0))
-    captions = [caption(view, episode, row) for row in rows]
-    size = {"width": video.width // 2 * 2, "height": video.height // 2 * 2}  # 4:2:0 needs even sides
-    files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, "rate": str(rate), **size}))
     try:
+        mujoco.mj_saveModel(model, str(files[0]), None)
+        rate, rows = frame_rows(episode, video)
+        np.savez(files[1], qpos=episode.qpos[rows], qvel=episode.qvel[rows])
+        view = VIEWS.get(body, View(4.0))
+        captions = [caption(view, episode, row) for row in rows]
+        size = {"width": video.width // 2 * 2, "height": video.height // 2 * 2}  # 4:2:0 needs even sides
+        files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, "rate": str(rate), **size}))
         note = _render_in_a_process(scratch)
         return (b"", note) if note else (files[3].read_bytes(), "")
+    except OSError as error:  # a film is not worth a score
+        return b"", f"no video: {error}"
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -254,4 +257,9 @@ def _draw_floor_as_metre_grid(model: mujoco.MjModel) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except Exception as error:
+        sys.stderr.write(f"\n{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        sys.stderr.flush()
+        os._exit(1)  # half-made OpenGL objects would write over the reason while they are destroyed

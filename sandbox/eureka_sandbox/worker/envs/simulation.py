@@ -131,7 +131,6 @@ class Simulation:
             data.qpos[:], data.qvel[:] = robot.initial_state(rng, model.qpos0, resting)
             mujoco.mj_forward(model, data)
             np.concatenate(self._views[i], out=self.now.rows[i])
-            self.before.rows[i] = self.now.rows[i]
             self.start_q[i] = self.now.q[i]
             self.actions[i] = self.previous_actions[i] = 0.0
             self.turned[i] = 0.0
@@ -176,7 +175,7 @@ class Simulation:
         return self._robot.observation(self)
 
     def native_reward(self) -> Array:
-        """Gymnasium's reward of the last step, float64 `(N,)`."""
+        """Gymnasium's reward of the last step, float64 `(N,)`; meaningless right after a reset."""
         return self._robot.native_reward(self)
 
     def terminated(self) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from eureka_sandbox.worker.learners import torch_exchange, xla
 from eureka_sandbox.worker.learners.lean_torch import skip_dynamo
 from eureka_sandbox.worker.learners.network import Network
 from eureka_sandbox.worker.learners.normalize import lean_step
-from eureka_sandbox.worker.learners.rollout import Actor, Truncations, finish
+from eureka_sandbox.worker.learners.rollout import Actor, Rollout
 
 if TYPE_CHECKING:
     from eureka_sandbox.worker.learners.update import Coefficients, Diagnostics, UpdateShape
@@ -79,13 +79,11 @@ class FusedPPO(PPO):
         rollout_buffer.reset()
         callback.on_rollout_start()
 
-        low, high, action_shape = self.action_space.low, self.action_space.high, (-1, *self.action_space.shape)
-        step = lean_step(env)
-        actor, truncations = Actor(self.policy, network, env.num_envs), Truncations()
-        noise = np.empty((n_rollout_steps, env.num_envs, network.action_size), np.float32)
-        n_steps = 0
-        while n_steps < n_rollout_steps:
-            actions = actor.sample(self._last_obs).reshape(action_shape)
+        step, actor = lean_step(env), Actor(self.policy, network, env.num_envs)
+        rollout = Rollout(rollout_buffer, actor)
+        low, high = (np.tile(bound, (env.num_envs, 1)) for bound in (self.action_space.low, self.action_space.high))
+        for n_steps in range(n_rollout_steps):
+            actions = actor.sample(self._last_obs)
             clipped_actions = np.minimum(np.maximum(actions, low), high)
             new_obs, rewards, dones, infos = step(clipped_actions)
             self.num_timesteps += env.num_envs
@@ -94,18 +92,13 @@ class FusedPPO(PPO):
                 return False
             if dones.any():
                 self._update_info_buffer(infos, dones)
-                truncations.note(n_steps, dones, infos)
-            rollout_buffer.observations[n_steps] = self._last_obs
-            rollout_buffer.actions[n_steps] = actions.reshape(env.num_envs, -1)
-            rollout_buffer.rewards[n_steps] = rewards
-            rollout_buffer.episode_starts[n_steps] = self._last_episode_starts
-            noise[n_steps] = actor.noise
-            n_steps += 1
-            rollout_buffer.pos = n_steps
+                rollout.note_truncations(dones, infos)
+            rollout.add(self._last_obs, actions, rewards, self._last_episode_starts)
             self._last_obs, self._last_episode_starts = new_obs, dones
 
-        values = finish(rollout_buffer, actor, noise, truncations, self._last_obs, self._last_episode_starts)
-        callback.update_locals({**locals(), "values": th.from_numpy(values[:, None])})
+        values = th.from_numpy(rollout.finish(self._last_obs, self._last_episode_starts)[:, None])
+        n_steps = n_rollout_steps
+        callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
@@ -164,7 +157,7 @@ class FusedPPO(PPO):
         sizes = update.step_sizes(steps, self.n_epochs, -(-n // shape.batch_size), learning_rate, shape)
         before = update.AdamState(torch_exchange.pack(policy.parameters()), *moments)
 
-        after, logs = update.update_program(shape)(before, rollout, permutations, sizes, coefficients)
+        after, logs = update.update(before, rollout, permutations, sizes, coefficients, shape)
 
         parameters, first, second = (np.asarray(vector) for vector in after)
         diagnostics = update.Diagnostics(*(np.asarray(values) for values in logs))

@@ -68,7 +68,7 @@ def mlp(layers: list[Array], inputs: Array, activation: Callable[[Array], Array]
 
 def numpy_mlp(layers: list[Float32], inputs: Float32, activation: str) -> Float32:
     """NumPy forward pass of the same network."""
-    apply = _IN_PLACE[activation]
+    apply = IN_PLACE[activation]
     for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
         inputs = inputs @ weight.T
         inputs += bias
@@ -90,4 +90,5 @@ def _elu(x: Float32) -> None:
     np.copyto(x, np.expm1(np.minimum(x, 0)), where=x < 0)
 
 
-_IN_PLACE: dict[str, Callable[[Float32], None]] = {"tanh": _tanh, "relu": _relu, "elu": _elu}
+IN_PLACE: dict[str, Callable[[Float32], None]] = {"tanh": _tanh, "relu": _relu, "elu": _elu}
+"""NumPy's activations, overwriting their argument."""

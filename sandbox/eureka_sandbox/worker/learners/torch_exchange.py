@@ -54,6 +54,8 @@ def _check_spaces(policy: ActorCriticPolicy) -> None:
     for name, space in (("action", policy.action_space), ("observation", policy.observation_space)):
         if not isinstance(space, spaces.Box):
             raise Unsupported(f"{name} space {type(space).__name__}")
+    if len(policy.action_space.shape or ()) != 1:
+        raise Unsupported(f"action space of shape {policy.action_space.shape}")
     if is_image_space(policy.observation_space):
         raise Unsupported("an image as observation")
 

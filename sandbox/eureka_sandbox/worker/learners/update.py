@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -162,68 +162,64 @@ def minibatch_step(
     return adam(state, clip_by_norm(gradient, coefficients.max_grad_norm), sizes, shape), diagnostics
 
 
-@lru_cache(maxsize=16)
-def update_program(shape: UpdateShape) -> Callable[..., tuple[AdamState, Diagnostics]]:
-    """The compiled update: `(state, rollout, permutations, step sizes, coefficients)` → new state and diagnostics.
+Carry = tuple[AdamState, Array]
+"""What goes from minibatch to minibatch: the state, and whether the update was stopped early."""
+
+
+@partial(jax.jit, static_argnames="shape")
+def update(
+    state: AdamState,
+    rollout: Samples,
+    permutations: Array,
+    sizes: StepSizes,
+    coefficients: Coefficients,
+    shape: UpdateShape,
+) -> tuple[AdamState, Diagnostics]:
+    """All epochs: new state, and diagnostics `(epochs, minibatches)`.
 
     `permutations` is `(epochs, n)` int32; minibatches are its consecutive runs of `batch_size`, the last one shorter if
-    need be. Diagnostics have shape `(epochs, minibatches)`.
+    need be.
     """
+    full = permutations.shape[1] // shape.batch_size
+    whole = full * shape.batch_size
 
-    def step(
-        carry: tuple[AdamState, Array], indices: Array, sizes: StepSizes, rollout: Samples, coefficients: Coefficients
-    ) -> tuple[tuple[AdamState, Array], Diagnostics]:
+    def minibatch(carry: Carry, xs: tuple[Array, StepSizes]) -> tuple[Carry, Diagnostics]:
+        indices, step_size = xs
         samples = Samples(*(array[indices] for array in rollout))
-        if not shape.stops_early:
-            state, diagnostics = minibatch_step(carry[0], samples, sizes, coefficients, shape)
-            return (state, carry[1]), diagnostics
-        return _guarded(carry, lambda state: minibatch_step(state, samples, sizes, coefficients, shape), coefficients)
+        if shape.stops_early:
+            return _guarded_step(carry, samples, step_size, coefficients, shape)
+        stepped, diagnostics = minibatch_step(carry[0], samples, step_size, coefficients, shape)
+        return (stepped, carry[1]), diagnostics
 
-    def update(
-        state: AdamState, rollout: Samples, permutations: Array, sizes: StepSizes, coefficients: Coefficients
-    ) -> tuple[AdamState, Diagnostics]:
-        full = permutations.shape[1] // shape.batch_size
-        whole = full * shape.batch_size
+    def epoch(carry: Carry, xs: tuple[Array, StepSizes]) -> tuple[Carry, Diagnostics]:
+        permutation, epoch_sizes = xs
+        minibatches = permutation[:whole].reshape(full, shape.batch_size)
+        carry, logs = lax.scan(minibatch, carry, (minibatches, StepSizes(*(size[:full] for size in epoch_sizes))))
+        if whole == len(permutation):
+            return carry, logs
+        last = StepSizes(*(size[full] for size in epoch_sizes))
+        carry, log = minibatch(carry, (permutation[whole:], last))
+        return carry, Diagnostics(*(jnp.append(a, b) for a, b in zip(logs, log, strict=True)))
 
-        def epoch(
-            carry: tuple[AdamState, Array], xs: tuple[Array, StepSizes]
-        ) -> tuple[tuple[AdamState, Array], Diagnostics]:
-            permutation, epoch_sizes = xs
-            minibatches = permutation[:whole].reshape(full, shape.batch_size)
-            carry, logs = lax.scan(
-                lambda carry, x: step(carry, x[0], x[1], rollout, coefficients),
-                carry,
-                (minibatches, StepSizes(*(size[:full] for size in epoch_sizes))),
-            )
-            if whole == len(permutation):
-                return carry, logs
-            last = StepSizes(*(size[full] for size in epoch_sizes))
-            carry, log = step(carry, permutation[whole:], last, rollout, coefficients)
-            return carry, Diagnostics(*(jnp.append(a, b) for a, b in zip(logs, log, strict=True)))
-
-        (state, _), logs = lax.scan(epoch, (state, jnp.bool_(False)), (permutations, sizes))
-        return state, logs
-
-    return jax.jit(update)
+    (state, _), logs = lax.scan(epoch, (state, jnp.bool_(False)), (permutations, sizes))
+    return state, logs
 
 
-def _guarded(
-    carry: tuple[AdamState, Array],
-    run: Callable[[AdamState], tuple[AdamState, Diagnostics]],
-    coefficients: Coefficients,
-) -> tuple[tuple[AdamState, Array], Diagnostics]:
+def _guarded_step(
+    carry: Carry, samples: Samples, sizes: StepSizes, coefficients: Coefficients, shape: UpdateShape
+) -> tuple[Carry, Diagnostics]:
     """One minibatch under `target_kl`: the step that exceeds it is not taken, and none is evaluated after it."""
 
-    def evaluate(carry: tuple[AdamState, Array]) -> tuple[tuple[AdamState, Array], Diagnostics]:
+    def evaluate(carry: Carry) -> tuple[Carry, Diagnostics]:
         state, _ = carry
-        stepped, diagnostics = run(state)
+        stepped, diagnostics = minibatch_step(state, samples, sizes, coefficients, shape)
         stop = diagnostics.approximate_kl > 1.5 * coefficients.target_kl
         kept = AdamState(*(jnp.where(stop, old, new) for old, new in zip(state, stepped, strict=True)))
         return (kept, stop), diagnostics._replace(stepped=~stop)
 
-    def skip(carry: tuple[AdamState, Array]) -> tuple[tuple[AdamState, Array], Diagnostics]:
+    def skip(carry: Carry) -> tuple[Carry, Diagnostics]:
         none, no = jnp.float32(0), jnp.bool_(False)
         return carry, Diagnostics(none, none, none, none, none, none, evaluated=no, stepped=no)
 
-    guarded: tuple[tuple[AdamState, Array], Diagnostics] = lax.cond(carry[1], skip, evaluate, carry)
+    guarded: tuple[Carry, Diagnostics] = lax.cond(carry[1], skip, evaluate, carry)
     return guarded

@@ -1,0 +1,14 @@
+"""One measurement in a process of its own: `python child.py MODULE FUNCTION '{"parameters"}'`; its last line is JSON.
+
+Imports nothing of the packages itself, so that each measurement pays for its own imports and for no others'.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+if __name__ == "__main__":
+    module, function, parameters = sys.argv[1:]
+    print(json.dumps(getattr(importlib.import_module(module), function)(**json.loads(parameters))))

@@ -1,0 +1,149 @@
+"""What a search shows while it runs, and what it says it will take before it starts."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from eureka_agent.display import Board, LiveTable, PlainLines, board_of, watching
+from eureka_agent.estimate import Speed, cached_price, cached_speed, price, remember, workload
+from eureka_agent.population import Brief, Candidate
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.task import load_task
+from eureka_agent.text import count, duration, measure, number, visible
+from eureka_sandbox.protocol import Failure, Progress, Verdict
+
+SPEED = Speed(steps_per_second=1000.0, startup_seconds=5.0, score_seconds=2.0, measured="2026-01-01 00:00")
+
+
+def candidate(slot: int, failure: Failure | None = None) -> Candidate:
+    brief = Brief(id=f"g0c{slot}", generation=0, slot=slot, operator="sample", seed=0)
+    return Candidate(brief=brief, code="", failure=failure)
+
+
+def board(**changes: object) -> Board:
+    values = {"task": "hopper_forward", "unit": "m", "generations": 2, "trainings": 4, "timesteps": 1000}
+    return Board(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def progress(done: int) -> Progress:
+    return Progress(timesteps=done, total_timesteps=1000, steps_per_second=100.0, episode_return=12.5)
+
+
+def test_the_live_table_shows_every_candidate_and_the_header() -> None:
+    shown, stream = board(human=13.2, best=("g0c9", 11.0)), io.StringIO()
+    console = Console(file=stream, width=120)
+    table = LiveTable(shown, console)
+    failure = Failure(verdict=Verdict.CODE_ERROR, message="no torso_w\u202e", file="reward.py", line=3)
+    table.generation(0, [candidate(0), candidate(1)])
+    table.progress("g0c0", "training", progress(250))
+    table.finished(candidate(1, failure))
+    console.print(table)
+    text = stream.getvalue()
+    for words in ("hopper_forward", "generation 1/2", "best 11.0 m (g0c9)", "human 13.2 m", "g0c0", "training"):
+        assert words in text
+    assert "12.5" in text
+    assert "8 s" in text  # 750 steps at 100 steps/s
+    assert "no torso_w⟨U+202E⟩" in text
+
+
+def test_share_counts_finished_trainings_of_every_page() -> None:
+    shown = board()
+    shown.generation_begins(0, [candidate(0), candidate(1)])
+    shown.progressed("g0c0", "training", progress(500))
+    assert shown.share == pytest.approx(0.5 / 4)
+    shown.ended(candidate(0))
+    shown.ended(candidate(1))
+    shown.progressed("final/human/0", "training", progress(500))
+    assert shown.share == pytest.approx(2.5 / 4)
+    assert list(shown.rows) == ["final/human/0"]
+    assert "comparison" in shown.headline
+
+
+def test_plain_lines_come_seldom_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("eureka_agent.display.time.monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    lines = PlainLines(board(), Console(file=stream, width=200))
+    lines.generation(0, [candidate(0)])
+    for step in range(100):
+        clock[0] += 0.25
+        lines.progress("g0c0", "training", progress(step))
+    text = stream.getvalue().splitlines()
+    assert text[0] == "generation 1 of 2: 1 candidate"
+    assert len(text) == 1 + 2  # 25 s of progress
+    assert "g0c0 4%" in text[1]
+
+
+def test_without_a_terminal_the_watcher_prints_no_control_codes(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with (
+        Run.create(tmp_path / "run", load_task("hopper_forward"), Settings(population=1, generations=1)) as run,
+        watching(run, Console(file=stream, width=200)) as watcher,
+    ):
+        watcher.generation(0, [candidate(0)])
+        watcher.stage("comparing [red]nothing[/red]")
+    assert stream.getvalue() == "generation 1 of 1: 1 candidate\ncomparing [red]nothing[/red]\n"
+
+
+def test_a_board_counts_what_is_left_of_a_run(tmp_path: Path) -> None:
+    settings = Settings(population=4, generations=3, final_seeds=2, timesteps=500)
+    with Run.create(tmp_path / "run", load_task("hopper_forward"), settings) as run:
+        shown = board_of(run)
+    assert shown.trainings == 3 * 4 + 2 * 2
+    assert shown.timesteps == 500
+
+
+def test_an_estimate_counts_waves_of_trainings() -> None:
+    task = load_task("hopper_forward")
+    settings = Settings(population=5, generations=2, final_seeds=3, timesteps=1000)
+    estimate = price(task, settings, SPEED, jobs=2)
+    assert estimate.trainings == 5 * 2 + 6
+    assert estimate.steps == 16_000
+    # one training with its scoring takes 5 + 1 + 2 s; 2 × 3 waves, then 3, then the random policy's scoring
+    assert estimate.seconds == pytest.approx(9 * 8 + 2)
+    assert price(task, settings, SPEED, generations_done=2, jobs=2).trainings == 6
+    assert "no LLM cost" in str(estimate)
+
+
+def test_a_measured_speed_is_remembered_for_its_task_and_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    hopper, settings = load_task("hopper_forward"), Settings()
+    assert cached_speed(hopper, settings) is None
+    remember(hopper, settings, SPEED)
+    assert cached_speed(hopper, settings) == SPEED
+    assert cached_price(hopper, settings) == price(hopper, settings, SPEED)
+    assert cached_speed(load_task("swimmer_forward"), settings) is None
+    assert cached_speed(hopper, Settings(learner="sb3")) is None
+    (tmp_path / "eureka-agent" / "speed.json").write_text("{broken")
+    assert cached_speed(hopper, settings) is None
+
+
+def test_the_workload_is_known_without_a_measurement() -> None:
+    settings = Settings(population=2, generations=1, final_seeds=1, timesteps=1000)
+    assert workload(load_task("hopper_forward"), settings) == "4 trainings, 4k environment steps, no LLM cost"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (17.438, "17.4"), (-0.0321, "−0.032"), (1234.6, "1,235"), (None, "–"), (9.996, "10.0")],
+)
+def test_numbers_read_with_three_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_durations_counts_and_units_read_as_words() -> None:
+    assert [duration(s) for s in (8, 200, 7500, None)] == ["8 s", "3 min 20 s", "2 h 05 min", "–"]
+    assert [count(n) for n in (950, 12_500, 3_200_000)] == ["950", "12.5k", "3.2M"]
+    assert measure(2.0, "1") == "2.00"
+    assert measure(2.0, "m") == "2.00 m"
+
+
+def test_characters_that_hide_are_written_out() -> None:
+    assert visible("a\u202eb\tc\nd\x1b[31m") == "a⟨U+202E⟩b\tc\nd⟨U+001B⟩[31m"

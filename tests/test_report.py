@@ -1,0 +1,243 @@
+"""The HTML report: the same page at every stage of a run, self-contained, and hostile text stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from eureka_agent.comparison import Trial, compare, measured_arm
+from eureka_agent.population import Brief, Candidate, Score, Training
+from eureka_agent.report.build import render, write_report
+from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
+from eureka_agent.report.facts import RunFacts, gather, verdict
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.task import load_task
+from eureka_sandbox.protocol import Failure, Verdict
+
+CODE = "def compute_reward(torso_x_velocity, actions):\n    return torso_x_velocity, {'speed': torso_x_velocity}\n"
+HOSTILE = "</pre></style><script>alert(1)</script><img src=x onerror=alert(1)>'\"&\u202e\u200b"
+
+
+def training(seed: int = 0) -> Training:
+    return Training(
+        seed=seed,
+        timesteps=4000,
+        seconds=2.0,
+        startup_seconds=1.0,
+        peak_timesteps=3000,
+        peak_return=4.0,
+        curves={
+            "time/total_timesteps": [1000.0, 2000.0, 3000.0, 4000.0],
+            "rollout/ep_rew_mean": [None, 1.0, 4.0, 3.0],
+            "reward/speed": [None, 1.0, 4.0, 3.0],
+        },
+        policy="0" * 64,
+        policy_meta="0" * 64,
+        versions={"mujoco": "3.3.0"},
+    )
+
+
+def score(fitness: tuple[float, ...]) -> Score:
+    return Score(
+        seeds=tuple(range(len(fitness))),
+        fitness=fitness,
+        success=tuple(value > 5 for value in fitness),
+        lengths=(100,) * len(fitness),
+        seconds=1.0,
+    )
+
+
+def candidate(slot: int, fitness: float | None, generation: int = 0, code: str = CODE, text: str = "") -> Candidate:
+    name = f"g{generation}c{slot}"
+    parents = ("g0c0",) if generation else ()
+    brief = Brief(id=name, generation=generation, slot=slot, operator="mutate", parents=parents, seed=slot)
+    if fitness is None:
+        failure = Failure(verdict=Verdict.CODE_ERROR, message=text or "no such thing", file="reward.py", line=2)
+        return Candidate(brief=brief, code=code, failure=failure)
+    measured = score((fitness, fitness + 1, fitness + 2))
+    return Candidate(brief=brief, code=code, training=training(slot), score=measured, reflection=text)
+
+
+def facts(*candidates: Candidate, human: float | None = None, text: str = "", seeds: int = 5) -> RunFacts:
+    """A run with these candidates; compared with a human reward of that fitness if one is given."""
+    from eureka_agent.population import Population
+
+    population, comparison = Population(candidates=candidates), None
+    if human is not None and population.best:
+        best = population.best
+        arms = [
+            measured_arm(name, tuple(Trial(training=training(i), score=score((m + i, m + 1))) for i in range(seeds)), 0)
+            for name, m in (("candidate", best.fitness or 0.0), ("human", human), ("random", 0.0))
+        ]
+        comparison = compare(best.id, arms[0], arms[1].model_copy(update={"video_note": text}), arms[2], 0)
+    return RunFacts(
+        folder="/runs/hopper" + text,
+        task=load_task("hopper_forward"),
+        settings=Settings(generations=2),
+        population=population,
+        comparison=comparison,
+        started=1_700_000_000.0,
+        seconds=61.0,
+        versions={"mujoco": "3.3.0"},
+    )
+
+
+class Outline(HTMLParser):
+    """Elements with their attribute names: what text must never add to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        self.values: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [value or "" for _, value in attrs]
+
+
+def stages() -> dict[str, RunFacts]:
+    return {
+        "just begun": facts(),
+        "only failures": facts(candidate(0, None)),
+        "half done": facts(candidate(0, 3.0), candidate(1, None)),
+        "finished": facts(candidate(0, 3.0), candidate(1, None), candidate(0, 9.0, generation=1), human=4.0),
+    }
+
+
+@pytest.mark.parametrize("stage", list(stages()))
+def test_a_page_of_every_stage_is_whole_and_asks_nobody_for_anything(stage: str) -> None:
+    page = render(stages()[stage])
+    outline = Outline(page)
+    assert page.rstrip().endswith("</html>")
+    assert "script" not in {tag for tag, _ in outline.elements}
+    assert all("style" not in names for _, names in outline.elements), "the policy would block a style attribute"
+    assert not [value for value in outline.values if re.match(r"(https?:)?//|file:|javascript:", value)]
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_policy_allows_exactly_the_style_that_the_page_has() -> None:
+    page = render(stages()["finished"])
+    style = page.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    content = policy.group(1).replace("&#39;", "'")
+    assert f"style-src 'sha256-{digest}'" in content
+    assert "default-src 'none'" in content
+    assert "unsafe" not in content
+
+
+def test_hostile_text_adds_no_element_and_no_attribute() -> None:
+    pages = []
+    for text in ("harmless text", HOSTILE):
+        code = CODE + "# " + text + "\n"
+        candidates = (candidate(0, 3.0, code=code, text=text), candidate(1, None, code=code, text=text))
+        pages.append(render(facts(*candidates, human=1.0, text=text)))
+    innocent, hostile = (Outline(page) for page in pages)
+    # Pygments may split the hostile comment into other spans than the innocent one; it must add no other element
+    assert [e for e in hostile.elements if e[0] != "span"] == [e for e in innocent.elements if e[0] != "span"]
+    assert "onerror" not in {name for _, names in hostile.elements for name in names}
+    assert "\u202e" not in pages[1]
+    assert "⟨U+202E⟩" in pages[1]
+
+
+def test_the_verdict_says_no_more_than_the_trainings_allow() -> None:
+    better = facts(candidate(0, 50.0), human=4.0)
+    worse = facts(candidate(0, 1.0), human=40.0)
+    same = facts(candidate(0, 4.0), human=4.0)
+    few = facts(candidate(0, 50.0), human=4.0, seeds=3)
+    assert "g0c0 beats the human reward by 47.0\u00a0m" in verdict(better)
+    assert "over 5 trainings each" in verdict(better)
+    assert "short of the human reward" in verdict(worse)
+    assert "cannot be told from the human reward" in verdict(same)
+    assert "ahead of the human reward" in verdict(few)
+    assert "3 trainings each cannot settle it" in verdict(few)
+    assert "not yet compared" in verdict(facts(candidate(0, 4.0)))
+    assert "Nothing has trained" in verdict(facts(candidate(0, None)))
+
+
+def test_the_page_shows_the_best_code_failures_and_the_way_on() -> None:
+    page = render(stages()["half done"])
+    assert "code error: no such thing (reward.py:2)" in page
+    assert "eureka evolve --resume /runs/hopper" in page
+    assert "not finished" in page
+    assert "Backend: embedded" in page
+    text = re.sub(r"<[^>]*>", "", page)
+    assert "def compute_reward(torso_x_velocity, actions):" in text
+
+
+def test_the_films_are_inside_the_page() -> None:
+    with_film = facts(candidate(0, 3.0))
+    film = b"\0\0\0\x18ftypmp42"
+    page = render(RunFacts(**{**with_film.__dict__, "films": {"candidate": film}}))
+    assert f"data:video/mp4;base64,{base64.b64encode(film).decode()}" in page
+
+
+def test_a_report_of_a_stored_run_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", load_task("hopper_forward"), Settings()) as run:
+        path = run.folder / "report.html"
+        path.write_text("old")
+        first = write_report(run)
+        assert first == path
+        assert "Nothing has trained" in path.read_text()
+        saved = candidate(0, 7.0)
+        assert saved.training
+        assert saved.score
+        run.save_training(saved.id, saved.training)
+        run.save_score(saved.id, saved.score)
+        run.save(saved)
+        with Run.open(run.folder, read_only=True) as reader:
+            write_report(reader)
+            assert gather(reader).best == saved
+        assert "g0c0 leads with" in path.read_text()
+        assert not list(run.folder.glob(".tmp-*"))
+
+
+def test_a_page_of_a_full_search_stays_small() -> None:
+    many = [candidate(slot, float(slot), generation) for generation in range(5) for slot in range(8)]
+    assert len(render(facts(*many, human=3.0))) < 1_000_000
+
+
+# ----------------------------------------------------------------------------------------------------------- charts
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.2, 17.9), (0.0, 1e6), (1e-4, 3e-4), (-5.0, -4.0)])
+def test_ticks_are_round_and_lie_inside(low: float, high: float) -> None:
+    marks = ticks(low, high)
+    assert 2 <= len(marks) <= 6
+    assert all(low - 1e-9 <= mark <= high + 1e-9 for mark in marks)
+    steps = {round((b - a) / (marks[1] - marks[0]), 6) for a, b in pairwise(marks)}
+    assert steps == {1.0}
+
+
+def test_a_curve_passes_over_missing_values() -> None:
+    frame = Frame(100, 100, (0.0, 3.0), (0.0, 1.0))
+    assert path_data(frame, [0, 1, 2, 3], [0.0, None, 1.0, None]) == path_data(frame, [0, 2], [0.0, 1.0])
+    assert path_data(frame, [0, 1, 2], [None, float("nan"), None]) == ""
+
+
+def test_up_is_more_and_right_is_later() -> None:
+    chart = line_chart("title", [Line([0, 10], [1.0, 5.0], "")], x_label="x", y_label="y")
+    (x0, y0), (x1, y1) = (map(float, part.split()) for part in chart.paths[0].d[1:].split("L"))
+    assert x1 > x0
+    assert y1 < y0
+
+
+def test_a_constant_curve_and_a_single_point_can_be_drawn() -> None:
+    assert line_chart("title", [Line([1, 2], [3.0, 3.0], "")], x_label="x", y_label="y").paths[0].d
+    assert line_chart("title", [Line([1], [3.0], "")], x_label="x", y_label="y").paths[0].d
+    assert sparkline([1.0], [1.0], 1.0, "t") is None
+
+
+def test_intervals_keep_their_order_on_the_axis() -> None:
+    (row,) = interval_plot([IntervalRow("best", "", 1.0, 2.0, 4.0, [1.5, 3.0])], "m").rows
+    assert row.low < row.points[0] < row.middle < row.points[1] < row.high
