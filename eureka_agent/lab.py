@@ -12,11 +12,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
-from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
+from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError, TaskError
 from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
+from eureka_agent.task import FILES
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.protocol import (
@@ -74,9 +75,12 @@ class Lab:
         Raises:
             BudgetExhausted: `max_seconds` is reached; what had finished is saved.
             EnvironmentMissing: the sandbox failed again and again.
+            TaskError: every one of them failed in the task's own files.
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
-        return self._side_by_side(self._measure, candidates)
+        measured = self._side_by_side(self._measure, candidates)
+        self._blame_the_task(measured)
+        return measured
 
     def _measure(self, candidate: Candidate) -> Candidate:
         if candidate.failure is None:
@@ -87,6 +91,14 @@ class Lab:
         self.run.save(candidate)
         self.watcher.finished(candidate)
         return candidate
+
+    def _blame_the_task(self, measured: Sequence[Candidate]) -> None:
+        """Only a whole generation can accuse the task: one candidate's box may say anything."""
+        failures = [c.failure for c in measured if c.failure and c.failure.file in FILES]
+        if len(failures) == len(measured):
+            first = failures[0]
+            where = f"{self.run.task.name}/{first.file}" + (f":{first.line}" if first.line else "")
+            raise TaskError(f"{where}: {first.message}; correct it and start a new run (this one keeps its own copy)")
 
     def compare(self, best: Candidate) -> Comparison:
         """The final comparison: fresh trainings of the best and the human reward with the same seeds, and random play.

@@ -21,7 +21,7 @@ from eureka_sandbox.protocol import COMPONENT_NAME
 
 PILOT = Path(__file__).parent / "data" / "pilot_rewards"
 TASK_YAML = """
-description: {description}
+description: "{description}"
 environment: {{mujoco: {body}, episode_steps: 100}}
 metric: {{name: score, unit: "1", meaning: Some score., success: Any.}}
 training: {{timesteps: 1000}}

@@ -66,7 +66,8 @@ def print_python(console: Console, code: str) -> None:
         return
     from rich.syntax import Syntax
 
-    console.print(Syntax(visible(code).strip("\n"), "python", theme="ansi_dark", background_color="default"))
+    source = visible(code).strip("\n")
+    console.print(Syntax(source, "python", theme="ansi_dark", background_color="default", word_wrap=True))
 
 
 def run_folders(root: Path) -> list[Path]:

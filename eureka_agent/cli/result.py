@@ -37,9 +37,9 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
 def _print_table(console: Console, facts: RunFacts) -> None:
     from rich.table import Table
 
-    metric = facts.task.spec.metric
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column(metric.name)
+    console.print(facts.task.spec.metric.name, style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
     for heading in ("IQM", "95 % interval", "success", "best is better", "episodes"):
         table.add_column(heading, justify="right")
     styles = {"candidate": "bold green", "human": "yellow", "random": "dim"}

@@ -14,6 +14,10 @@ from eureka_evaluation.components import ComponentStatistics
 from eureka_sandbox.protocol import VariableSpec
 
 MAX_TERMS = 8
+UNDERSTOOD = 2.0
+"""Least log-odds of the best term for the description to count as understood; below, every term is equally likely."""
+DOUBT = 0.1
+"""Share of goal terms that are drawn against the description, in case it was misread."""
 Place = tuple[str, str, int | None]
 """Two terms in one place say the same twice: linear and clipped of one variable, or two kinds of shaping of it."""
 ROLES: tuple[Role, ...] = ("goal", "shaping", "cost", "survival")
@@ -36,6 +40,8 @@ class Operators:
         self.signs = {v.name: sign_convention(v, self.variables) for v in self.variables}
         self.by_key = {slot.key: slot for slot in self.slots}
         self.wish = read_wish(task.spec.description) if keyword_prior else Wish()
+        if max((self._relevance(slot) for slot in self.slots), default=0.0) < UNDERSTOOD:
+            self.wish = Wish()
         self.gates = {"velocity": gates("velocity", task)}
         if not keyword_prior or "turning" in self.wish.themes:
             self.gates["angular_velocity"] = gates("angular_velocity", task)
@@ -66,7 +72,8 @@ class Operators:
         free = self._free(terms, roles)
         if not free or len(terms) >= MAX_TERMS:
             return list(terms)
-        slot = self.rng.choices(free, [self._odds(s, goal) for s in free])[0]
+        doubts = goal and self.rng.random() < DOUBT
+        slot = self.rng.choice(free) if doubts else self.rng.choices(free, [self._odds(s, goal) for s in free])[0]
         first = not any(t.variable == slot.variable.name for t in terms)
         return [*terms, self._filled(slot, first)]
 
@@ -75,8 +82,11 @@ class Operators:
         taken = {self._place(term) for term in terms}
         return [slot for slot in self.slots if slot.rule.role in roles and _place(slot) not in taken]
 
+    def _relevance(self, slot: Slot) -> float:
+        return relevance(slot.variable, slot.rule.kind, slot.rule.form, self.signs[slot.variable.name], self.wish)
+
     def _odds(self, slot: Slot, goal: bool) -> float:
-        score = relevance(slot.variable, slot.rule.kind, slot.rule.form, self.signs[slot.variable.name], self.wish)
+        score = self._relevance(slot)
         if not goal:
             return math.exp(min(score, 0.3 * score))
         return math.exp(score) * (1.0 if slot.rule.role == "goal" else 0.05)

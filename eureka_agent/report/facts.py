@@ -155,7 +155,7 @@ def comparison_rows(facts: RunFacts) -> list[ArmRow]:
             fitness=measure(arm.iqm.value, facts.unit),
             interval=interval(arm.iqm.low, arm.iqm.high),
             success=percent(arm.success_rate),
-            odds=f"{percent(odds.value)} [{percent(odds.low)}, {percent(odds.high)}]" if odds else "",
+            odds=f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "",
             episodes=" + ".join(str(len(scores)) for scores in arm.fitness),
         )
         for arm in facts.comparison.arms

@@ -9,6 +9,7 @@ the task's own metric, new episodes each time. The clock stands still while a po
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,21 +60,22 @@ GOALS = {
 }
 
 
-@dataclass
 class Clock:
-    """Wall time since the process was spawned, without the pauses."""
+    """Wall and CPU time since the process was spawned, without the pauses."""
 
-    spawned: float
-    """`time.time()` right before."""
-    paused: float = 0.0
+    def __init__(self, spawned: float) -> None:
+        """Start at `spawned`, what `time.time()` was right before."""
+        self._spawned = spawned
+        self._pause = (0.0, 0.0)
 
-    def seconds(self) -> float:
-        """Time that counts."""
-        return time.time() - self.spawned - self.paused
+    def read(self) -> tuple[float, float]:
+        """Wall and CPU seconds that count."""
+        return time.time() - self._spawned - self._pause[0], time.process_time() - self._pause[1]
 
-    def pause_since(self, seconds: float) -> None:
-        """Count nothing since `seconds()` was this."""
-        self.paused += self.seconds() - seconds
+    def pause_since(self, reading: tuple[float, float]) -> None:
+        """Count nothing since `read()` gave this."""
+        now = self.read()
+        self._pause = (self._pause[0] + now[0] - reading[0], self._pause[1] + now[1] - reading[1])
 
 
 def measure(
@@ -88,25 +90,24 @@ def measure(
     """Train one arm until it gets there, or `limit` seconds or `step_budget` steps have passed.
 
     Returns:
-        `reached`, `seconds` that count, `timesteps`, `fitness` of the last judgement, and the `curve` of all
-        judgements: (timesteps, seconds, mean fitness).
+        `reached`, `seconds` and `cpu_seconds` that count, `timesteps`, `fitness` at the last judgement, and the
+        `curve` of all judgements: (timesteps, seconds, mean fitness).
     """
     clock, aim = Clock(spawned), GOALS[goal]
     if arm == OURS:
-        aimed = _ours(aim, seed, step_budget, hyperparameters or aim.hyperparameters())
+        model, callbacks = _ours(aim, seed, step_budget, hyperparameters or aim.hyperparameters())
     else:
-        aimed = _sb3(aim, seed)
+        model, callbacks = _sb3(aim, seed), []
     judge = _judge(clock, aim, seed, limit)
-    model, callbacks = aimed
     model.learn(step_budget, callback=[*callbacks, judge])
-    return {"reached": judge.reached, "limit": limit, **judge.outcome()}
+    return {**judge.outcome(), "limit": limit}
 
 
-def _sb3(goal: Goal, seed: int) -> tuple[Any, list[Any]]:
+def _sb3(goal: Goal, seed: int) -> Any:
     """Stable-Baselines3 as its documentation has it: default PPO, 4 Gymnasium environments under Monitor."""
     import training
 
-    return training.build(training.ARMS["sb3-4"], goal.body, seed), []
+    return training.build(training.ARMS["sb3-4"], goal.body, seed)
 
 
 def _ours(goal: Goal, seed: int, total_timesteps: int, hyperparameters: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -145,12 +146,14 @@ def _judge(clock: Clock, goal: Goal, seed: int, limit: float | None) -> Any:
 
         def _init_callback(self) -> None:
             self.curve: list[tuple[int, float, float]] = []
-            self.fitness_of = None
+            self.reading = (0.0, 0.0)
+            self.fitness_of: Callable[[Any], float] | None = None
 
         def _on_rollout_start(self) -> None:
             if self.num_timesteps >= JUDGE_EVERY * (len(self.curve) + 1):
                 self._judge()
-            self.over |= limit is not None and clock.seconds() > limit
+            elif limit is not None and clock.read()[0] > limit:
+                self._stop()
 
         def _on_step(self) -> bool:
             return not self.over
@@ -158,24 +161,32 @@ def _judge(clock: Clock, goal: Goal, seed: int, limit: float | None) -> Any:
         def _on_training_end(self) -> None:
             if not self.over:
                 self._judge()
+                self.over = True
 
         def _judge(self) -> None:
-            now = clock.seconds()
+            self.reading = clock.read()
             self.fitness_of = self.fitness_of or judging(goal, seed)
             fitness = self.fitness_of(self.model)
-            self.curve.append((self.num_timesteps, round(now, 2), round(fitness, 4)))
-            self.reached = self.over = fitness >= goal.fitness
-            clock.pause_since(now)
+            self.curve.append((self.num_timesteps, round(self.reading[0], 2), round(fitness, 4)))
+            self.reached = fitness >= goal.fitness
+            self.over = self.reached or (limit is not None and self.reading[0] > limit)
+            clock.pause_since(self.reading)
+
+        def _stop(self) -> None:
+            self.reading = clock.read()
+            self.over = True
 
         def outcome(self) -> dict[str, Any]:
-            last = self.curve[-1] if self.reached else (self.num_timesteps, clock.seconds(), None)
+            wall, cpu = self.reading
             fitness = self.curve[-1][2] if self.curve else None
-            return {"seconds": last[1], "timesteps": last[0], "fitness": fitness, "curve": self.curve}
+            steps = self.curve[-1][0] if self.reached else self.num_timesteps
+            return {"reached": self.reached, "seconds": wall, "cpu_seconds": cpu, "timesteps": steps,
+                    "fitness": fitness, "curve": self.curve}  # fmt: skip
 
     return Judge()
 
 
-def judging(goal: Goal, seed: int) -> Any:
+def judging(goal: Goal, seed: int) -> Callable[[Any], float]:
     """A function from a model to its mean fitness over new episodes, as box B measures it."""
     import numpy as np
     from safetensors.numpy import load

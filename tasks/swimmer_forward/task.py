@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eureka_evaluation.episode import Episode
 
-FAR = 3.0
+FAR = 8.0
 """m, in 40 s; random flapping drifts about half a metre either way."""
 
 
