@@ -19,6 +19,8 @@ from eureka_sandbox.worker.learners.fused_ppo import FusedPPO
 from eureka_sandbox.worker.learners.normalize import lean_step
 from eureka_sandbox.worker.learners.rollout import generalized_advantages
 
+th.set_num_threads(1)  # two threads fight over arrays this small: tens of times slower on a busy machine
+
 
 class Drift(gym.Env[Any, Any]):
     """A smooth stochastic system: terminates far from the origin, is truncated after 17 steps."""

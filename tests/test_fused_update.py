@@ -16,6 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from eureka_sandbox.worker.learners.fused_ppo import FusedPPO
 
+th.set_num_threads(1)  # two threads fight over arrays this small: tens of times slower on a busy machine
+
 N_STEPS, N_ENVS = 64, 2
 
 

@@ -123,10 +123,12 @@ def _folder(name: str, folder: Path, fix: str) -> Finding:
 def _ask(code: str, variables: dict[str, str]) -> tuple[str, str]:
     """(stdout, reason it failed) of a line of Python in a child process."""
     command = [sys.executable, "-I", "-c", code]
+    settings = {**os.environ, **variables}
     try:
-        done = subprocess.run(
-            command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
-        )
+        with tempfile.TemporaryDirectory() as folder:  # mujoco logs its complaints into the working folder
+            done = subprocess.run(
+                command, env=settings, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            )
     except subprocess.TimeoutExpired:
         return "", "no answer in 60 s"
     lines = done.stderr.strip().splitlines()

@@ -127,8 +127,11 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
             return
         if changes:
             run.amend(changes)
-        console.print(f"continuing {run.folder}", soft_wrap=True)
-        _say_estimate(run.task, run.settings, done, console)
+        if run.comparison() and done >= run.settings.generations:
+            console.print(f"{run.folder} has ended already; -g {2 * done} would search on", soft_wrap=True)
+        else:
+            console.print(f"continuing {run.folder}", soft_wrap=True)
+            _say_estimate(run.task, run.settings, done, console)
         _search(run, as_json, console)
 
 

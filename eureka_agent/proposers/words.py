@@ -4,8 +4,8 @@ No language model and no training data: a few dozen words of everyday English. A
 (`forward`, `up`, `left`, …) is matched with the sign convention in a variable's meaning ("positive nose down, negative
 nose up"); a verb (`run`, `flip`, `reach`, `balance`, `jump`) says which kind of variable the task is about.
 
-It reads words, not sentences: where it knows none, every term is equally likely; a negation ("without flipping over") or
-a figure of speech ("back up quickly") misleads it. `offline:uniform` does without it.
+It reads words, not sentences: where it knows none, every term is equally likely; a negation ("without flipping over")
+or a figure of speech ("back up quickly") misleads it. `offline:uniform` does without it.
 """
 
 from __future__ import annotations

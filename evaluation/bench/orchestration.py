@@ -19,7 +19,7 @@ from threading import Event, Lock
 from eureka_agent.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import make_proposer
-from eureka_agent.report import write_report
+from eureka_agent.report.build import write_report
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategy import Incumbent

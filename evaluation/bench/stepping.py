@@ -207,11 +207,11 @@ OVERHEADS: dict[str, Callable[[str], Run]] = {
 }
 
 
-def measure(body: str, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds per round of every contender, and of every overhead."""
+def measure(body: str, rounds: int, seed: int = 0) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds per round of every contender, and of every overhead; `seed` is that of the actions."""
     speeds = {name: build for name, build in SPEEDS.items() if name != ENVPOOL or importlib.util.find_spec("envpool")}
     bound = mujoco_bounds(body)
-    actions = np.random.default_rng(0).uniform(*bound, (VECTOR_STEPS, NUM_ENVS, len(bound[0]))).astype(np.float32)
+    actions = np.random.default_rng(seed).uniform(*bound, (VECTOR_STEPS, NUM_ENVS, len(bound[0]))).astype(np.float32)
     times: dict[str, list[float]] = {name: [] for name in speeds}
     costs: dict[str, list[float]] = {name: [] for name in OVERHEADS}
     for _ in range(rounds):

@@ -1,7 +1,5 @@
 """Wall time from process start to a deterministic policy of a given fitness on fresh seeds: ours and SB3's defaults.
 
-    cd evaluation/bench && python child.py time_to_fitness measure '{"goal": "hopper", "arm": "ours", "seed": 0}'
-
 Both arms train on the native reward and are judged by the same code, box B's: a numpy forward pass on our simulators,
 the task's own metric, new episodes each time. The clock stands still while a policy is judged.
 """
@@ -10,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ class Goal:
     task: str
     """Folder in tasks/ whose `fitness` judges; its recipe too, if it is about this body."""
     fitness: float
-    unit_text: str
+    words: str
     """The goal in words."""
     episode_steps: int = 1000
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +53,7 @@ GOALS = {
     "half_cheetah": Goal("half_cheetah", "half_cheetah_forward", 90.0, "HalfCheetah, 90 m forward"),
     "swimmer": Goal("swimmer", "swimmer_forward", 1.9, "Swimmer, 1.9 m forward"),
     "reacher": Goal("reacher", "reacher_reach", -0.06, "Reacher, 0.06 m from the target", episode_steps=50),
-    "walker2d": Goal("walker2d", "hopper_forward", 10.0, "Walker2d, 10 m forward"),
+    "walker2d": Goal("walker2d", "hopper_forward", 12.0, "Walker2d, 12 m forward"),
     "ant": Goal("ant", "hopper_forward", 20.0, "Ant, 20 m forward"),
 }
 
@@ -83,19 +81,30 @@ def measure(
     arm: str,
     seed: int,
     spawned: float,
+    fitness: float,
     limit: float | None = None,
     step_budget: int = STEP_BUDGET,
     hyperparameters: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train one arm until it gets there, or `limit` seconds or `step_budget` steps have passed.
 
+    Args:
+        goal: key of `GOALS`.
+        arm: `ours` or `sb3`.
+        seed: of the training; new episodes for judging are drawn from it too, from a stream of their own.
+        spawned: `time.time()` right before this process was started.
+        fitness: to reach.
+        limit: seconds that count.
+        step_budget: environment steps.
+        hyperparameters: of ours, as in task.yaml.
+
     Returns:
         `reached`, `seconds` and `cpu_seconds` that count, `timesteps`, `fitness` at the last judgement, and the
         `curve` of all judgements: (timesteps, seconds, mean fitness).
     """
-    clock, aim = Clock(spawned), GOALS[goal]
+    clock, aim = Clock(spawned), replace(GOALS[goal], fitness=fitness)
     if arm == OURS:
-        model, callbacks = _ours(aim, seed, step_budget, hyperparameters or aim.hyperparameters())
+        model, callbacks = _ours(aim, seed, step_budget, hyperparameters or {})
     else:
         model, callbacks = _sb3(aim, seed), []
     judge = _judge(clock, aim, seed, limit)

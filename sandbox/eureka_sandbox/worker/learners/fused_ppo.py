@@ -82,7 +82,7 @@ class FusedPPO(PPO):
         step, actor = lean_step(env), Actor(self.policy, network, env.num_envs)
         rollout = Rollout(rollout_buffer, actor)
         low, high = (np.tile(bound, (env.num_envs, 1)) for bound in (self.action_space.low, self.action_space.high))
-        for n_steps in range(n_rollout_steps):
+        for n_steps in range(n_rollout_steps):  # noqa: B007  (callbacks read it among the local variables)
             actions = actor.sample(self._last_obs)
             clipped_actions = np.minimum(np.maximum(actions, low), high)
             new_obs, rewards, dones, infos = step(clipped_actions)

@@ -1,0 +1,72 @@
+"""One real box A and, if asked for, box B: what a learner reaches and what a worker takes of the machine's memory."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from typing import Any
+
+SCORE_EPISODES = 30
+SCORE_STREAM = 2
+"""Scoring seeds come from the generator of `[training seed, SCORE_STREAM]`."""
+
+
+def train(body: str, episode_steps: int, hyperparameters: dict[str, Any], timesteps: int, seed: int) -> dict[str, Any]:
+    """Peak memory of a training box, MB, and its start-up time."""
+    outcome = _box_a(body, episode_steps, hyperparameters, timesteps, "fused", seed)
+    return {
+        "memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
+        "startup_seconds": outcome.result.startup_seconds,
+        "box_seconds": outcome.seconds,
+    }
+
+
+def train_and_score(task: str, learner: str, timesteps: int, seed: int) -> dict[str, Any]:
+    """Train on the native reward and score the exported policy on fresh seeds; one fitness per episode."""
+    import numpy as np
+
+    from eureka_agent.task import load_task
+    from eureka_sandbox.protocol import ScoreSpec
+
+    known = load_task(task)
+    environment, recipe = known.environment, known.spec.training.hyperparameters
+    trained = _box_a(environment.body, environment.max_episode_steps, recipe, timesteps, learner, seed)
+    memory_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    seeds = np.random.default_rng([seed, SCORE_STREAM]).integers(2**32, size=SCORE_EPISODES)
+    spec = ScoreSpec(environment=environment, seeds=tuple(int(s) for s in seeds), record_episodes=0)
+    scored = _run(spec, {"task.py": known.files["task.py"], **trained.blobs})
+    return {
+        "fitness": scored.result.fitness,
+        "seconds": trained.seconds,
+        "startup_seconds": trained.result.startup_seconds,
+        "steps_per_second": trained.result.timesteps / trained.result.seconds,
+        "memory_mb": memory_mb,
+    }
+
+
+def _box_a(
+    body: str, episode_steps: int, hyperparameters: dict[str, Any], timesteps: int, learner: str, seed: int
+) -> Any:
+    from eureka_sandbox.protocol import EnvironmentSpec, TrainSpec
+
+    spec = TrainSpec.model_validate(
+        {
+            "environment": EnvironmentSpec(body=body, max_episode_steps=episode_steps),
+            "learner": learner,
+            "hyperparameters": hyperparameters,
+            "total_timesteps": timesteps,
+            "seed": seed,
+        }
+    )
+    return _run(spec, {})
+
+
+def _run(spec: Any, files: dict[str, bytes]) -> Any:
+    """The `Finished` of one box; a box that fails ends the measurement."""
+    from eureka_sandbox.backends import make_sandbox
+    from eureka_sandbox.protocol import Failed, Job
+
+    outcome = make_sandbox("embedded").run(Job(spec, files), lambda progress: None, threading.Event())
+    if isinstance(outcome, Failed):
+        raise RuntimeError(f"the box failed after {outcome.seconds:.0f} s: {outcome.failure}")
+    return outcome

@@ -1,0 +1,71 @@
+"""Looks finished measurements up by group and turns them into medians, ratios and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from intervals import Interval, Sample, median_interval, ratio_interval, samples
+from numpy.typing import NDArray
+from plan import PLANS, Options
+from record import Record, Row
+
+Numbers = NDArray[np.float64]
+Number = Callable[[dict[str, Any]], float]
+
+
+class Figures:
+    """The rows that answer the benchmark's measurements, by group (a key without its seed), in the order of seeds."""
+
+    def __init__(self, options: Options, record: Record) -> None:
+        self.options = options
+        self.groups: dict[str, list[Row]] = {}
+        for plan in PLANS.values():
+            for measurement in plan(options, record):
+                row = record.get(measurement.key)
+                if row is not None and measurement.done(record):
+                    self.groups.setdefault(measurement.group, []).append(row)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All of them."""
+        return [row for rows in self.groups.values() for row in rows]
+
+    def below(self, prefix: str) -> list[str]:
+        """Next parts of the groups under `prefix`: `b/hopper` → `["sb3-1", …]`."""
+        depth = prefix.count("/") + 1
+        found = (group.split("/") for group in self.groups if group.startswith(prefix + "/"))
+        return list(dict.fromkeys(parts[depth] for parts in found))
+
+    def results(self, group: str) -> list[dict[str, Any]]:
+        """One result per seed."""
+        return [row.result for row in self.groups.get(group, [])]
+
+    def median(self, group: str, number: str | Number) -> Interval:
+        """Of one number over the seeds; `number` is a key of the result or a function of it."""
+        return median_interval(samples([_of(number)(result) for result in self.results(group)]))
+
+    def ratio(self, group: str, other: str, number: str | Number) -> Interval:
+        """Median of `group` over that of `other`."""
+        return ratio_interval(*(samples([_of(number)(r) for r in self.results(name)]) for name in (group, other)))
+
+    def times(self, group: str) -> list[Sample]:
+        """Part (c): seconds to the goal; lower bounds where it was not reached."""
+        return [Sample(result["seconds"], not result["reached"]) for result in self.results(group)]
+
+
+def _of(number: str | Number) -> Number:
+    return number if callable(number) else lambda result: float(result[number])
+
+
+def paired_difference(x: Numbers, y: Numbers) -> str:
+    """Mean of x - y over paired seeds with Student's 95 % interval, as text."""
+    from scipy.stats import t
+
+    differences = x - y
+    mean, n = differences.mean(), len(differences)
+    if n < 2:
+        return f"{mean:+.3g}"
+    half = t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    return f"{mean:+.3g} [{mean - half:+.3g}, {mean + half:+.3g}]"

@@ -1,0 +1,60 @@
+"""Writes what has been measured so far: docs/bench.md (tables) and docs/bench.svg (plot)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from figures import Figures
+from plan import PARTS, Options
+from plot import plot
+from record import Record
+from tables import TABLES
+
+HEAD = """# Benchmark
+
+Speed and quality beside the limits (bare MuJoCo) and the peers (gymnasium, EnvPool, Stable-Baselines3, SBX), measured
+side by side. `make bench-full` writes this page and the plot; it continues where it was stopped.
+
+![Control steps per second, training steps per second and wall time to a fitness, ours beside its peers](bench.svg)
+
+Figures are medians with 95 % intervals over repetitions (seeds) in processes of their own: `12.3 [11.9, 12.8]`.
+Intervals of medians are the sign test's, of ratios of medians the rank-sum test's: they assume no distribution and hold
+for numbers that are only known as "at least so much" (`≥`). Every process has one thread and one core to itself, and at
+most {side_by_side} measurements run at once; searches have all cores. Compare within this page only: absolute figures
+depend on the machine.
+"""
+
+
+def publish(options: Options, record: Record, docs: Path, command: str) -> list[Path]:
+    """Write both files from every finished measurement that fits `options`; their paths."""
+    figures = Figures(options, record)
+    page, image = docs / "bench.md", docs / "bench.svg"
+    sections = [f"## ({part}) {title.capitalize()}\n\n{_table(part, figures)}" for part, title in PARTS.items()]
+    page.write_text("\n".join([_head(figures), *sections, _colophon(figures, command)]))
+    image.write_text(plot(figures))
+    return [page, image]
+
+
+def _head(figures: Figures) -> str:
+    return HEAD.format(side_by_side=max([row.side_by_side for row in figures.rows], default=1))
+
+
+def _table(part: str, figures: Figures) -> str:
+    return TABLES[part](figures) if any(row.key[0] == part for row in figures.rows) else "Not measured yet.\n"
+
+
+def _colophon(figures: Figures, command: str) -> str:
+    dates = sorted(row.date for row in figures.rows) or ["-"]
+    lines = [
+        "## How this was measured\n",
+        f"* {len(figures.rows)} measurements between {dates[0]} and {dates[-1]}",
+        *(f"* {machine}" for machine in _distinct([row.machine for row in figures.rows])),
+        f"* revision {', '.join(_distinct([row.revision for row in figures.rows]))} (`+`: with uncommitted changes)",
+        f"* last command: `{command}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _distinct(values: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(values))

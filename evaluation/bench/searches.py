@@ -1,0 +1,117 @@
+"""Whole searches with the offline proposer: where their wall time goes, and how they scale."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestration import cpu_seconds
+
+from eureka_agent.comparison import Comparison
+from eureka_agent.lab import Lab
+from eureka_agent.loop import evolve, propose, select
+from eureka_agent.population import Candidate
+from eureka_agent.proposers import make_proposer
+from eureka_agent.report.build import write_report
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.strategy import Incumbent
+from eureka_agent.task import load_task
+from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.protocol import Finished, Job, Outcome, Progress, Sandbox, ScoreResult, ScoreSpec, TrainResult
+
+
+class StagedSandbox:
+    """Another sandbox, with the seconds that its boxes spent in each stage added up."""
+
+    def __init__(self, inner: Sandbox) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.stages: dict[str, float] = {}
+        self.boxes = 0
+        self._lock = threading.Lock()
+
+    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: threading.Event) -> Outcome:
+        """As `Sandbox.run`."""
+        outcome = self.inner.run(job, on_progress, stop)
+        with self._lock:
+            self.boxes += 1
+            for stage, seconds in stages_of(job, outcome).items():
+                self.stages[stage] = self.stages.get(stage, 0.0) + seconds
+        return outcome
+
+
+def stages_of(job: Job, outcome: Outcome) -> Mapping[str, float]:
+    """A box's wall time by stage, seconds."""
+    if not isinstance(outcome, Finished):
+        return {"boxes that failed": outcome.seconds}
+    result = outcome.result
+    if isinstance(result, TrainResult):
+        rest = outcome.seconds - result.startup_seconds - result.seconds
+        return {"start-up of training": result.startup_seconds, "training": result.seconds, "export and exit": rest}
+    assert isinstance(result, ScoreResult)
+    assert isinstance(job.spec, ScoreSpec)
+    return {"scoring" if job.spec.video is None else "filming": outcome.seconds}
+
+
+class TimedLab(Lab):
+    """A lab that knows when the final comparison began."""
+
+    comparison_began = 0.0
+
+    def compare(self, best: Candidate) -> Comparison:
+        """As `Lab.compare`."""
+        self.comparison_began = time.perf_counter()
+        return super().compare(best)
+
+
+def search(task: str, population: int, generations: int, timesteps: int, seed: int) -> dict[str, Any]:
+    """A search as `eureka evolve` runs it, report included: wall time of its parts, core seconds of its stages."""
+    settings = Settings(population=population, generations=generations, timesteps=timesteps, seed=seed)
+    known = load_task(task)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        run = Run.create(Path(folder) / "run", known, settings)
+        sandbox = StagedSandbox(make_sandbox("embedded"))
+        lab = TimedLab(sandbox, run)
+        comparison = evolve(run, make_proposer("offline", known), Incumbent(), lab)
+        compared = time.perf_counter()
+        write_report(run)
+        ended = time.perf_counter()
+        failed = sum(c.failure is not None for c in run.population().candidates)
+    wall = ended - began
+    busy = sum(sandbox.stages.values())
+    return {
+        "wall": wall,
+        "search_seconds": lab.comparison_began - began,
+        "comparison_seconds": compared - lab.comparison_began,
+        "report_seconds": ended - compared,
+        "jobs": lab.jobs,
+        "boxes": sandbox.boxes,
+        "failed": failed,
+        "stages": {**sandbox.stages, "cores without a box": wall * lab.jobs - busy},
+        "host_cpu_seconds": cpu_seconds(resource.RUSAGE_SELF),
+        "box_cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN),
+        "memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
+        "best": comparison.candidate,
+    }
+
+
+def generation(task: str, candidates: int, jobs: int, timesteps: int, seed: int) -> dict[str, Any]:
+    """One generation, `jobs` boxes side by side: its wall time from selection to the last score."""
+    known = load_task(task)
+    settings = Settings(population=candidates, generations=1, timesteps=timesteps, seed=seed, jobs=jobs)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", known, settings)
+        lab = Lab(make_sandbox("embedded"), run)
+        began = time.perf_counter()
+        briefs = select(run, Incumbent(), run.population())
+        measured = lab.measure(propose(run, make_proposer("offline", known), briefs, run.population()))
+        wall = time.perf_counter() - began
+    trained = sum(c.training.timesteps for c in measured if c.training)
+    return {"wall": wall, "steps": trained, "failed": sum(c.failure is not None for c in measured)}

@@ -1,0 +1,21 @@
+"""Parts (a) and (b) as single measurements: the functions of `stepping.py` and `training.py`, one repetition each."""
+
+from __future__ import annotations
+
+import statistics
+
+
+def stepping_rates(body: str, rounds: int, seed: int) -> dict[str, float]:
+    """Control steps per CPU second of every contender: medians over interleaved rounds."""
+    import stepping
+
+    times, _ = stepping.measure(body, rounds, seed)
+    return {name: stepping.NUM_ENVS * stepping.VECTOR_STEPS / statistics.median(t) for name, t in times.items()}
+
+
+def training_rate(arm: str, body: str, seed: int, timesteps: int) -> dict[str, float]:
+    """Training steps per second of one arm of `training.py`, and what its first iteration and memory cost."""
+    import training
+
+    arms = {**training.ARMS, "sb3-8": training.Arm("SB3 defaults, 8 envs", training.SB3, "gymnasium", 8, False)}
+    return training.measure_speed(arms[arm], body, seed, timesteps)

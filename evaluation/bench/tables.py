@@ -1,0 +1,168 @@
+"""One Markdown table per part of the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import plan
+import texts
+import training
+from figures import Figures, paired_difference
+from intervals import Sample, median_interval, ratio_interval, samples
+from stepping import BARE
+from time_to_fitness import GOALS, JUDGE_EPISODES, JUDGE_EVERY, STEP_BUDGET
+
+from eureka_evaluation.statistics import interquartile_mean
+
+ARM_TITLES = {name: arm.title for name, arm in training.ARMS.items()} | {"sb3-8": "SB3 defaults, 8 envs"}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned right."""
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
+    return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def stepping(figures: Figures) -> str:
+    """(a): every contender, absolute and beside bare MuJoCo."""
+    text = texts.STEPPING
+    for body in figures.below("a"):
+        results = figures.results(f"a/{body}")
+        rows = []
+        for name in results[0]:
+            shares = median_interval(samples([result[name] / result[BARE] for result in results]))
+            rows.append((name, figures.median(f"a/{body}", name).text(), shares.text(".2f")))
+        text += f"\n**{body}**\n" + table(("", "steps/s", "of bare `mj_step`"), rows)
+    return text
+
+
+def training_speed(figures: Figures) -> str:
+    """(b): every arm, absolute and beside SB3's defaults."""
+    text = texts.TRAINING
+    head = ("", "steps/s", "steps per CPU second", "of SB3's defaults, 4 envs", "first iteration, s")
+    for body in figures.below("b"):
+        rows = []
+        for arm in figures.below(f"b/{body}"):
+            group, base = f"b/{body}/{arm}", f"b/{body}/{training.BASELINE}"
+            ratio = figures.ratio(group, base, "steps_per_second").text() if base in figures.groups else "-"
+            speeds = (figures.median(group, key).text() for key in ("steps_per_second", "steps_per_cpu_second"))
+            rows.append((ARM_TITLES[arm], *speeds, ratio, figures.median(group, "first_iteration_seconds").text()))
+        text += f"\n**{body}**\n" + table(head, rows)
+    return text
+
+
+def fitness(figures: Figures) -> str:
+    """(c): both arms and their ratio for every goal, and our recipes."""
+    head = ("goal", "ours, s", "reached", "ours, 1000 steps", "SB3, s", "reached", "SB3 / ours")
+    rows, recipes = [], []
+    for name in figures.below("c"):
+        ours, sb3 = figures.times(f"c/{name}/ours"), figures.times(f"c/{name}/sb3")
+        steps = figures.median(f"c/{name}/ours", lambda result: result["timesteps"] / 1000).text()
+        columns = (median_interval(sb3).text(), _reached(sb3), ratio_interval(sb3, ours).text()) if sb3 else ("-",) * 3
+        rows.append((GOALS[name].words, median_interval(ours).text(), _reached(ours), steps, *columns))
+        recipes.append(f"* {GOALS[name].words}: `{GOALS[name].hyperparameters()}`")
+    text = texts.FITNESS.format(
+        episodes=JUDGE_EPISODES, every=JUDGE_EVERY, censor=figures.options.censor, budget=STEP_BUDGET / 1e6
+    )
+    return text + table(head, rows) + "\nOur recipes:\n\n" + "\n".join(recipes) + "\n"
+
+
+def _reached(times: Sequence[Sample]) -> str:
+    return f"{sum(not sample.at_least for sample in times)} of {len(times)}"
+
+
+def final(figures: Figures) -> str:
+    """(d): both learners' final scores, their difference and what they cost."""
+    head = ("task", "ours", "SB3's learner", "ours - SB3", "ours, s per training", "SB3, s per training")
+    rows = []
+    for task in figures.below("d"):
+        groups = [f"d/{task}/{learner}" for learner in ("fused", "sb3")]
+        scores = [np.array([result["fitness"] for result in figures.results(group)]) for group in groups]
+        paired = min(len(score) for score in scores)
+        if not paired:
+            continue
+        quality = (interquartile_mean(score, seed=0) for score in scores)
+        difference = paired_difference(*(score[:paired].mean(axis=1) for score in scores))
+        cost = (figures.median(group, "seconds").text() for group in groups)
+        rows.append((task, *(f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality), difference, *cost))
+    return texts.FINAL.format(timesteps=figures.options.final_timesteps) + table(head, rows)
+
+
+def search(figures: Figures) -> str:
+    """(e): wall time of whole searches, and the stages' shares."""
+    text = ""
+    for group in (f"e/{length}/{steps}" for length in figures.below("e") for steps in figures.below(f"e/{length}")):
+        asked, results = figures.groups[group][0].parameters, figures.results(group)
+        keys = {"wall": "wall", "search": "search_seconds", "comparison": "comparison_seconds"}
+        minutes = {name: figures.median(group, _scaled(key, 1 / 60)).text() for name, key in keys.items()}
+        whole = figures.median(group, _scaled("search_seconds", 5 / asked["generations"] / 60)).text()
+        projection = texts.PROJECTION.format(whole=whole) if asked["generations"] < 5 else ""
+        known = {name: asked[name] for name in ("task", "generations", "timesteps")} | minutes
+        text += texts.SEARCH.format(**known, jobs=results[0]["jobs"], runs=len(results), projection=projection)
+        text += _stages(figures, group)
+    return text
+
+
+def _scaled(key: str, factor: float) -> Callable[[dict[str, Any]], float]:
+    return lambda result: float(result[key]) * factor
+
+
+def _stages(figures: Figures, group: str) -> str:
+    """Shares of the core seconds, and the host's share of CPU time."""
+
+    def share(stage: str) -> Callable[[dict[str, Any]], float]:
+        return lambda result: 100 * result["stages"].get(stage, 0.0) / (result["wall"] * result["jobs"])
+
+    def host(result: dict[str, Any]) -> float:
+        return 100 * float(result["host_cpu_seconds"]) / (result["host_cpu_seconds"] + result["box_cpu_seconds"])
+
+    stages = dict.fromkeys(stage for result in figures.results(group) for stage in result["stages"])
+    rows = [(stage, figures.median(group, share(stage)).text(".1f")) for stage in stages]
+    rows.append(("(the host's share of all CPU time)", figures.median(group, host).text(".1f")))
+    return table(("stage", "% of core seconds"), rows)
+
+
+def scaling(figures: Figures) -> str:
+    """(f): wall time and throughput over cores, and over candidates."""
+    text = texts.SCALING.format(task=plan.SEARCH_TASK)
+    cases = {
+        "cores": f"8 candidates × {plan.CORES_TIMESTEPS:,} steps",
+        "candidates": f"all cores, {plan.CANDIDATES_TIMESTEPS:,} steps per candidate",
+    }
+    for kind, told in cases.items():
+        names = figures.below(f"f/{kind}")
+        rows = []
+        for name in names:
+            group, first = f"f/{kind}/{name}", f"f/{kind}/{names[0]}"
+            speedup = figures.ratio(group, first, _throughput).text(".2f")
+            rate = figures.median(group, _throughput).text()
+            rows.append((name, figures.median(group, "wall").text(), rate, speedup))
+        text += f"\n**{told}**\n" + table((kind, "wall, s", "steps/s in all", "of the first row"), rows)
+    return text
+
+
+def _throughput(result: dict[str, Any]) -> float:
+    return float(result["steps"] / result["wall"])
+
+
+def memory(figures: Figures) -> str:
+    """(g): peak memory of a training box, and how soon it steps."""
+    rows = [
+        (body, *(figures.median(f"g/{body}", key).text() for key in ("memory_mb", "startup_seconds")))
+        for body in figures.below("g")
+    ]
+    head = ("body", "peak memory, MB", "process start to first step, s")
+    return texts.MEMORY.format(timesteps=plan.MEMORY_TIMESTEPS) + table(head, rows)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "a": stepping,
+    "b": training_speed,
+    "c": fitness,
+    "d": final,
+    "e": search,
+    "f": scaling,
+    "g": memory,
+}

@@ -1,0 +1,36 @@
+"""What docs/bench.md says above each table; every goal is the one the project set itself before measuring."""
+
+STEPPING = """8 robots, one thread, the same states and random actions for all; CPU time, rounds interleaved. The share
+is taken within each repetition. EnvPool and our `VecEnv` reset by themselves. Goal: at least 0.8 of bare `mj_step`.
+"""
+
+TRAINING = """PPO on the native reward, whole iterations (rollout and update) after the first, which warms up or
+compiles. Our recipe is that of the shipped tasks: 8 environments, 256 steps, minibatches of 64, 10 epochs, normalised
+observations and rewards; SB3's defaults are 2048 steps per environment, the same minibatches and epochs. Goal: at least
+6 times SB3's defaults with 4 environments.
+"""
+
+FITNESS = """Wall time from process start (imports and compilation included) until the deterministic policy reaches the
+goal on {episodes} new episodes, judged every {every:,} steps by the same code for both, on our simulators; the clock
+stands still meanwhile. Native reward, one core each. Ours: the recipe of the shipped task, or the one below. SB3:
+`PPO("MlpPolicy")` with its defaults, 4 Gymnasium environments in a `DummyVecEnv` under `Monitor`. SB3 is stopped after
+{censor:g} times our median time on the goal: its time is then a lower bound, and so is the ratio. Ours is stopped after
+{budget:g} million steps. Goals: at least 6 times SB3 everywhere; Hopper in at most 30 s.
+"""
+
+FINAL = """The policy that a box exports after {timesteps:,} steps on the native reward, scored on 30 new episodes:
+interquartile mean over seeds and episodes with a stratified bootstrap interval; higher is better. Both learners have
+the same recipe, engine and seeds. The difference is that of the seeds' means, paired, with Student's interval. Goal:
+not worse than SB3's.
+"""
+
+SEARCH = """An `offline` search on `{task}`, 8 candidates × {generations} generation(s) × {timesteps:,} steps on {jobs}
+cores, {runs} run(s): **{wall} min**, of which {search} min search and {comparison} min final comparison (6 more
+trainings).{projection} Goal: 8 × 5 × 1M in at most 22 min.
+"""
+
+PROJECTION = " Five generations take five times the search, {whole} min, and the comparison."
+
+SCALING = "One generation of an `offline` search on `{task}`, from selection to the last score.\n"
+
+MEMORY = "Peak resident memory of a training box ({timesteps:,} steps). Goal: at most 800 MB.\n"

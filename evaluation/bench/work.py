@@ -1,0 +1,148 @@
+"""One sitting: runs the measurements that are missing, at most one per core, and says how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from machine import REPOSITORY, description, revision
+from plan import PARTS, PLANS, Measurement, Options
+from record import Record, Row
+
+CHILD = Path(__file__).with_name("child.py")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Sitting:
+    """The missing measurements of some parts."""
+
+    def __init__(
+        self, record: Record, options: Options, parts: Sequence[str], cores: Sequence[int], peers_python: str | None
+    ) -> None:
+        """Settle what to do.
+
+        Args:
+            record: finished measurements.
+            options: of the benchmark.
+            parts: letters, in order.
+            cores: those that measure, one measurement each.
+            peers_python: interpreter for measurements of EnvPool and SBX.
+        """
+        self._record, self._options, self._parts, self._cores = record, options, parts, cores
+        self._peers_python = peers_python
+        self._revision = revision()
+        self._change = threading.Condition()
+        self._running: set[str] = set()
+        self._failed: set[str] = set()
+        self._deadline = float("inf")
+
+    def missing(self) -> list[Measurement]:
+        """Measurements still to be made, in order."""
+        plans = (PLANS[part](self._options, self._record) for part in self._parts)
+        return [m for plan in plans for m in plan if not m.done(self._record) and m.key not in self._failed]
+
+    def estimate(self) -> str:
+        """How long the rest will take, by part."""
+        missing = self.missing()
+        lines = []
+        for part in self._parts:
+            of_part = [m for m in missing if m.key[0] == part]
+            minutes = self._minutes(of_part)
+            lines.append(f"  ({part}) {PARTS[part]:28}{len(of_part):4} measurements, about {minutes:4.0f} min")
+        return "\n".join(
+            [*lines, f"  {'all':32}{len(missing):4} measurements, about {self._minutes(missing):4.0f} min"]
+        )
+
+    def _minutes(self, measurements: Sequence[Measurement]) -> float:
+        return sum(self._expected(m) / (1 if m.all_cores else len(self._cores)) for m in measurements) / 60
+
+    def _expected(self, measurement: Measurement) -> float:
+        """What the same measurement took with other seeds, else the guess in the plan."""
+        known = [row.wall for row in self._record.under(measurement.group)]
+        return median(known) if known else measurement.expected
+
+    def work(self, max_minutes: float | None) -> int:
+        """Make every missing measurement, those on one core first; how many failed."""
+        if max_minutes is not None:
+            self._deadline = time.monotonic() + 60 * max_minutes
+        threads = [threading.Thread(target=self._work_on, args=(core,), daemon=True) for core in self._cores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        while measurement := self._next(all_cores=True):
+            self._make(measurement, None)
+        return len(self._failed)
+
+    def _work_on(self, core: int) -> None:
+        while measurement := self._next(all_cores=False):
+            self._make(measurement, core)
+
+    def _next(self, *, all_cores: bool) -> Measurement | None:
+        """The next measurement of its kind, once those that it waits for are done; None if none is left."""
+        with self._change:
+            while time.monotonic() < self._deadline:
+                missing = [m for m in self.missing() if m.all_cores == all_cores and m.key not in self._running]
+                if ready := [m for m in missing if m.ready]:
+                    self._running.add(ready[0].key)
+                    return ready[0]
+                if not missing or not self._running:
+                    return None
+                self._change.wait()
+            return None
+
+    def _make(self, measurement: Measurement, core: int | None) -> None:
+        """Run one, keep its row, say so."""
+        began = time.monotonic()
+        try:
+            result = self._run(measurement, core)
+            row = Row(
+                key=measurement.key,
+                parameters=measurement.parameters,
+                result=result,
+                wall=round(time.monotonic() - began, 2),
+                side_by_side=1 if measurement.all_cores else len(self._cores),
+                date=time.strftime("%Y-%m-%d %H:%M"),
+                revision=self._revision,
+                machine=description(self._peers_python),
+            )
+            self._record.add(row)
+            said = f"{row.wall:6.1f} s"
+        except MeasurementFailed as error:
+            self._failed.add(measurement.key)
+            said = f"FAILED: {error}"
+        with self._change:
+            self._running.discard(measurement.key)
+            self._change.notify_all()
+            missing = self.missing()
+        left = f"{len(missing)} left, about {self._minutes(missing):.0f} min"
+        print(f"{time.strftime('%H:%M:%S')}  {measurement.key:40}{said}   ({left})", flush=True)
+
+    def _run(self, measurement: Measurement, core: int | None) -> dict[str, Any]:
+        """A process of its own, on `core` alone if given: a child has the affinity of the thread that starts it."""
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        python = self._peers_python if measurement.needs_peers and self._peers_python else sys.executable
+        parameters = measurement.parameters | measurement.unlimited
+        if measurement.timed_from_spawn:
+            parameters["spawned"] = time.time()
+        command = [python, str(CHILD), *measurement.function.split("."), json.dumps(parameters)]
+        sources = (REPOSITORY, REPOSITORY / "sandbox", REPOSITORY / "evaluation")
+        environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise MeasurementFailed(f"exit status {done.returncode}\n{done.stderr[-2000:]}")
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+
+class MeasurementFailed(Exception):
+    """The process of one measurement failed; it is not tried again in this sitting."""
