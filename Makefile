@@ -13,6 +13,7 @@ help:
 	@echo "make check   ruff, mypy, import rules, wheel contents"
 	@echo "make fix     format and apply ruff's safe fixes"
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
+	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make image   build the sandbox container image"
 
 setup: .venv/.ready
@@ -45,6 +46,10 @@ bench: setup
 	@$(BIN)/python evaluation/bench/stepping.py
 	@$(BIN)/python evaluation/bench/training.py
 	@$(BIN)/python evaluation/bench/orchestration.py
+
+# In as many sittings as it takes, e.g. make bench-full ARGS="--only a,b --max-minutes 30"; see evaluation/bench/README.md.
+bench-full: setup
+	@$(BIN)/python evaluation/bench/full.py $(ARGS)
 
 # BASE is any image with Python 3.11 on Debian; see sandbox/image/README.md for machines without a registry.
 BASE ?= python:3.11-slim-bookworm

@@ -1,6 +1,6 @@
-"""Build the wheel, check what it holds, and use it from a clean venv in a folder with its own `tasks/` and `evaluation.py`.
+"""Build the wheel, check what it holds, and use it from a clean venv in a folder with its own `tasks/`.
 
-The clean venv borrows the third-party packages of the venv that runs this script; the project itself comes from the wheel.
+The clean venv borrows the third-party packages of the venv that runs this script; the project itself is the wheel's.
 """
 
 from __future__ import annotations

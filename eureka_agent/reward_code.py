@@ -11,10 +11,10 @@ import contextlib
 import difflib
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 
 from eureka_agent.reward_names import closest, identifiers, lookalike, spelled, undefined
+from eureka_agent.syntax import check_compiles, parse
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure, VariableSpec, Verdict
 
 FUNCTION = "compute_reward"
@@ -102,11 +102,9 @@ def _parse(source: str) -> ast.Module:
         line = source.count("\n", 0, hidden.start()) + 1
         raise _Mistake(f"the text holds the invisible character U+{ord(hidden.group()):04X}", line)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source, "reward.py")
-            _check_depth(tree)
-            compile(tree, "reward.py", "exec", dont_inherit=True)
+        tree = parse(source, "reward.py")
+        _check_depth(tree)
+        check_compiles(tree, "reward.py")
     except SyntaxError as error:
         raise _Mistake(f"syntax error: {error.msg}", error.lineno) from error
     except (RecursionError, MemoryError) as error:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from eureka_agent.content import content
 from eureka_agent.errors import TaskError
+from eureka_agent.syntax import parse
 from eureka_sandbox.bodies import BODIES, Body
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
 
@@ -260,7 +261,7 @@ def _check_variables(task: Task) -> None:
 
 def _check_python(path: Path, source: bytes, required: tuple[str, ...]) -> None:
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise TaskError(f"{path}:{line}: not valid Python: {getattr(error, 'msg', error)}") from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -37,8 +36,6 @@ from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation
 from eureka_sandbox.protocol import Job, ScoreResult, TrainResult
 
-SECONDS_TO_REJECT = 0.2
-
 
 def check_train(blobs: dict[str, bytes] | None = None, job: Job = TRAIN, **changes: Any) -> Answer:
     blobs = policy_blobs() if blobs is None else blobs
@@ -51,10 +48,8 @@ def check_score(blobs: dict[str, bytes] | None = None, job: Job = SCORE, **chang
 
 
 def rejection(check: Callable[[], object]) -> str:
-    started = time.process_time()
     with pytest.raises(Violation) as violation:
         check()
-    assert time.process_time() - started < SECONDS_TO_REJECT
     return str(violation.value)
 
 

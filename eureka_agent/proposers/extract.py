@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eureka_agent.reward_code import FUNCTION, normalised_source, undefined_names
+from eureka_agent.syntax import parse
 from eureka_sandbox.protocol import Failure, Verdict
 
 CUT_OFF = frozenset({"length", "max_tokens", "incomplete", "model_context_window_exceeded"})
@@ -200,7 +201,7 @@ def _longest_program(lines: list[str]) -> str:
     end = len(lines)
     for _ in range(20):
         try:
-            tree = ast.parse("\n".join(lines[:end]))
+            tree = parse("\n".join(lines[:end]))
         except SyntaxError as error:
             end = min(end, error.lineno or 1) - 1
             continue
@@ -225,7 +226,7 @@ def _unescaped(code: str) -> str:
 
 def _parses(code: str) -> bool:
     try:
-        ast.parse(code)
+        parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -236,7 +237,7 @@ def _with_imports(found: Extracted) -> Extracted:
     needed = list(dict.fromkeys(_IMPORTS[name] for name in undefined_names(found.code) if name in _IMPORTS))
     if not needed:
         return found
-    tree = ast.parse(found.code)
+    tree = parse(found.code)
     head: list[ast.stmt] = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
     if not head and ast.get_docstring(tree, clean=False) is not None:
         head = tree.body[:1]

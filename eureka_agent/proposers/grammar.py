@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eureka_agent.population import Record
+from eureka_agent.syntax import parse
 from eureka_agent.task import Task
 from eureka_sandbox.bodies import Kind
 from eureka_sandbox.protocol import VariableSpec
@@ -207,7 +208,7 @@ def kind_of(variable: VariableSpec, task: Task) -> Kind | None:
 def can_end_early(task: Task) -> bool:
     """True if an episode can end in a terminal state: by the body's rule or by `terminated` in task.py."""
     own = next((v.meaning for v in task.body.variables if v.name == "terminated"), "it has none")
-    tree = ast.parse(task.files["task.py"])
+    tree = parse(task.files["task.py"])
     return "it has none" not in own or any(isinstance(n, ast.FunctionDef) and n.name == "terminated" for n in tree.body)
 
 

@@ -38,9 +38,13 @@ class Interval:
     """What the ends cover at least; less than 0.95 where there are too few numbers for it."""
 
     def text(self, form: str = ",.3g") -> str:
-        """`12.3 [11, 14]`."""
+        """`12.3 [11, 14]`; with its coverage after it if that is less than 95 %, without ends if there is one number."""
+        value = "≥ " * self.at_least + _number(self.value, form)
+        if not self.coverage:
+            return value
         high = "∞" if self.open_above else _number(self.high, form)
-        return f"{'≥ ' * self.at_least}{_number(self.value, form)} [{_number(self.low, form)}, {high}]"
+        less = f" ({self.coverage:.0%})" if self.coverage < CONFIDENCE else ""
+        return f"{value} [{_number(self.low, form)}, {high}]{less}"
 
 
 def samples(values: Sequence[float]) -> list[Sample]:
@@ -61,8 +65,8 @@ def median_interval(numbers: Sequence[Sample]) -> Interval:
         k += 1
     value, low, high = statistics.median(values), values[k - 1], values[n - k]
     bounds = [sample.value for sample in ranked if sample.at_least]
-    coverage = min(CONFIDENCE, 1 - 2 * outside) if n > 1 else 0.0
-    return Interval(value, low, high, _touched(bounds, value), _touched(bounds, high), coverage)
+    coverage = min(CONFIDENCE, 1 - 2 * outside)  # 0 for n = 1
+    return Interval(value, low, high, _touched(bounds, values[n // 2]), _touched(bounds, high), coverage)
 
 
 def ratio_interval(numerators: Sequence[Sample], denominators: Sequence[Sample]) -> Interval:

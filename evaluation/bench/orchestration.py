@@ -1,9 +1,9 @@
 """What a search costs beside its boxes: a real `offline` search, with every box's interval recorded.
 
-    python evaluation/bench/orchestration.py [--task hopper_forward] [--population 4] [--generations 2] [--timesteps 60000]
+    .venv/bin/python evaluation/bench/orchestration.py [--task NAME] [--population K] [--generations N] [--timesteps T]
 
-Two shares of the same search are printed beside the limit of 5 %: wall time in which no box ran (select, propose, reflect,
-journal, report of the host), and CPU seconds of the host process out of all CPU seconds.
+Two shares of the same search are printed beside the limit of 5 %: wall time in which no box ran (select, propose,
+reflect, journal and report of the host), and CPU seconds of the host process out of all CPU seconds.
 """
 
 from __future__ import annotations

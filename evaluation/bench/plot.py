@@ -8,7 +8,7 @@ from html import escape
 
 from figures import Figures
 from intervals import Interval, median_interval
-from tables import ARM_TITLES
+from speeds import ARMS, COLD
 from time_to_fitness import GOALS
 
 WIDTH, LABELS, VALUES, ROW = 860, 270, 190, 24
@@ -18,10 +18,10 @@ STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .title { font-weight: 600; font-size: 14px } .note { fill: #57606a; font-size: 12px }
   .ours { fill: #1a7f37 } .peer { fill: #8c959f } .whisker { stroke: #24292f; stroke-width: 1.5 }
-  .axis { stroke: #d0d7de; stroke-width: 1 }
+  .axis { stroke: #d0d7de; stroke-width: 1 } .paper { fill: #ffffff }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .note { fill: #9198a1 } .ours { fill: #3fb950 } .peer { fill: #6e7681 }
-    .whisker { stroke: #e6edf3 } .axis { stroke: #3d444d }
+    .whisker { stroke: #e6edf3 } .axis { stroke: #3d444d } .paper { fill: #0d1117 }
   }
 """
 
@@ -64,7 +64,8 @@ class Canvas:
         """The whole file."""
         box = f'viewBox="0 0 {WIDTH} {self.y:.0f}" width="{WIDTH}" height="{self.y:.0f}"'
         head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
-        return "\n".join([head, f"<style>{STYLE}</style>", *self._elements, "</svg>"]) + "\n"
+        paper = '<rect width="100%" height="100%" class="paper"/>'
+        return "\n".join([head, f"<style>{STYLE}</style>", paper, *self._elements, "</svg>"]) + "\n"
 
 
 def plot(figures: Figures) -> str:
@@ -74,12 +75,13 @@ def plot(figures: Figures) -> str:
         rates = {name: figures.median(f"a/{body}", name) for name in figures.results(f"a/{body}")[0]}
         _bars(canvas, f"Control steps per second, {body}, one thread", list(rates.items()))
     for body in figures.below("b"):
-        rates = {ARM_TITLES[a]: figures.median(f"b/{body}/{a}", "steps_per_second") for a in figures.below(f"b/{body}")}
+        arms = [arm for arm in figures.below(f"b/{body}") if arm != COLD]
+        rates = {ARMS[arm].title: figures.median(f"b/{body}/{arm}", "steps_per_second") for arm in arms}
         _bars(canvas, f"Training steps per second, {body}, one core", list(rates.items()))
     if goals := figures.below("c"):
         _times(canvas, figures, goals)
     canvas.text(8, "median and 95 % interval; see bench.md", "note")
-    canvas.y += ROW / 2
+    canvas.y += ROW
     return canvas.svg()
 
 

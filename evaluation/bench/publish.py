@@ -20,8 +20,9 @@ side by side. `make bench-full` writes this page and the plot; it continues wher
 
 Figures are medians with 95 % intervals over repetitions (seeds) in processes of their own: `12.3 [11.9, 12.8]`.
 Intervals of medians are the sign test's, of ratios of medians the rank-sum test's: they assume no distribution and hold
-for numbers that are only known as "at least so much" (`≥`). Every process has one thread and one core to itself, and at
-most {side_by_side} measurements run at once; searches have all cores. Compare within this page only: absolute figures
+for numbers that are only known as "at least so much" (`≥`); with fewer than 6 repetitions they cover less than 95 %,
+which is then said. Every process has one thread and one core to itself, and at
+most {side_by_side} of them run at once; searches have all cores. Compare within this page only: absolute figures
 depend on the machine.
 """
 

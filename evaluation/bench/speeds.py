@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+from dataclasses import replace
+
+import training
+
+COLD = "ours-cold"
+ARMS = {
+    **training.ARMS,
+    "sb3-8": training.Arm("SB3 defaults, 8 envs", training.SB3, "gymnasium", 8, False),
+    COLD: replace(training.ARMS["ours"], title="ours, without the cache of compiled programs"),
+}
 
 
 def stepping_rates(body: str, rounds: int, seed: int) -> dict[str, float]:
@@ -14,8 +25,7 @@ def stepping_rates(body: str, rounds: int, seed: int) -> dict[str, float]:
 
 
 def training_rate(arm: str, body: str, seed: int, timesteps: int) -> dict[str, float]:
-    """Training steps per second of one arm of `training.py`, and what its first iteration and memory cost."""
-    import training
-
-    arms = {**training.ARMS, "sb3-8": training.Arm("SB3 defaults, 8 envs", training.SB3, "gymnasium", 8, False)}
-    return training.measure_speed(arms[arm], body, seed, timesteps)
+    """Training steps per second of one arm, and what its first iteration and memory cost."""
+    if arm == COLD:
+        os.environ["EUREKA_COMPILE_CACHE"] = ""
+    return training.measure_speed(ARMS[arm], body, seed, timesteps)

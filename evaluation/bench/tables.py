@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import plan
+import speeds
 import texts
-import training
 from figures import Figures, paired_difference
 from intervals import Sample, median_interval, ratio_interval, samples
 from stepping import BARE
 from time_to_fitness import GOALS, JUDGE_EPISODES, JUDGE_EVERY, STEP_BUDGET
+from training import BASELINE
 
 from eureka_evaluation.statistics import interquartile_mean
-
-ARM_TITLES = {name: arm.title for name, arm in training.ARMS.items()} | {"sb3-8": "SB3 defaults, 8 envs"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -45,10 +44,12 @@ def training_speed(figures: Figures) -> str:
     for body in figures.below("b"):
         rows = []
         for arm in figures.below(f"b/{body}"):
-            group, base = f"b/{body}/{arm}", f"b/{body}/{training.BASELINE}"
+            group, base = f"b/{body}/{arm}", f"b/{body}/{BASELINE}"
             ratio = figures.ratio(group, base, "steps_per_second").text() if base in figures.groups else "-"
             speeds = (figures.median(group, key).text() for key in ("steps_per_second", "steps_per_cpu_second"))
-            rows.append((ARM_TITLES[arm], *speeds, ratio, figures.median(group, "first_iteration_seconds").text()))
+            rows.append(
+                (speeds.ARMS[arm].title, *speeds, ratio, figures.median(group, "first_iteration_seconds").text())
+            )
         text += f"\n**{body}**\n" + table(head, rows)
     return text
 
@@ -99,10 +100,15 @@ def search(figures: Figures) -> str:
         minutes = {name: figures.median(group, _scaled(key, 1 / 60)).text() for name, key in keys.items()}
         whole = figures.median(group, _scaled("search_seconds", 5 / asked["generations"] / 60)).text()
         projection = texts.PROJECTION.format(whole=whole) if asked["generations"] < 5 else ""
-        known = {name: asked[name] for name in ("task", "generations", "timesteps")} | minutes
-        text += texts.SEARCH.format(**known, jobs=results[0]["jobs"], runs=len(results), projection=projection)
+        known = {"task": asked["task"], "timesteps": asked["timesteps"], "jobs": results[0]["jobs"]} | minutes
+        known |= {"generations": _plural(asked["generations"], "generation"), "runs": _plural(len(results), "run")}
+        text += texts.SEARCH.format(**known, projection=projection)
         text += _stages(figures, group)
     return text
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _scaled(key: str, factor: float) -> Callable[[dict[str, Any]], float]:

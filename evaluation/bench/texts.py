@@ -24,8 +24,8 @@ the same recipe, engine and seeds. The difference is that of the seeds' means, p
 not worse than SB3's.
 """
 
-SEARCH = """An `offline` search on `{task}`, 8 candidates × {generations} generation(s) × {timesteps:,} steps on {jobs}
-cores, {runs} run(s): **{wall} min**, of which {search} min search and {comparison} min final comparison (6 more
+SEARCH = """An `offline` search on `{task}`, 8 candidates × {generations} × {timesteps:,} steps on {jobs} cores,
+{runs}: **{wall} min**, of which {search} min search and {comparison} min final comparison (6 more
 trainings).{projection} Goal: 8 × 5 × 1M in at most 22 min.
 """
 

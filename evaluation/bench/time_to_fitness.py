@@ -54,7 +54,7 @@ GOALS = {
     "swimmer": Goal("swimmer", "swimmer_forward", 1.9, "Swimmer, 1.9 m forward"),
     "reacher": Goal("reacher", "reacher_reach", -0.06, "Reacher, 0.06 m from the target", episode_steps=50),
     "walker2d": Goal("walker2d", "hopper_forward", 12.0, "Walker2d, 12 m forward"),
-    "ant": Goal("ant", "hopper_forward", 20.0, "Ant, 20 m forward"),
+    "ant": Goal("ant", "hopper_forward", 20.0, "Ant, 20 m forward", recipe={"policy_kwargs": {"log_std_init": -1.0}}),
 }
 
 

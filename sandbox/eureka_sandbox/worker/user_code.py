@@ -48,7 +48,7 @@ def explain(error: BaseException, path: Path) -> UserCodeError:
         return UserCodeError(one_line(f"SyntaxError: {error.msg}"), error.lineno)
     text = _text(error)
     line = _line_in_traceback(error, path) or _line_in_message(text, path)
-    if type(error).__module__.startswith("torch.jit"):  # its text is a whole traceback; the reason comes last
+    if "TorchScript interpreter" in text:  # its text is a whole traceback; the reason comes last
         text = next((part for part in reversed(text.splitlines()) if part.strip()), text)
     message = f"{type(error).__name__}: {text}"
     if isinstance(error, NameError) and error.name in _IMPORTS:
