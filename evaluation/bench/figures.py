@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ class Figures:
     def __init__(self, options: Options, record: Record) -> None:
         self.options = options
         self.groups: dict[str, list[Row]] = {}
-        for plan in PLANS.values():
-            for measurement in plan(options, record):
+        found: set[str] = set()
+        for projection in (False, True):  # whatever an earlier sitting could or would measure
+            asked = replace(options, peers=True, search_projection=projection)
+            for measurement in (m for plan in PLANS.values() for m in plan(asked, record)):
                 row = record.get(measurement.key)
-                if row is not None and measurement.done(record):
+                if row is not None and measurement.key not in found and measurement.done(record):
+                    found.add(measurement.key)
                     self.groups.setdefault(measurement.group, []).append(row)
 
     @property

@@ -73,10 +73,14 @@ def main() -> int:
     print(f"{description(arguments.peers_python)}\nresults: {arguments.results}\n{sitting.estimate()}")
     if (busy := busy_cores()) > 0.2:
         print(f"warning: other processes keep {busy:.1f} cores busy; the figures will be worth little", file=sys.stderr)
-    failures = sitting.work(arguments.max_minutes)
+    try:
+        status = min(1, sitting.work(arguments.max_minutes))
+    except KeyboardInterrupt:
+        print("stopped; what had finished is kept", file=sys.stderr)
+        status = 130
     for path in publish(options, record, arguments.docs, "make bench-full" + _given()):
         print(f"wrote {path}")
-    return 1 if failures else 0
+    return status
 
 
 def _given() -> str:

@@ -38,7 +38,7 @@ class Interval:
     """What the ends cover at least; less than 0.95 where there are too few numbers for it."""
 
     def text(self, form: str = ",.3g") -> str:
-        """`12.3 [11, 14]`; with its coverage after it if that is less than 95 %, without ends if there is one number."""
+        """`12.3 [11, 14]`; its coverage after it if that is less than 95 %, no ends if there is only one number."""
         value = "≥ " * self.at_least + _number(self.value, form)
         if not self.coverage:
             return value

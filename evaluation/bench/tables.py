@@ -46,9 +46,9 @@ def training_speed(figures: Figures) -> str:
         for arm in figures.below(f"b/{body}"):
             group, base = f"b/{body}/{arm}", f"b/{body}/{BASELINE}"
             ratio = figures.ratio(group, base, "steps_per_second").text() if base in figures.groups else "-"
-            speeds = (figures.median(group, key).text() for key in ("steps_per_second", "steps_per_cpu_second"))
+            rates = (figures.median(group, key).text() for key in ("steps_per_second", "steps_per_cpu_second"))
             rows.append(
-                (speeds.ARMS[arm].title, *speeds, ratio, figures.median(group, "first_iteration_seconds").text())
+                (speeds.ARMS[arm].title, *rates, ratio, figures.median(group, "first_iteration_seconds").text())
             )
         text += f"\n**{body}**\n" + table(head, rows)
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,16 @@ class Goal:
 
     def hyperparameters(self) -> dict[str, Any]:
         """What ours trains with."""
-        import yaml
-
-        task = yaml.safe_load((TASKS / self.task / "task.yaml").read_text())
+        task = _task(self.task)
         shipped = task["environment"]["mujoco"] == self.body
         return {**(task["training"]["hyperparameters"] if shipped else DEFAULT_RECIPE), **self.recipe}
+
+
+@cache
+def _task(name: str) -> Any:
+    import yaml
+
+    return yaml.safe_load((TASKS / name / "task.yaml").read_text())
 
 
 GOALS = {

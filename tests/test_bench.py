@@ -1,0 +1,240 @@
+"""The full benchmark's own machinery: what it skips, waits for, calls a bound, and writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[1] / "evaluation" / "bench"
+sys.path.insert(0, str(BENCH))
+
+import plan  # noqa: E402
+import time_to_fitness  # noqa: E402
+from figures import Figures  # noqa: E402
+from intervals import Sample, median_interval, ratio_interval, samples  # noqa: E402
+from machine import description  # noqa: E402
+from plan import PLANS, Measurement, Options  # noqa: E402
+from publish import publish  # noqa: E402
+from record import Record, Row  # noqa: E402
+from work import Sitting  # noqa: E402
+
+OPTIONS = Options(
+    seeds=6, censor=8.0, final_timesteps=1000, search_timesteps=1000, search_projection=True, cores=2, peers=True
+)
+
+
+def row(measurement: Measurement, result: dict[str, Any]) -> Row:
+    return Row(measurement.key, measurement.parameters, result, 1.0, 2, "2026-01-01 00:00", "abc", "a machine")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "results.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------------ statistics
+
+
+def test_six_numbers_give_the_median_their_range_as_interval_and_five_say_that_they_cover_less() -> None:
+    assert median_interval(samples([3, 1, 2, 6, 5, 4])).text() == "3.5 [1, 6]"
+    assert median_interval(samples([3, 1, 2, 5, 4])).text() == "3 [1, 5] (94%)"
+    assert median_interval(samples([3])).text() == "3"
+
+
+def test_ten_numbers_give_the_sign_tests_interval() -> None:
+    interval = median_interval(samples(range(1, 11)))
+    assert (interval.value, interval.low, interval.high) == (5.5, 2, 9)
+
+
+def test_a_ratios_interval_uses_the_rank_sum_tests_critical_value() -> None:
+    x, y = [10.0, 20, 30, 40, 50, 60], [1.0, 2, 3, 4, 5, 6]
+    interval = ratio_interval(samples(x), samples(y))
+    pairs = sorted(a / b for a in x for b in y)
+    assert (interval.value, interval.low, interval.high) == (10, pairs[5], pairs[-6])  # U = 5 for 6 and 6 at 5 %
+
+
+def test_a_stopped_run_makes_the_median_a_lower_bound_only_if_the_median_depends_on_it() -> None:
+    one, three = [Sample(9, True)] * 1, [Sample(9, True)] * 3
+    assert median_interval([*samples([1, 2, 3, 4, 5]), *one]).text() == "3.5 [1, ∞]"
+    assert median_interval([*samples([1, 2, 3]), *three]).text() == "≥ 6 [1, ∞]"
+
+
+def test_a_goal_that_ours_missed_once_takes_the_ratios_lower_end_to_zero() -> None:
+    ratio = ratio_interval([Sample(80, True)] * 6, [*samples([10] * 5), Sample(20, True)])
+    assert (ratio.value, ratio.low, ratio.at_least) == (8, 0, True)
+
+
+# --------------------------------------------------------------------------------------------------- what is missing
+
+
+def test_sb3_waits_for_ours_and_is_stopped_at_a_multiple_of_its_median(record: Record) -> None:
+    ours = [m for m in plan.fitness(OPTIONS, record) if m.key.startswith("c/hopper/ours")]
+    for seconds, measurement in enumerate(ours, 10):
+        before = next(m for m in plan.fitness(OPTIONS, record) if m.key == "c/hopper/sb3/0")
+        assert not before.ready
+        record.add(row(measurement, {"seconds": seconds, "reached": True}))
+    after = next(m for m in plan.fitness(OPTIONS, record) if m.key == "c/hopper/sb3/0")
+    assert after.ready
+    assert after.unlimited == {"limit": 8 * 12.5}
+
+
+def test_a_stopped_run_answers_no_longer_limit_and_one_that_got_there_answers_all(record: Record) -> None:
+    def asked(limit: float) -> Measurement:
+        return Measurement("c/hopper/sb3/0", "f.g", {"seed": 0}, 1.0, unlimited={"limit": limit})
+
+    record.add(row(asked(10), {"reached": False, "limit": 10}))
+    assert asked(10).done(record)
+    assert not asked(20).done(record)
+    record.add(row(asked(20), {"reached": True, "limit": 20}))
+    assert asked(100).done(record)
+
+
+def test_a_measurement_of_another_recipe_is_missing(record: Record) -> None:
+    known = Measurement("b/x/0", "f.g", {"gamma": 0.99}, 1.0)
+    record.add(row(known, {}))
+    assert known.done(record)
+    assert not Measurement("b/x/0", "f.g", {"gamma": 0.9}, 1.0).done(record)
+
+
+def test_rows_survive_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first, second = (Measurement(f"a/x/{seed}", "f.g", {}, 1.0) for seed in range(2))
+    Record(path).add(row(first, {}))
+    path.write_text(path.read_text() + '{"key": "a/x/1", "par')
+    record = Record(path)
+    record.add(row(second, {}))
+    assert [found.key for found in Record(path).under("a/x")] == ["a/x/0", "a/x/1"]
+    path.write_text("no row\n")
+    with pytest.raises(ValueError, match=r"results\.jsonl, line 1 is no measurement"):
+        Record(path)
+
+
+# --------------------------------------------------------------------------------------------------------- a sitting
+
+
+def loading(key: str, text: str, **more: Any) -> Measurement:
+    """A measurement whose process parses JSON."""
+    return Measurement(key, "json.loads", {"s": text}, 1.0, **more)
+
+
+def test_a_sitting_runs_what_is_missing_in_processes_of_their_own_and_does_not_repeat_it(
+    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = [loading("a/x/0", '{"speed": 1}'), loading("a/x/1", "broken"), loading("e/y/0", "{}", all_cores=True)]
+    monkeypatch.setitem(PLANS, "a", lambda options, record: iter(wanted))
+    sitting = Sitting(record, OPTIONS, ["a"], [0], peers_python=None)
+    assert sitting.work(max_minutes=None) == 1
+    assert "a/x/1" in capsys.readouterr().out
+    assert [r.result for r in record.under("a/x")] == [{"speed": 1}]
+    assert record.under("e/y")[0].side_by_side == 1
+    again = Sitting(record, OPTIONS, ["a"], [0], peers_python=None)
+    assert [m.key for m in again.missing()] == ["a/x/1"]
+
+
+def test_no_measurement_starts_after_the_time_is_over(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANS, "a", lambda options, record: iter([loading("a/x/0", "{}")]))
+    assert Sitting(record, OPTIONS, ["a"], [0], peers_python=None).work(max_minutes=0) == 0
+    assert record.under("a/x") == []
+
+
+def test_every_measurement_names_a_function_that_takes_its_parameters(record: Record) -> None:
+    import importlib
+    import inspect
+
+    for name in PLANS:
+        for measurement in PLANS[name](OPTIONS, record):
+            module, function = measurement.function.split(".")
+            given = measurement.parameters | measurement.unlimited
+            given |= {"spawned": 0.0} if measurement.timed_from_spawn else {}
+            inspect.signature(getattr(importlib.import_module(module), function)).bind(**given)
+            json.dumps(measurement.parameters)
+
+
+# ------------------------------------------------------------------------------------------------------- the report
+
+
+def made_up(measurement: Measurement) -> dict[str, Any]:
+    """A result with the keys that its kind has."""
+    part, seed = measurement.key[0], int(measurement.key.rpartition("/")[2])
+    speeds = dict.fromkeys(("steps_per_second", "steps_per_cpu_second", "first_iteration_seconds"), 10.0 + seed)
+    stages = {"training": 100.0, "cores without a box": 20.0}
+    return {
+        "a": {"bare mj_step loop": 100.0, "ours, no state": 90.0 + seed},
+        "b": speeds,
+        "c": {"seconds": 10.0 + seed, "timesteps": 1000, "reached": "ours" in measurement.key, "limit": 1e9},
+        "d": {"fitness": [1.0, 2.0 + seed], "seconds": 5.0},
+        "e": {"wall": 60.0, "search_seconds": 40.0, "comparison_seconds": 20.0, "jobs": 2, "stages": stages}
+        | {"host_cpu_seconds": 1.0, "box_cpu_seconds": 99.0},
+        "f": {"wall": 10.0, "steps": 1000},
+        "g": {"memory_mb": 400.0, "startup_seconds": 1.0},
+    }[part]
+
+
+def test_the_report_has_a_table_per_part_and_marks_bounds(record: Record, tmp_path: Path) -> None:
+    for plan_of_part in PLANS.values():
+        for measurement in plan_of_part(OPTIONS, record):
+            record.add(row(measurement, made_up(measurement)))
+    page, image = publish(OPTIONS, record, tmp_path, "make bench-full")
+    text = page.read_text()
+    assert "Not measured yet" not in text
+    assert "| Hopper, 12 m forward | 12.5 [10, 15] | 6 of 6 | 1 [1, 1] | ≥ 12.5 [10, ∞] | 0 of 6 | ≥ 1 [" in text
+    assert "| ours, no state | 92.5 [90, 95] | 0.93 [0.90, 0.95] |" in text
+    assert "a machine" in text
+    assert "make bench-full" in text
+    words = [element.text for element in ElementTree.parse(image).iter("{http://www.w3.org/2000/svg}text")]
+    assert "Hopper, 12 m forward: ours" in words
+    assert "≥ 12.5 [10, ∞]" in words
+
+
+def test_a_report_of_nothing_says_so(record: Record, tmp_path: Path) -> None:
+    page, image = publish(OPTIONS, record, tmp_path, "make bench-full")
+    assert page.read_text().count("Not measured yet") == len(PLANS)
+    ElementTree.parse(image)
+    assert Figures(OPTIONS, record).rows == []
+
+
+def test_the_machine_is_described_with_the_versions_that_matter() -> None:
+    assert "mujoco" in description()
+    assert "cores" in description()
+
+
+# --------------------------------------------------------------------------------------------------- time to fitness
+
+
+def test_the_clock_does_not_count_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([110.0, 150.0, 160.0])
+    monkeypatch.setattr(time_to_fitness, "time", SimpleNamespace(time=lambda: next(now), process_time=lambda: 3.0))
+    clock = time_to_fitness.Clock(spawned=100.0)
+    reading = clock.read()
+    assert reading == (10.0, 3.0)
+    clock.pause_since(reading)
+    assert clock.read() == (20.0, 3.0)
+
+
+@pytest.mark.parametrize(("arm", "steps"), [("ours", 2048), pytest.param("sb3", 8192, marks=pytest.mark.slow)])
+def test_both_arms_end_at_the_first_judgement_that_reaches_the_goal(
+    arm: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_to_fitness, "JUDGE_EVERY", 1)
+    monkeypatch.setattr(time_to_fitness, "JUDGE_EPISODES", 2)
+    recipe = {"n_envs": 8, "n_steps": 256, "n_epochs": 1} if arm == "ours" else None
+    spawned = time.time()
+    found = time_to_fitness.measure("reacher", arm, 0, spawned, fitness=-10.0, hyperparameters=recipe)
+    assert (found["reached"], found["timesteps"]) == (True, steps)
+    assert -1 < found["fitness"] < 0
+    assert found["seconds"] < time.time() - spawned
+
+
+def test_a_training_that_does_not_get_there_is_stopped_at_its_limit() -> None:
+    recipe = {"n_envs": 8, "n_steps": 64, "n_epochs": 1}
+    found = time_to_fitness.measure("reacher", "ours", 0, time.time(), fitness=0.0, limit=0.1, hyperparameters=recipe)
+    assert not found["reached"]
+    assert found["limit"] == 0.1
+    assert found["seconds"] >= 0.1
