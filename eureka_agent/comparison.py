@@ -156,7 +156,7 @@ def can_settle(seeds: int) -> bool:
 def _verdict(seeds: int, over_human: Estimate) -> str:
     """What the interval says, as far as so many trainings can say it."""
     if over_human.low <= 0.5 <= over_human.high:
-        return "No difference from the human reward is shown: the interval holds one half."
+        return "No difference from the human reward is shown: the interval of “best is better” includes 50 %."
     better = over_human.low > 0.5
     if seeds == 1:
         side = "better" if better else "worse"
@@ -169,5 +169,5 @@ def _verdict(seeds: int, over_human: Estimate) -> str:
             f"equally good rewards come out this far apart in at least 1 of {chance} comparisons "
             "(--final-seeds 10 settles more)."
         )
-    first, second = ("candidate", "human reward") if better else ("human reward", "candidate")
-    return f"The {first} beats the {second}: the interval lies {'above' if better else 'below'} one half."
+    first, second, side = ("candidate", "human reward", "above") if better else ("human reward", "candidate", "below")
+    return f"The {first} beats the {second}: the interval of “best is better” lies {side} 50 %."

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eureka_agent.population import Candidate
+from eureka_agent.board import Board, Row, board_of
+from eureka_agent.comparison import Trial
+from eureka_agent.population import Candidate, Training
 from eureka_agent.run import Run
-from eureka_agent.settings import Recipe
 from eureka_agent.text import count, duration, measure, plural, visible
 from eureka_agent.watcher import Watcher
-from eureka_sandbox.protocol import Progress
+from eureka_sandbox.protocol import Failure, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -22,130 +21,6 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 """Least time between two progress lines where there is no terminal."""
-FINAL = "final/"
-"""Prefix of the comparison's keys."""
-
-
-@dataclass
-class Row:
-    """One training as far as it is known."""
-
-    name: str
-    made: str = ""
-    state: str = "waiting"
-    """`waiting`, `training`, `scoring`, `done` or `failed`."""
-    progress: Progress | None = None
-    fitness: float | None = None
-    trouble: str = ""
-
-    @property
-    def share(self) -> float:
-        """How much of the training is over, 0 to 1."""
-        if self.state in ("scoring", "done", "failed"):
-            return 1.0
-        return min(1.0, self.progress.timesteps / self.progress.total_timesteps) if self.progress else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Until this training's end at its present speed."""
-        if self.state != "training" or self.progress is None or self.progress.steps_per_second <= 0:
-            return None
-        return (self.progress.total_timesteps - self.progress.timesteps) / self.progress.steps_per_second
-
-
-@dataclass
-class Board:
-    """The bookkeeping behind both displays; its methods take a lock, as the lab reports from several threads."""
-
-    task: str
-    unit: str
-    generations: int
-    trainings: int
-    """How many this sitting will run, the comparison's included."""
-    timesteps: int
-    """Of one training."""
-    human: float | None = None
-    expected_seconds: float | None = None
-    """Estimate from before the start."""
-    best: tuple[str, float] | None = None
-    generation: int = 0
-    rows: dict[str, Row] = field(default_factory=dict)
-    earlier: float = 0.0
-    """Trainings of earlier generations of this sitting."""
-    note: str = ""
-    began: float = field(default_factory=time.monotonic)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def generation_begins(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """A new page of rows; what a resumed run had already measured counts as done, and not for this sitting."""
-        with self.lock:
-            self._turn_page()
-            self.generation = number + 1
-            self.rows = {c.id: Row(c.id, _made(c)) for c in candidates}
-
-    def progressed(self, key: str, stage: str, progress: Progress) -> None:
-        """A box reported."""
-        with self.lock:
-            if key not in self.rows:
-                if not any(known.startswith(FINAL) for known in self.rows):
-                    self._turn_page()
-                self.rows[key] = Row(_final_name(key))
-            row = self.rows[key]
-            if stage == "training":
-                row.progress = progress
-                row.state = "training" if progress.timesteps < progress.total_timesteps else "scoring"
-            else:
-                row.state = stage
-
-    def ended(self, candidate: Candidate) -> None:
-        """A candidate has its fitness or its verdict."""
-        with self.lock:
-            row = self.rows.setdefault(candidate.id, Row(candidate.id, _made(candidate)))
-            row.state = "failed" if candidate.failure else "done"
-            row.fitness, row.trouble = candidate.fitness, str(candidate.failure or "")
-            if candidate.fitness is not None and (self.best is None or candidate.fitness > self.best[1]):
-                self.best = (candidate.id, candidate.fitness)
-
-    def _turn_page(self) -> None:
-        self.earlier += sum(row.share for row in self.rows.values())
-        self.rows = {}
-
-    @property
-    def share(self) -> float:
-        """How much of this sitting's training is over, 0 to 1."""
-        done = self.earlier + sum(row.share for row in self.rows.values())
-        return min(1.0, done / self.trainings) if self.trainings else 1.0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the display began."""
-        return time.monotonic() - self.began
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By the pace so far, mixed with the estimate while little is done."""
-        share = self.share
-        paced = self.elapsed * (1 - share) / share if share > 0.01 else None
-        if self.expected_seconds is None or paced is None:
-            return paced if self.expected_seconds is None else max(self.expected_seconds - self.elapsed, 0.0)
-        trust = min(1.0, share / 0.2)
-        return trust * paced + (1 - trust) * max(self.expected_seconds - self.elapsed, 0.0)
-
-    @property
-    def headline(self) -> str:
-        """Task, generation, incumbent, human anchor, time."""
-        parts = [self.task]
-        if any(key.startswith(FINAL) for key in self.rows):
-            parts.append("comparison")
-        elif self.generation:
-            parts.append(f"generation {self.generation}/{self.generations}")
-        if self.best:
-            parts.append(f"best {measure(self.best[1], self.unit)} ({self.best[0]})")
-        if self.human is not None:
-            parts.append(f"human {measure(self.human, self.unit)}")
-        left = self.seconds_left
-        parts.append(duration(self.elapsed) + (f", about {duration(left)} left" if left is not None else ""))
-        return " · ".join(parts)
 
 
 class PlainLines:
@@ -160,34 +35,57 @@ class PlainLines:
         self.board.generation_begins(number, candidates)
         self._say(f"generation {number + 1} of {self.board.generations}: {plural(len(candidates), 'candidate')}")
 
+    def started(self, key: str, stage: str) -> None:
+        """Said with the next progress line."""
+        self.board.begun(key, stage)
+        self._now_and_then()
+
     def progress(self, key: str, stage: str, progress: Progress) -> None:
-        """At most one line every few seconds, about all trainings together."""
+        """Said with the next progress line."""
         self.board.progressed(key, stage, progress)
-        with self.board.lock:
-            if time.monotonic() - self._said < PLAIN_SECONDS:
-                return
-            running = [row for row in self.board.rows.values() if row.state == "training" and row.progress]
-            if not running:
-                return
-            shares = ", ".join(f"{row.name} {row.share:.0%}" for row in running)
-            speed = sum(row.progress.steps_per_second for row in running if row.progress)
-            left = self.board.seconds_left
-            rest = f"; about {duration(left)} left in all" if left is not None else ""
-            self._say(f"  {shares}; {count(speed)} steps/s{rest}")
+        self._now_and_then()
 
     def finished(self, candidate: Candidate) -> None:
         """A line per candidate."""
         self.board.ended(candidate)
-        if candidate.failure:
-            self._say(f"  {candidate.id} failed, {visible(str(candidate.failure))}")
-        elif candidate.training:
-            fitness = measure(candidate.fitness, self.board.unit)
-            speed, seconds = count(candidate.training.steps_per_second), duration(candidate.training.seconds)
-            self._say(f"  {candidate.id} {fitness}, trained in {seconds} at {speed} steps/s")
+        self._end(candidate.id, candidate.fitness, candidate.training, candidate.failure)
+
+    def concluded(self, key: str, trial: Trial) -> None:
+        """A line per trial of the comparison."""
+        row = self.board.concluded(key, trial)
+        self._end(row.name, row.fitness, trial.training, trial.failure)
+
+    def waiting(self, text: str) -> None:
+        """A line whenever it changes."""
+        self.board.waits(text)
+        if text:
+            self._say(text)
 
     def stage(self, text: str) -> None:
         """The lab's own words."""
         self._say(text)
+
+    def _end(self, name: str, fitness: float | None, training: Training | None, failure: Failure | None) -> None:
+        if failure:
+            self._say(f"  {name} failed, {visible(str(failure))}")
+            return
+        text = f"  {name}: {measure(fitness, self.board.unit)}"
+        if training:
+            text += f", trained in {duration(training.seconds)} at {count(training.steps_per_second)} steps/s"
+        self._say(text)
+
+    def _now_and_then(self) -> None:
+        """At most one line every few seconds, about all boxes together."""
+        with self.board.lock:
+            running = [row for row in self.board.rows.values() if row.running]
+            if time.monotonic() - self._said < PLAIN_SECONDS or not running:
+                return
+            shares = ", ".join(f"{row.name} {_standing(row)}" for row in running)
+            speed = sum(row.progress.steps_per_second for row in running if row.progress and row.state == "training")
+            parts, left = [f"  {shares}"], self.board.seconds_left
+            parts += [f"{count(speed)} steps/s"] if speed else []
+            parts += [f"about {duration(left)} left in all"] if left is not None else []
+            self._say("; ".join(parts))
 
     def _say(self, text: str) -> None:
         with self.board.lock:
@@ -209,6 +107,10 @@ class LiveTable:
             self.console.print(f"generation {self.board.generation}: {best}", style="dim", markup=False)
         self.board.generation_begins(number, candidates)
 
+    def started(self, key: str, stage: str) -> None:
+        """Kept for the next redraw."""
+        self.board.begun(key, stage)
+
     def progress(self, key: str, stage: str, progress: Progress) -> None:
         """Kept for the next redraw."""
         self.board.progressed(key, stage, progress)
@@ -216,6 +118,14 @@ class LiveTable:
     def finished(self, candidate: Candidate) -> None:
         """Kept for the next redraw."""
         self.board.ended(candidate)
+
+    def concluded(self, key: str, trial: Trial) -> None:
+        """Kept for the next redraw."""
+        self.board.concluded(key, trial)
+
+    def waiting(self, text: str) -> None:
+        """Part of the headline."""
+        self.board.waits(text)
 
     def stage(self, text: str) -> None:
         """Shown above the table."""
@@ -275,29 +185,5 @@ def watching(run: Run, console: Console, expected_seconds: float | None = None) 
         yield table
 
 
-def board_of(run: Run, expected_seconds: float | None = None) -> Board:
-    """A board for what is left of a run."""
-    population, settings = run.population(), run.settings
-    left = max(settings.generations - population.generations, 0)
-    best, anchors = population.best, run.task.anchors
-    return Board(
-        task=run.task.name,
-        unit=run.task.spec.metric.unit,
-        generations=settings.generations,
-        trainings=left * settings.population + 2 * settings.final_seeds,
-        timesteps=Recipe.of(run.task, settings).timesteps,
-        human=anchors.human.mean if anchors else None,
-        expected_seconds=expected_seconds,
-        best=(best.id, best.fitness) if best and best.fitness is not None else None,
-        generation=population.generations,
-    )
-
-
-def _made(candidate: Candidate) -> str:
-    return " ".join((candidate.brief.operator, *candidate.brief.parents))
-
-
-def _final_name(key: str) -> str:
-    """`final/human/0` → `human 1`."""
-    parts = key.removeprefix(FINAL).split("/")
-    return f"{parts[0]} {int(parts[1]) + 1}" if len(parts) == 2 and parts[1].isdigit() else " ".join(parts)
+def _standing(row: Row) -> str:
+    return f"{row.share:.0%}" if row.state == "training" else row.state

@@ -22,13 +22,14 @@ from statistics import fmean, median
 from typing import Any
 
 from eureka_agent.errors import RunError
+from eureka_agent.jobs import score_job, train_job
 from eureka_agent.machine import cores
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
 from eureka_agent.task import Task
 from eureka_agent.text import count, duration, plural
-from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox, ScoreSpec, TrainSpec
+from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox
 
 PROBE_SECONDS = 4.0
 """How long a training's pace is watched."""
@@ -144,8 +145,9 @@ def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | 
     """
     side_by_side = jobs or settings.jobs or cores()
     # one batch costs what every box pays besides its steps: imports, compilation, export
-    short = _run(task, sandbox, train_job(task, settings, timesteps=1), NO_TRAINING)
-    scored = _run(task, sandbox, score_job(task, short), "its policy cannot be scored")
+    short = _run(task, sandbox, human_job(task, settings, timesteps=1), NO_TRAINING)
+    seeds = range(task.spec.evaluation_episodes)
+    scored = _run(task, sandbox, score_job(task, seeds, short.blobs), "its policy cannot be scored")
     with ThreadPoolExecutor(side_by_side) as pool:
         paces = list(pool.map(lambda _: _pace(task, settings, sandbox), range(side_by_side)))
     speed = Speed(fmean(paces), short.seconds, scored.seconds, time.strftime("%Y-%m-%d %H:%M"))
@@ -165,31 +167,16 @@ def _pace(task: Task, settings: Settings, sandbox: Sandbox) -> float:
 
     began = time.monotonic()
     with suppress(JobStopped):
-        _run(task, sandbox, train_job(task, settings, Recipe.of(task, settings).timesteps), NO_TRAINING, listen, stop)
+        _run(task, sandbox, human_job(task, settings), NO_TRAINING, listen, stop)
     if len(heard) < 2:
         return Recipe.of(task, settings).timesteps / (time.monotonic() - began)
     (since, steps), (until, more) = heard[min(WARM_UP, len(heard) - 2)], heard[-1]
     return (more - steps) / (until - since)
 
 
-def train_job(task: Task, settings: Settings, timesteps: int) -> Job:
-    """A training of the human reward."""
-    recipe = Recipe.of(task, settings)
-    spec = TrainSpec(
-        environment=task.environment,
-        algorithm=recipe.algorithm,
-        learner=recipe.learner,
-        hyperparameters=recipe.hyperparameters,
-        total_timesteps=timesteps,
-        seed=settings.seed,
-    )
-    return Job(spec, {"reward.py": task.files["reward_human.py"], "task.py": task.files["task.py"]})
-
-
-def score_job(task: Task, trained: Finished | None) -> Job:
-    """A scoring of that training's policy, or of random actions."""
-    spec = ScoreSpec(environment=task.environment, seeds=tuple(range(task.spec.evaluation_episodes)))
-    return Job(spec, {"task.py": task.files["task.py"], **(trained.blobs if trained else {})})
+def human_job(task: Task, settings: Settings, timesteps: int | None = None) -> Job:
+    """A training of the human reward, for the recipe's environment steps or others."""
+    return train_job(task, Recipe.of(task, settings), task.human_reward, settings.seed, timesteps)
 
 
 def _run(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+from eureka_agent.calls import Call, as_markdown, unpacked
 from eureka_agent.population import Candidate, Training
 from eureka_agent.storage import write_file
 
@@ -18,6 +20,19 @@ def export_candidate(folder: Path, candidate: Candidate) -> None:
     if candidate.training:
         write_file(folder / "curves.csv", _curves(candidate.training).encode(), durable=False)
     write_file(folder / "result.json", (json.dumps(_result(candidate), indent=2) + "\n").encode(), durable=False)
+
+
+def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
+    """Write `prompt.md` and, once it is there, `response.md` (`repair.prompt.md`, … for the repair turn)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = call.stem.removeprefix(call.brief).removeprefix(".")
+    prefix += "." if prefix else ""
+    texts = {"prompt.md": as_markdown(unpacked(blob(call.prompt))).encode("utf-8", "backslashreplace")}
+    if call.response is not None:
+        texts["response.md"] = blob(call.response)
+    for name, data in texts.items():
+        if not (folder / (prefix + name)).exists():
+            write_file(folder / (prefix + name), data, durable=False)
 
 
 def _result(candidate: Candidate) -> dict[str, object]:

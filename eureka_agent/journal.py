@@ -14,9 +14,16 @@ from eureka_agent import __version__
 from eureka_agent.errors import RunError
 from eureka_agent.storage import storage_errors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DATABASE = "run.db"
 Statement = tuple[str, tuple[Any, ...]]
+CALLS = """
+CREATE {temporary} TABLE calls (
+    key TEXT PRIMARY KEY, brief TEXT NOT NULL, purpose TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL,
+    prompt TEXT NOT NULL, response TEXT, model TEXT, finish_reason TEXT, input_tokens INTEGER, output_tokens INTEGER,
+    reserved REAL NOT NULL, sent REAL, received REAL, parsed REAL)
+"""
+"""What language models were asked; see `calls.Call`. Format 1 did not have it yet."""
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE decisions (key TEXT PRIMARY KEY, value TEXT NOT NULL, decided REAL NOT NULL);
@@ -97,6 +104,7 @@ def write_new_database(folder: Path, meta: Mapping[str, str]) -> None:
     facts = {"version": __version__, "created": str(time.time()), "elapsed_seconds": "0", "generations": "0", **meta}
     try:
         database.executescript(TABLES)
+        database.execute(CALLS.format(temporary=""))
         database.executemany("INSERT INTO meta VALUES (?, ?)", list(facts.items()))
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         database.commit()
@@ -108,13 +116,14 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     uri = f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}"
     if read_only and not os.access(path.parent, os.W_OK):
         uri += "&immutable=1"  # WAL needs a shared-memory file, which a read-only medium cannot hold
-    with storage_errors(path):
+    with storage_errors(path, "`eureka runs` lists the runs that can be read"):
         database = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)
         try:
             _check_format(database, path.parent)
             if not read_only:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
+            _bring_up_to_date(database, read_only)
         except BaseException:
             database.close()
             raise
@@ -131,3 +140,15 @@ def _check_format(database: sqlite3.Connection, folder: Path) -> None:
             f"{folder}: run format {version} is newer than this version reads ({SCHEMA_VERSION}); "
             f"it needs eureka-agent {writer} or newer, this is {__version__}"
         )
+
+
+def _bring_up_to_date(database: sqlite3.Connection, read_only: bool) -> None:
+    """Give a run of format 1 the table it lacks; a reader gets it in memory."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    database.execute("BEGIN IMMEDIATE" if not read_only else "BEGIN")
+    database.execute(CALLS.format(temporary="TEMPORARY" if read_only else ""))
+    if not read_only:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.commit()

@@ -13,11 +13,13 @@ from typing import TypeVar
 
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError, TaskError
+from eureka_agent.jobs import score_job, train_job
 from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
+from eureka_agent.text import measure, plural
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.protocol import (
@@ -29,9 +31,7 @@ from eureka_sandbox.protocol import (
     Sandbox,
     SandboxError,
     ScoreResult,
-    ScoreSpec,
     TrainResult,
-    TrainSpec,
     Verdict,
     VideoSpec,
 )
@@ -67,7 +67,8 @@ class Lab:
         self.watcher: Watcher = watcher or Silent()
         self.recipe = Recipe.of(run.task, run.settings)
         self.jobs = affordable_jobs(jobs or run.settings.jobs)
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
+        """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Train and score each candidate once; those that come with a failure are only stored.
@@ -78,7 +79,7 @@ class Lab:
             TaskError: every one of them failed in the task's own files.
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
-        measured = self._side_by_side(self._measure, candidates)
+        measured = self.side_by_side(self._measure, candidates)
         self._blame_the_task(measured)
         return measured
 
@@ -107,24 +108,29 @@ class Lab:
             EurekaError: every training of an arm failed.
         """
         settings = self.run.settings
-        self.watcher.stage(f"comparing {best.id} with the human reward, {settings.final_seeds} trainings each")
+        trainings = plural(settings.final_seeds, "training")
+        self.watcher.stage(f"comparing {best.id} with the human reward and a random policy: {trainings} each")
         codes = {best.id: best.code, "human": self.run.task.human_reward}
         keys = [(name, index) for index in range(settings.final_seeds) for name in codes]
 
         def trial(key: tuple[str, int] | None) -> Trial:
             if key is None:
-                return self._random_trial()
-            name, index = key
-            return self.trial(f"final/{name}/{index}", codes[name], settings.derived_seed("final", index))
+                name, ended = "final/random", self._random_trial()
+            else:
+                name, seed = f"final/{key[0]}/{key[1]}", settings.derived_seed("final", key[1])
+                ended = self.trial(name, codes[key[0]], seed)
+            self.watcher.concluded(name, ended)
+            return ended
 
-        random, *trained = self._side_by_side(trial, [None, *keys])
+        random, *trained = self.side_by_side(trial, [None, *keys])
         seed = settings.derived_seed("bootstrap")
         of = {name: tuple(t for t, key in zip(trained, keys, strict=True) if key[0] == name) for name in codes}
         for name, trials in of.items():
             if not any(t.score for t in trials):
                 raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
-        candidate, human = self._side_by_side(self._filmed, arms)
+        self.watcher.stage("filming the median episode of each")
+        candidate, human = self.side_by_side(self._filmed, arms)
         return compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
 
     def trial(self, key: str, code: str | None, seed: int) -> Trial:
@@ -166,19 +172,11 @@ class Lab:
         return Trial(training=None, score=self.random_score())
 
     def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
-        recipe, task = self.recipe, self.run.task
-        spec = TrainSpec(
-            environment=task.environment,
-            algorithm=recipe.algorithm,
-            learner=recipe.learner,
-            hyperparameters=recipe.hyperparameters,
-            total_timesteps=recipe.timesteps,
-            seed=seed,
-        )
-        files = {"task.py": task.files["task.py"]} | ({"reward.py": code.encode()} if code is not None else {})
-        limit = self.run.settings.wall_seconds
-        limit = limit or STARTUP_SECONDS + recipe.timesteps / SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
-        outcome = self._box(key, "training", Job(spec=spec, files=files, limits=self._limits(limit)))
+        recipe = self.recipe
+        slowest = STARTUP_SECONDS + recipe.timesteps / SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
+        limits = self._limits(self.run.settings.wall_seconds or slowest)
+        job = train_job(self.run.task, recipe, code, seed, limits=limits)
+        outcome = self._box(key, "training", job)
         if isinstance(outcome, Failed):
             return outcome.failure
         result, blobs = outcome.result, outcome.blobs
@@ -203,25 +201,21 @@ class Lab:
     def _score(
         self, key: str, training: Training | None, seeds: tuple[int, ...], video: VideoSpec | None
     ) -> Score | Failure:
-        task = self.run.task
-        files = {"task.py": task.files["task.py"]}
-        if training is not None:
-            files["policy.safetensors"] = self.run.blob(training.policy)
-            files["policy.json"] = self.run.blob(training.policy_meta)
-        spec = ScoreSpec(environment=task.environment, seeds=seeds, video=video)
-        steps = len(seeds) * task.spec.environment.episode_steps
+        blobs = {"policy.safetensors": training.policy, "policy.json": training.policy_meta} if training else {}
+        policy = {name: self.run.blob(digest) for name, digest in blobs.items()}
+        steps = len(seeds) * self.run.task.spec.environment.episode_steps
         limits = self._limits(STARTUP_SECONDS + steps / SLOWEST_STEPS_PER_SECOND["ppo"])
-        outcome = self._box(key, "scoring", Job(spec=spec, files=files, limits=limits))
+        outcome = self._box(key, "scoring", score_job(self.run.task, seeds, policy, video, limits))
         if isinstance(outcome, Failed):
             return outcome.failure
-        result, blobs = outcome.result, outcome.blobs
+        result, emitted = outcome.result, outcome.blobs
         if not isinstance(result, ScoreResult) or len(result.fitness) != len(seeds):
             return Failure(verdict=Verdict.BAD_RESULT, message=f"the scoring ended without {len(seeds)} scores")
         return Score(
             seeds=seeds,
             **result.model_dump(exclude={"versions"}),
-            episodes=self.run.put_blob(blobs["episodes.npz"]) if "episodes.npz" in blobs else None,
-            video=self.run.put_blob(blobs["video.mp4"]) if "video.mp4" in blobs else None,
+            episodes=self.run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
+            video=self.run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
         )
 
     def _filmed(self, arm: Arm) -> Arm:
@@ -238,8 +232,9 @@ class Lab:
     def _box(self, key: str, stage: str, job: Job) -> Finished | Failed:
         """Run one job, again if the sandbox itself failed."""
         for attempt in range(1 + RETRIES):
+            self.watcher.started(key, stage)
             try:
-                return self.sandbox.run(job, lambda p: self.watcher.progress(key, stage, p), self._stop)
+                return self.sandbox.run(job, lambda p: self.watcher.progress(key, stage, p), self.stopping)
             except SandboxError as error:
                 reason = str(error)
                 self.watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
@@ -259,9 +254,9 @@ class Lab:
 
     # -------------------------------------------------------------------------------------------------------- pool
 
-    def _side_by_side(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Map over the boxes, in order. Any error, Ctrl-C or the time limit stops all boxes before it propagates."""
-        pool = ThreadPoolExecutor(max_workers=self.jobs, thread_name_prefix="box")
+    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
+        """Map over threads, in order. An error, Ctrl-C or the time limit stops them all before it propagates."""
+        pool = ThreadPoolExecutor(max_workers=workers or self.jobs, thread_name_prefix="box")
         try:
             futures = [pool.submit(function, item) for item in items]
             done, pending = wait(futures, timeout=self._remaining_seconds(), return_when=FIRST_EXCEPTION)
@@ -271,7 +266,7 @@ class Lab:
                 self._raise_out_of_time()
             return [future.result() for future in futures]
         except BaseException:
-            self._stop.set()
+            self.stopping.set()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -282,9 +277,10 @@ class Lab:
 
     def _raise_out_of_time(self) -> None:
         best = self.run.population(partial=True).best
-        saved = f"best so far: {best.id} with fitness {best.fitness:.4g}" if best else "nothing has trained yet"
+        fitness = measure(best.fitness, self.run.task.spec.metric.unit) if best else ""
+        saved = f"saved; best so far: {best.id} with {fitness}" if best else "nothing has trained to its end yet"
         raise BudgetExhausted(
-            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({saved}, saved); "
+            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({saved}); "
             f"`eureka evolve --resume {self.run.folder} --max-time …` continues with more"
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from eureka_agent.comparison import Comparison
@@ -16,13 +15,16 @@ from eureka_agent.reflection import reflect
 from eureka_agent.run import Run
 from eureka_agent.strategy import Briefs, Strategy
 
+ASKED_AT_ONCE = 16
+"""Most requests to a language model at the same time."""
+
 
 def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
     """Search for the best reward, and compare it with the human reward and a random policy."""
     population = run.population()  # resume is the ordinary path
     while not strategy.done(population, run.settings):
         briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
-        candidates = propose(run, proposer, briefs, population)  # code or the reason there is none, journaled
+        candidates = propose(lab, proposer, briefs, population)  # code or the reason there is none, journaled
         measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
         reflected = [reflect(candidate, population, run) for candidate in measured]  # numbers → findings → text
         population = run.extend(population, reflected)
@@ -36,15 +38,15 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
     return run.decide(key, Briefs, lambda: Briefs(briefs=tuple(strategy.select(population, run.settings)))).briefs
 
 
-def propose(run: Run, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
+def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
     """One candidate per brief, asked for side by side."""
 
     def ask(brief: Brief) -> Candidate:
-        proposal = run.decide(f"{brief.id}/proposal", Proposal, partial(proposer.propose, brief, run.task, population))
+        answer = partial(proposer.propose, brief, lab.run.task, population)
+        proposal = lab.run.decide(f"{brief.id}/proposal", Proposal, answer)
         return Candidate(brief=brief, code=proposal.code, genome=proposal.genome, failure=proposal.failure)
 
-    with ThreadPoolExecutor(max_workers=min(16, len(briefs))) as pool:
-        return list(pool.map(ask, briefs))
+    return lab.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs)))
 
 
 def winner(population: Population) -> Candidate:

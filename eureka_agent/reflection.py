@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.task import Task
-from eureka_evaluation.components import ComponentStatistics, component_statistics
+from eureka_evaluation.components import LENGTH, PREFIX, ComponentStatistics, component_statistics
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.trajectories import EpisodeFacts, Range, episode_facts
 
@@ -49,7 +49,7 @@ def reflection(candidate: Candidate, population: Population, task: Task, episode
     training, score = candidate.training, candidate.score
     if score is None or training is None:
         return f"{_name(candidate)} failed and has no fitness. {candidate.failure}.\n"
-    components = component_statistics(training.curves)
+    components = component_statistics(_per_step(training.curves))
     facts = {position: episode_facts(episode) for position, episode in episodes.items() if episode.length}
     parts = [
         _outcome(candidate, score, population, task),
@@ -60,12 +60,22 @@ def reflection(candidate: Candidate, population: Population, task: Task, episode
     return "\n".join(part for part in parts if part)
 
 
+def _per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+    """The components' curves as mean per step: sums grow with the episodes' length, whatever the policy does."""
+    lengths = curves.get(LENGTH, [])
+    return {
+        key: [None if v is None or not n else v / n for v, n in zip(values, lengths, strict=True)]
+        for key, values in curves.items()
+        if key.startswith(PREFIX) and lengths
+    }
+
+
 def _outcome(candidate: Candidate, score: Score, population: Population, task: Task) -> str:
     metric = task.spec.metric
     unit = "" if metric.unit == "1" else f" {metric.unit}"
     lines = [
         f"{_name(candidate)}: fitness {_n(score.mean)}{unit} ({metric.name}, higher is better; mean of "
-        f"{len(score.fitness)} episodes from {_n(min(score.fitness))} to {_n(max(score.fitness))}), "
+        f"{len(score.fitness)} episodes of one policy, from {_n(min(score.fitness))} to {_n(max(score.fitness))}), "
         f"success {score.success_rate:.0%}."
     ]
     others = [("parent", population[name]) for name in candidate.brief.parents]
@@ -86,12 +96,12 @@ def _training(training: Training, components: Sequence[ComponentStatistics]) -> 
         f"Over training, at up to {POINTS} even points, then [min, mean, max]:",
     ]
     curves = {
-        "episode length": training.curves.get("rollout/ep_len_mean", []),
+        "episode length": training.curves.get(LENGTH, []),
         "own return": training.curves.get("rollout/ep_rew_mean", []),
     }
     lines += [_curve(name, [v for v in values if v is not None]) for name, values in curves.items()]
     if components:
-        lines.append("Reward components, as sum per episode (share of the total magnitude):")
+        lines.append("Reward components, as mean per step (share of the total magnitude):")
         lines += [_curve(f"{c.name} ({c.share:.0%})", c.values) for c in components[:COMPONENTS]]
         if len(components) > COMPONENTS:
             lines.append(f"  and {len(components) - COMPONENTS} smaller ones")
@@ -144,11 +154,13 @@ def _findings(
 
 
 def _component_findings(c: ComponentStatistics) -> list[str]:
+    falling = c.trend < FALLEN and not c.dead
     found = {
         f"{c.name} is dead ({c.share:.2%} of the total magnitude): rescale it, rewrite it or drop it.": c.dead,
         f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.": c.constant,
         f"{c.name} dominates ({c.share:.0%}): the other components hardly count.": c.dominant,
-        f"{c.name} fell over training: the policy gave it up for the others.": c.trend < FALLEN and not c.dead,
+        f"{c.name} fell over training: the policy gave it up for the others.": falling and c.values[0] > 0,
+        f"{c.name} costs more per step than at the start of training.": falling and c.values[0] <= 0,
     }
     return [text for text, holds in found.items() if holds]
 

@@ -7,7 +7,6 @@ row that names it. So a run killed at any instant continues from `Run.open` and 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -16,13 +15,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from eureka_agent.calls import COLUMNS, Call, call_of, call_row
 from eureka_agent.comparison import Comparison
 from eureka_agent.errors import RunError, UsageError
-from eureka_agent.exports import export_candidate
+from eureka_agent.exports import export_call, export_candidate
 from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
 from eureka_agent.settings import Settings
-from eureka_agent.storage import Blobs, WriterLock, fsync_folder, storage_errors, write_file
+from eureka_agent.storage import NOTHING_LEFT, Blobs, WriterLock, appearing, fsync_folder, storage_errors, write_file
 from eureka_agent.task import Anchors, Task, task_from_files
 from eureka_sandbox.protocol import Failure
 
@@ -70,17 +70,14 @@ class Run:
             RunError: the folder is taken or cannot be written.
         """
         folder = Path(folder).absolute()
-        draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            with storage_errors(folder):
-                if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                    raise RunError(f"{folder}: already exists; `eureka evolve --resume {folder}` continues a run")
-                _write_draft(draft, task, settings)
-                os.rename(draft, folder)
-                fsync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        with storage_errors(folder, NOTHING_LEFT):
+            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if taken:
+            continues = f"`eureka evolve --resume {folder}` continues it"
+            advice = continues if (folder / DATABASE).is_file() else "choose another folder with --output"
+            raise RunError(f"{folder}: already exists and is not empty; {advice}")
+        with appearing(folder) as draft:
+            _write_draft(draft, task, settings)
         return cls(folder)
 
     @classmethod
@@ -132,6 +129,23 @@ class Run:
         """What was decided under `key`, or None."""
         rows = self._open.rows("SELECT value FROM decisions WHERE key = ?", (key,))
         return model.model_validate_json(rows[0][0]) if rows else None
+
+    # ------------------------------------------------------------------------------------------------------- calls
+
+    def call(self, key: str) -> Call | None:
+        """What a language model was asked under `key`, or None."""
+        rows = self._open.rows(f"SELECT {COLUMNS} FROM calls WHERE key = ?", (key,))
+        return call_of(rows[0]) if rows else None
+
+    def calls(self) -> tuple[Call, ...]:
+        """Every call to a language model, in the order in which they were decided."""
+        return tuple(map(call_of, self._open.rows(f"SELECT {COLUMNS} FROM calls ORDER BY reserved, key")))
+
+    def save_call(self, call: Call) -> None:
+        """Store or update a call and its readable export; its blobs must be stored already."""
+        self._write(call_row(call))
+        with storage_errors(self.folder / "candidates"):
+            export_call(self.folder / "candidates" / call.brief, call, self.blob)
 
     # ----------------------------------------------------------------------------------------------- measurements
 
@@ -205,7 +219,8 @@ class Run:
 
     def put_blob(self, data: bytes) -> str:
         """Store bytes durably; returns their SHA-256."""
-        return self._blobs.put(data)
+        with storage_errors(self.folder / "blobs"):
+            return self._blobs.put(data)
 
     def blob(self, digest: str) -> bytes:
         """Bytes by their SHA-256."""
@@ -215,6 +230,11 @@ class Run:
     def elapsed_seconds(self) -> float:
         """Wall time of all sittings together."""
         return self._open.elapsed_seconds
+
+    @property
+    def trained_steps(self) -> int:
+        """Environment steps of all finished trainings, the comparisons' included."""
+        return int(self._open.rows("SELECT COALESCE(SUM(timesteps), 0) FROM trainings")[0][0])
 
     @property
     def created(self) -> float:
@@ -261,7 +281,7 @@ def start_run(root: Path, task: Task, settings: Settings) -> Run:
 
 
 def _write_draft(draft: Path, task: Task, settings: Settings) -> None:
-    (draft / "blobs").mkdir(parents=True)
+    (draft / "blobs").mkdir()
     (draft / "task").mkdir()
     blobs = Blobs(draft / "blobs")
     digests = {}

@@ -24,6 +24,8 @@ class Settings(BaseModel):
     """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
     model: str = "offline"
     """Who writes the rewards: `offline`, `scripted:DIR`, …"""
+    prompts: str | None = None
+    """Absolute path of a folder whose templates replace the shipped prompts of the same name."""
     timesteps: int | None = Field(default=None, gt=0)
     """Environment steps per training."""
     algorithm: Literal["ppo", "sac", "td3"] | None = None

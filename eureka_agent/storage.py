@@ -10,24 +10,30 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
 from eureka_agent.errors import RunError
+from eureka_sandbox.backends.folder_lock import lock_folder
 
 TEMPORARY = ".tmp-"
+DRAFT = ".eureka-draft-"
+SAVED = "what was saved before is whole, and resume continues it"
+NOTHING_LEFT = "nothing was left behind; choose another folder, or make room there"
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a failing disk into a `RunError` that names the path, the reason and how much is free."""
+def storage_errors(path: Path, advice: str = SAVED) -> Iterator[None]:
+    """Turn a failing disk into a `RunError` that names path, reason, what is free if that is why, and `advice`."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        where = getattr(error, "filename", None) or path
-        message = f"{where}: {reason}{_free(path)}; what was saved before is whole, and resume continues it"
-        raise RunError(message) from error
+        where = str(getattr(error, "filename", None) or path)
+        full = isinstance(error, sqlite3.Error) or error.errno in (ENOSPC, EDQUOT, EFBIG)
+        where = str(path) if DRAFT in where else where
+        raise RunError(f"{where}: {reason}{_free(path) if full else ''}; {advice}") from error
 
 
 def _free(path: Path) -> str:
@@ -64,6 +70,61 @@ def write_file(path: Path, data: bytes, durable: bool = True) -> None:
         fsync_folder(path.parent)
 
 
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A hidden draft beside `folder` that takes its name once the block has filled it: all of it appears, or nothing.
+
+    Drafts whose makers were killed are removed first.
+
+    Raises:
+        RunError: it cannot be written, or something came to be at `folder` meanwhile.
+    """
+    lock, draft, missing = None, folder, []
+    try:
+        with storage_errors(folder, NOTHING_LEFT):
+            missing = [parent for parent in folder.parents if not parent.exists()]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            sweep_drafts(folder.parent)
+            draft, lock = _new_draft(folder)
+            yield draft
+            os.rename(draft, folder)
+            fsync_folder(folder.parent)
+    except BaseException:
+        if draft != folder:
+            shutil.rmtree(draft, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):  # something else lives there by now
+                parent.rmdir()
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def sweep_drafts(parent: Path) -> None:
+    """Remove the drafts in a folder whose makers have died."""
+    for draft in parent.glob(f".*{DRAFT}????????"):
+        try:
+            lock = lock_folder(draft, wait=False)
+        except OSError:
+            continue  # its maker lives, or it is another user's
+        if lock is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+            os.close(lock)
+
+
+def _new_draft(folder: Path) -> tuple[Path, int | None]:
+    while True:
+        draft = folder.with_name(f".{folder.name}{DRAFT}{uuid.uuid4().hex[:8]}")
+        draft.mkdir()
+        try:
+            lock = lock_folder(draft, wait=True)
+        except OSError:  # a file system without locks: nobody can sweep there either
+            return draft, None
+        if lock is not None:
+            return draft, lock
+
+
 class Blobs:
     """Immutable bytes under their SHA-256."""
 
@@ -71,12 +132,15 @@ class Blobs:
         self.folder = folder
 
     def put(self, data: bytes) -> str:
-        """Store durably, before the row that will name it; returns the hex digest."""
+        """Store durably, before the row that will name it; returns the hex digest.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
         digest = hashlib.sha256(data).hexdigest()
         path = self.folder / digest
-        with storage_errors(path):
-            if not path.exists():
-                write_file(path, data)
+        if not path.exists():
+            write_file(path, data)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -114,7 +178,8 @@ class WriterLock:
             except BlockingIOError:
                 holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
                 os.close(self._descriptor)
-                raise RunError(f"{path.parent}: the run is open by {holder or 'another process'}") from None
+                who = holder or "another process"
+                raise RunError(f"{path.parent}: the run is open by {who}; wait until it ends, or end it") from None
             os.ftruncate(self._descriptor, 0)
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             os.pwrite(self._descriptor, f"pid {os.getpid()} since {since}".encode(), 0)

@@ -10,10 +10,11 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from eureka_agent.content import content
 from eureka_agent.errors import TaskError
@@ -213,16 +214,34 @@ def _validated(model: type[M], text: bytes, path: Path) -> M:
     if not isinstance(data, dict):
         raise TaskError(f"{path}:1: expected a mapping with description, environment, metric, training")
     if model is TaskFile and isinstance(data.get("format"), int) and data["format"] > TASK_FORMAT:
-        raise TaskError(f"{path}: format {data['format']} is newer than this version reads ({TASK_FORMAT}); upgrade")
+        line = _line_of(node, ("format",))
+        newer = f"format {data['format']} is newer than this version reads ({TASK_FORMAT})"
+        raise TaskError(f"{path}:{line}: {newer}; upgrade eureka-agent")
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         line = _line_of(node, first["loc"])
         name = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f" (given: {str(first['input'])[:60]!r})"
-        message = first["msg"].removeprefix("Value error, ")
-        raise TaskError(f"{path}:{line}: {name}: {message}{given}") from error
+        raise TaskError(f"{path}:{line}: {name}: {_complaint(first, model)}") from error
+
+
+def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong with one field, its value, and what could stand there."""
+    if error["type"] == "missing":
+        return "missing; `eureka new NAME --env BODY` writes a folder that shows every field"
+    if error["type"] == "extra_forbidden":
+        *sections, name = (str(part) for part in error["loc"])
+        for section in sections:
+            field = model.model_fields.get(section)
+            inner = get_args(field.annotation) or (field.annotation,) if field else ()
+            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+        known = list(model.model_fields)
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown field; {hint}known: {', '.join(known) or 'none'}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{message} (given: {str(error['input'])[:60]!r})"
 
 
 def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:

@@ -22,8 +22,8 @@ def signed(value: float) -> str:
 
 
 def measure(value: float | None, unit: str) -> str:
-    """A number with its unit; dimensionless (`1`) units are left out."""
-    return number(value) if unit in ("", "1") else f"{number(value)} {unit}"
+    """A number with its unit; dimensionless (`1`) units are left out, and that of nothing."""
+    return number(value) if value is None or unit in ("", "1") else f"{number(value)} {unit}"
 
 
 def interval(low: float, high: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from eureka_agent.comparison import Trial
 from eureka_agent.population import Candidate
 from eureka_sandbox.protocol import Progress
 
@@ -16,12 +17,24 @@ class Watcher(Protocol):
         """A generation is about to be measured."""
         ...
 
+    def started(self, key: str, stage: str) -> None:
+        """A box begins; `key` is a candidate's id or another trial's key, `stage` is `training` or `scoring`."""
+        ...
+
     def progress(self, key: str, stage: str, progress: Progress) -> None:
-        """A box reports; `key` is a candidate's id or a final trial's key, `stage` is `training` or `scoring`."""
+        """A box reports."""
         ...
 
     def finished(self, candidate: Candidate) -> None:
         """A candidate has its score or its verdict."""
+        ...
+
+    def concluded(self, key: str, trial: Trial) -> None:
+        """A trial of the comparison has its score or its verdict."""
+        ...
+
+    def waiting(self, text: str) -> None:
+        """What the search waits for outside the boxes, in one line; empty once that has come."""
         ...
 
     def stage(self, text: str) -> None:
@@ -35,10 +48,19 @@ class Silent:
     def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Nothing."""
 
+    def started(self, key: str, stage: str) -> None:
+        """Nothing."""
+
     def progress(self, key: str, stage: str, progress: Progress) -> None:
         """Nothing."""
 
     def finished(self, candidate: Candidate) -> None:
+        """Nothing."""
+
+    def concluded(self, key: str, trial: Trial) -> None:
+        """Nothing."""
+
+    def waiting(self, text: str) -> None:
         """Nothing."""
 
     def stage(self, text: str) -> None:

@@ -204,8 +204,8 @@ NO_STARTS = {
     "an import error": ("import eureka_no_such_module", "No module named 'eureka_no_such_module'"),
     "an exit before hello": ("sys.exit('no GL library')", "exit code 1.*no GL library"),
     "a failure before hello": (
-        f"print('Traceback', file=sys.stderr); say({frame(b'F', as_json({'verdict': 'bad result', 'message': 'worker failed'}))!r})",
-        "worker failed; its last words: Traceback",
+        f"print('Traceback\\nKeyError', file=sys.stderr); say({frame(b'F', as_json({'verdict': 'bad result', 'message': 'worker failed'}))!r})",
+        "worker failed; its last words: KeyError$",
     ),
     "noise before hello": ("print('site says hi')", "frames: 0x73 is no frame kind"),
     "a result before hello": ("say(ANSWER[len(HELLO):])", "HELLO comes first"),

@@ -60,6 +60,11 @@ def train(reward: bytes = REWARD, **options: Any) -> Outcome:
     return run(spec, files={"reward.py": reward, "task.py": TASK}, **options)
 
 
+def test_training_needs_no_opengl_whatever_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "no_such_gl")
+    assert isinstance(train(spec={"hyperparameters": {"n_envs": 2, "n_steps": 32}}), Finished)
+
+
 def test_a_training_and_a_scoring_come_back_validated() -> None:
     seen: list[Progress] = []
     trained = train(on_progress=seen.append, spec={"hyperparameters": {"n_envs": 2, "n_steps": 32}})

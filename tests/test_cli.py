@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from eureka_agent.cli import main
 from eureka_agent.cli.common import find_run, seconds_of
@@ -18,6 +18,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import builtin_tasks, load_task
+from eureka_sandbox.backends import BACKENDS
 
 HEAVY = [
     "torch",
@@ -90,9 +91,37 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"eureka-agent {__version__}\n"
 
 
-def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evolve", "hopper_forward", "--no-such-option"]) == 2
-    assert "--no-such-option" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--no-such-option"], "No such option: --no-such-option; `eureka evolve -h` helps"),
+        (["-p", "-3"], "'--population' / '-p': "),
+        (["--jobs", "many"], "'--jobs' / '-j': "),
+        (["--timesteps", "0"], "'--timesteps': "),
+        (["--max-time", "-5"], "not a duration: '-5'"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_in_one_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = fails(capsys, ["evolve", "hopper_forward", *arguments], 2)
+    assert complaint in message
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert "Usage: eureka" in captured.out + captured.err
+
+
+def test_ctrl_c_anywhere_ends_with_130_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eureka_agent.task.builtin_tasks", interrupted)
+    assert fails(capsys, ["tasks", "list"], 130) == "error: interrupted"
 
 
 # ------------------------------------------------------------------------------------------------------- bad input
@@ -118,13 +147,39 @@ def test_an_unknown_state_variable_suggests_the_nearest_name(my_task: Path, caps
     assert "did you mean 'pole_angle'?" in message
 
 
-def test_an_absent_metric_is_named(my_task: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = yaml.safe_load((my_task / "task.yaml").read_text())
-    del spec["metric"]
-    (my_task / "task.yaml").write_text(yaml.safe_dump(spec))
+@pytest.mark.parametrize(
+    ("pattern", "new", "line", "complaint"),
+    [
+        (r"(?s)^metric:.*?\n\n", "", 1, "metric: missing; `eureka new NAME"),
+        (r"^  unit: s$", "", 10, "metric.unit: missing"),
+        (r"timesteps: 60000 ", "timesteps: lots ", 38, "training.timesteps: Input should be a valid integer"),
+        (
+            r"mujoco: inverted_pendulum ",
+            "mujoco: pendulum ",
+            6,
+            "environment.mujoco: unknown body 'pendulum'; bodies: ant",
+        ),
+        (
+            r"episode_steps:",
+            "episode_stepz:",
+            7,
+            "environment.episode_stepz: unknown field; did you mean 'episode_steps'?",
+        ),
+        (r"\A", "colour: red\n", 1, "colour: unknown field; known: format, description"),
+        (r"\A", "derived: [{nam: x}]\n", 1, "derived.0.name: missing"),
+        (r"\A", "format: 2\n", 1, "format 2 is newer than this version reads (1); upgrade eureka-agent"),
+    ],
+)
+def test_a_bad_field_is_named_with_file_line_value_and_what_could_stand_there(
+    my_task: Path, pattern: str, new: str, line: int, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = my_task / "task.yaml"
+    text, changes = re.subn(pattern, new, path.read_text(), count=1, flags=re.MULTILINE)
+    assert changes == 1
+    path.write_text(text)
     message = fails(capsys, ["evolve", "./my_task"], 2)
-    assert "task.yaml" in message
-    assert "metric" in message
+    assert message.startswith(f"error: {path}:{line}: ")
+    assert complaint in message
 
 
 def test_a_task_without_fitness_is_refused(my_task: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +201,14 @@ def test_an_unwritable_run_folder_is_refused(
     message = fails(capsys, ["evolve", "hopper_forward"], 1)
     assert "not writable" in message
     assert "--output" in message
+
+
+def test_a_folder_that_the_system_refuses_is_named_and_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "/proc/run"], 1)
+    assert message.startswith("error: /proc/run: ")
+    assert message.endswith("nothing was left behind; choose another folder, or make room there")
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "a" * 300], 1)
+    assert "File name too long; choose another folder with --output" in message
 
 
 def test_a_taken_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,6 +278,23 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked(
     monkeypatch.setenv("EUREKA_DEBUG", "0")
     assert main(["-v", "tasks", "list"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_as_soon_as_the_run_exists_says_how_to_continue(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for function in ("eureka_agent.cli.evolve._say_estimate", "eureka_agent.report.build.write_report"):
+        with monkeypatch.context() as patch:
+            patch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
+            patch.setattr(function, interrupted)
+            place = f"run-{function.rpartition('.')[2]}"
+            tiny = ["-p", "1", "-g", "1", "--final-seeds", "1", "-j", "1"]
+            assert main(["evolve", "hopper_forward", *tiny, "-o", place]) == 130
+        assert capsys.readouterr().err.strip().endswith(f"continue with: eureka evolve --resume {place}")
+        Run.open(Path(place)).close()
 
 
 # ------------------------------------------------------------------------------------------------------------ tasks

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eureka_agent.display import Board, LiveTable, PlainLines, board_of, watching
+from eureka_agent.board import Board, board_of
+from eureka_agent.comparison import Trial
+from eureka_agent.display import LiveTable, PlainLines, watching
 from eureka_agent.estimate import Speed, cached_price, cached_speed, price, remember, workload
 from eureka_agent.population import Brief, Candidate
 from eureka_agent.run import Run
@@ -62,6 +64,48 @@ def test_share_counts_finished_trainings_of_every_page() -> None:
     assert shown.share == pytest.approx(2.5 / 4)
     assert list(shown.rows) == ["final/human/0"]
     assert "comparison" in shown.headline
+
+
+def test_a_row_says_waiting_until_its_box_begins_then_starting_training_and_scoring() -> None:
+    shown = board()
+    shown.generation_begins(0, [candidate(0)])
+    row = shown.rows["g0c0"]
+    states = [row.state]
+    for step in (
+        lambda: shown.begun("g0c0", "training"),
+        lambda: shown.progressed("g0c0", "training", progress(1000)),
+        lambda: shown.begun("g0c0", "scoring"),
+        lambda: shown.ended(candidate(0)),
+    ):
+        step()
+        states.append(row.state)
+    assert states == ["waiting", "starting", "training", "scoring", "done"]
+
+
+def test_the_trials_of_the_comparison_are_named_by_arm_and_seed() -> None:
+    shown = board()
+    shown.generation_begins(0, [candidate(0)])
+    for key in ("final/random", "final/g0c0/0", "final/human/1"):
+        shown.begun(key, "scoring" if key == "final/random" else "training")
+    shown.begun("film/0123", "scoring")
+    assert [row.name for row in shown.rows.values()] == ["random policy", "best, seed 1", "human, seed 2"]
+    assert [row.state for row in shown.rows.values()] == ["scoring", "starting", "starting"]
+    assert shown.share == 0, "a random policy's scoring is no training"
+    failure = Failure(verdict=Verdict.TIME, message="too slow")
+    row = shown.concluded("final/g0c0/0", Trial(training=None, score=None, failure=failure))
+    assert (row.state, row.trouble) == ("failed", str(failure))
+
+
+def test_plain_lines_name_what_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("eureka_agent.display.time.monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    lines = PlainLines(board(), Console(file=stream, width=200))
+    lines.generation(0, [candidate(0), candidate(1)])
+    lines.started("g0c0", "training")
+    clock[0] += 20
+    lines.started("g0c1", "training")
+    assert stream.getvalue().splitlines()[1] == "  g0c0 starting, g0c1 starting"
 
 
 def test_plain_lines_come_seldom_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +187,7 @@ def test_durations_counts_and_units_read_as_words() -> None:
     assert [count(n) for n in (950, 12_500, 3_200_000)] == ["950", "12.5k", "3.2M"]
     assert measure(2.0, "1") == "2.00"
     assert measure(2.0, "m") == "2.00 m"
+    assert measure(None, "m") == "–"
 
 
 def test_characters_that_hide_are_written_out() -> None:

@@ -191,6 +191,12 @@ def test_check_passes_a_fresh_task_and_says_what_it_did(place: Path, capsys: pyt
         assert words in text
 
 
+def test_check_names_the_components_even_if_no_episode_ended(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "long", "--env", "swimmer"]) == 0
+    assert main(["tasks", "check", "./long"]) == 0
+    assert "ok  reward_human.py: a total and 2 components (control, forward)\n" in capsys.readouterr().out
+
+
 def test_check_says_which_line_of_the_reward_fails(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree("tiny", "broken")
     reward = Path("broken/reward_human.py")

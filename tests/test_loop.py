@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.comparison import Comparison
+from eureka_agent.comparison import Comparison, Trial
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.lab import EvaluationSeeds, Lab
 from eureka_agent.loop import evolve
@@ -58,11 +58,17 @@ class Log:
     def generation(self, number: int, candidates: object) -> None:
         self.said.append(f"generation {number}")
 
+    def started(self, key: str, stage: str) -> None:
+        self.said.append(f"{key} {stage} begins")
+
     def progress(self, key: str, stage: str, progress: Progress) -> None:
         self.said.append(f"{key} {stage} {progress.timesteps}")
 
     def finished(self, candidate: Candidate) -> None:
         self.said.append(f"{candidate.id} finished")
+
+    def concluded(self, key: str, trial: Trial) -> None:
+        self.said.append(f"{key} concluded")
 
     def stage(self, text: str) -> None:
         self.said.append(text)
@@ -197,10 +203,20 @@ def test_a_lost_box_is_tried_again_and_never_charged_to_the_candidate(make_run: 
 
 
 def test_the_watcher_hears_generations_progress_and_ends(make_run: Callable[..., Run]) -> None:
-    run, log = make_run(generations=1, population=2), Log()
+    run, log = make_run(generations=1, population=2, jobs=1, final_seeds=1), Log()
     evolve(run, Proposals(), Incumbent(), Lab(ScriptedSandbox(), run, watcher=log))
-    assert log.said[0] == "generation 0"
-    assert {"g0c0 training 1000", "g0c0 finished", "final/human/1 training 1000"} <= set(log.said)
+    trial = ["{} training begins", "{} training 1000", "{} scoring begins"]
+    best = run.population().best
+    assert best is not None
+    heard = ["generation 0", *trial, "{} finished"]
+    assert log.said[:5] == [text.format("g0c0") for text in heard]
+    compared = [text.format(f"final/{name}/0") for name in (best.id, "human") for text in (*trial, "{} concluded")]
+    assert log.said[9:20] == [
+        f"comparing {best.id} with the human reward and a random policy: 1 training each",
+        "final/random scoring begins",
+        "final/random concluded",
+        *compared,
+    ]
 
 
 def test_both_arms_train_with_the_same_fresh_seeds_and_every_policy_meets_other_episodes(
@@ -268,11 +284,13 @@ def test_the_time_limit_stops_the_boxes_saves_the_best_and_more_time_continues(m
     run = make_run(max_seconds=1.0)
     slow = Proposals(lambda brief: f"# scripted: seconds={30 if brief.slot == 3 else 0.01}")
     started = time.monotonic()
-    with pytest.raises(BudgetExhausted, match=r"time limit of 1 s is reached \(best so far: g0c\d with .* saved\)"):
+    with pytest.raises(BudgetExhausted, match=r"time limit of 1 s is reached \(saved; best so far: g0c\d with .* m\);"):
         search(run, slow)
     assert time.monotonic() - started < 20
     finished = {c.id for c in run.population(partial=True).candidates if c.score}
     assert finished == {"g0c0", "g0c1", "g0c2"}
+    with pytest.raises(BudgetExhausted, match=r"is reached \(nothing has trained to its end yet\); `eureka evolve"):
+        search(make_run(max_seconds=0.05), Proposals(lambda brief: "# scripted: seconds=30"))
     run.amend({"max_seconds": 1000.0})
     sandbox = ScriptedSandbox()
     evolve(run, slow, Incumbent(), Lab(_Hurrying(sandbox), run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.comparison import Trial, compare, measured_arm
+from eureka_agent.comparison import Estimate, Trial, compare, measured_arm
 from eureka_agent.population import Brief, Candidate, Score, Training
 from eureka_agent.report.build import render, write_report
 from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
@@ -158,11 +159,38 @@ def test_the_verdict_says_no_more_than_the_trainings_allow() -> None:
     assert "g0c0 beats the human reward by 47.0\u00a0m" in verdict(better)
     assert "over 5 trainings each" in verdict(better)
     assert "short of the human reward" in verdict(worse)
-    assert "cannot be told from the human reward" in verdict(same)
+    assert "ahead in 77\u00a0% of episode pairs" in verdict(same)
+    assert "but 5 trainings each do not settle it" in verdict(same)
     assert "ahead of the human reward" in verdict(few)
     assert "3 trainings each cannot settle it" in verdict(few)
     assert "not yet compared" in verdict(facts(candidate(0, 4.0)))
     assert "Nothing has trained" in verdict(facts(candidate(0, None)))
+
+
+def test_an_interval_that_includes_one_half_is_said_with_its_figures() -> None:
+    whole = facts(candidate(0, 7.0), human=4.5, seeds=3)
+    assert whole.comparison
+
+    def with_odds(value: float, low: float, high: float) -> str:
+        odds = Estimate(value=value, low=low, high=high)
+        comparison = whole.comparison.model_copy(update={"over_human": odds}) if whole.comparison else None
+        return verdict(dataclasses.replace(whole, comparison=comparison)).replace("\u00a0", " ")
+
+    assert with_odds(0.95, 0.4, 1.0) == (
+        "g0c0 reaches 9.00 m, the human reward 5.50 m: ahead in 95 % of episode pairs (95 % interval 40–100 %), "
+        "but 3 trainings each cannot settle it."
+    )
+    assert "ahead in half of the episode pairs (95 % interval 20–80 %), but" in with_odds(0.5, 0.2, 0.8)
+    assert "behind in 70 % of episode pairs (95 % interval 40–90 %), but" in with_odds(0.3, 0.1, 0.6)
+
+
+def test_the_steps_are_those_of_all_trainings(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", load_task("hopper_forward"), Settings()) as run:
+        for key in ("g0c0", "final/human/0"):
+            run.save_training(key, training())
+        run.save_training("g0c1", Failure(verdict=Verdict.TIME, message="too slow"))
+        assert gather(run).trained_steps == 2 * 4000
+        assert "8k environment steps in all trainings" in render(gather(run))
 
 
 def test_the_page_shows_the_best_code_failures_and_the_way_on() -> None:

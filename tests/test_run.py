@@ -6,7 +6,10 @@ import csv
 import json
 import os
 import resource
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.run import Run, start_run
 from eureka_agent.settings import Settings
+from eureka_agent.storage import DRAFT, appearing
 from eureka_agent.task import Task, load_task
 from eureka_sandbox.protocol import Failure, Verdict
 
@@ -209,7 +213,7 @@ def test_what_is_not_a_run_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path, task: Task) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match=r"file/runs.*: Not a directory \(.* MB free there\)"):
+    with pytest.raises(RunError, match=r"file/runs.*: Not a directory; nothing was left behind"):
         start_run(tmp_path / "file" / "runs", task, SETTINGS)
     with pytest.raises(RunError, match="already exists"):
         Run.create(tmp_path, task, SETTINGS)
@@ -225,6 +229,29 @@ def test_a_creation_that_fails_midway_leaves_nothing(
     monkeypatch.setattr("eureka_agent.run.write_new_database", full)
     with pytest.raises(RunError, match="No space left on device"):
         Run.create(tmp_path / "run", task, SETTINGS)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_creation_that_was_killed_leaves_a_draft_that_the_next_one_removes(tmp_path: Path, task: Task) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; import eureka_agent.run as run\n"
+        "from eureka_agent.task import load_task; from eureka_agent.settings import Settings\n"
+        "run.write_new_database = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"run.Run.create(Path({str(tmp_path / 'killed')!r}), load_task('hopper_forward'), Settings())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    (draft,) = tmp_path.iterdir()
+    assert DRAFT in draft.name
+    with appearing(tmp_path / "living"):
+        living = {path.name for path in tmp_path.iterdir()} - {draft.name}
+        Run.create(tmp_path / "run", task, SETTINGS).close()
+        assert {path.name for path in tmp_path.iterdir()} == {"run"} | living, "only the dead one's draft is removed"
+    assert sorted(os.listdir(tmp_path)) == ["living", "run"]
+
+
+def test_a_creation_that_fails_removes_the_parents_it_made(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), appearing(tmp_path / "a" / "b" / "run") as draft:
+        (draft / "file").write_text(str(1 / 0))
     assert os.listdir(tmp_path) == []
 
 

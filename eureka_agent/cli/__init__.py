@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,7 +61,8 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error is one line on stderr."""
     try:
-        app(args=arguments, prog_name="eureka")
+        code = app(args=arguments, prog_name="eureka", standalone_mode=False)
+        return _failed("interrupted", 130) if code == 130 else int(code or 0)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
@@ -72,10 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except EurekaError as error:
         return _failed(str(error), error.exit_code)
+    except OSError as error:
+        return _failed(f"{error.filename or 'system'}: {error.strerror or error}; `eureka -v …` shows where", 1)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # typer before 0.24 makes it an Abort
+            return _failed("interrupted", 130)
+        if hasattr(error, "format_message"):
+            return _misused(error)
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return _failed(f"unexpected {text}; `eureka -v …` shows where, please report it", 1)
-    return 0
+
+
+def _misused(error: Any) -> int:
+    """What typer has to say about arguments, in one line (a bare `eureka` gets its help)."""
+    message: str = error.format_message()
+    if "\n" in message.strip():
+        error.show()
+        return int(error.exit_code)
+    context = getattr(error, "ctx", None)
+    return _failed(
+        f"{message.rstrip('.')}; `{context.command_path if context else 'eureka'} -h` helps", error.exit_code
+    )
 
 
 def _failed(message: str, code: int) -> int:

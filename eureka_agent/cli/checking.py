@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 
 from eureka_agent.cli.common import ChecksFailed, result_console, terminable
-from eureka_agent.estimate import score_job, train_job
+from eureka_agent.estimate import human_job
+from eureka_agent.jobs import score_job
+from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import Task, load_task
-from eureka_agent.text import command, count, measure, percent
+from eureka_agent.text import command, count, measure, percent, plural
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, TrainResult
 
@@ -34,11 +36,10 @@ def check_task(name: str) -> None:
     passed(f"state variables: {len(task.variables)} that a reward may name; `eureka tasks show {name}` lists them")
     sandbox = make_sandbox("embedded")
     with terminable():
-        trained = _finished(sandbox, train_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
+        trained = _finished(sandbox, human_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
         result = trained.result
         assert isinstance(result, TrainResult)
-        components = sorted(key.removeprefix("reward/") for key in result.curves if key.startswith("reward/"))
-        passed(f"reward_human.py: a total and {len(components)} components ({', '.join(components)})")
+        passed(f"reward_human.py: a total and {_components(task, result)}")
         speed = count(result.timesteps / max(result.seconds, 1e-3))
         passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
         trial = _scored(sandbox, task, trained)
@@ -56,6 +57,13 @@ def check_task(name: str) -> None:
     console.print(f"\n{task.name} holds together; {shipped} searches for its reward", soft_wrap=True)
 
 
+def _components(task: Task, result: TrainResult) -> str:
+    """As logged; where no episode ended in so few steps, as the source names them."""
+    logged = [key.removeprefix("reward/") for key in result.curves if key.startswith("reward/")]
+    names = sorted(logged or component_names(task.human_reward))
+    return f"{plural(len(names), 'component')} ({', '.join(names)})" if names else "its components"
+
+
 def _recipe(task: Task) -> str:
     recipe = Recipe.of(task, Settings())
     return f"{recipe.algorithm} ({recipe.learner})"
@@ -63,7 +71,8 @@ def _recipe(task: Task) -> str:
 
 def _scored(sandbox: Sandbox, task: Task, trained: Finished | None) -> ScoreResult:
     whose = f"{task.folder}/task.py on {'a trained' if trained else 'a random'} policy"
-    result = _finished(sandbox, score_job(task, trained), whose).result
+    job = score_job(task, range(task.spec.evaluation_episodes), trained.blobs if trained else {})
+    result = _finished(sandbox, job, whose).result
     assert isinstance(result, ScoreResult)
     return result
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from eureka_agent.errors import EurekaError, RunError, UsageError
+from eureka_agent.storage import DRAFT, storage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,8 @@ def print_python(console: Console, code: str) -> None:
 
 def run_folders(root: Path) -> list[Path]:
     """Run folders in `root`, at most two levels down, oldest change first."""
-    found = {path.parent.resolve() for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}run.db")}
+    paths = [path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}run.db")]
+    found = {path.parent.resolve() for path in paths if DRAFT not in path.parent.name}
     return sorted(found, key=lambda folder: (folder / "run.db").stat().st_mtime)
 
 
@@ -117,7 +119,8 @@ def must_be_writable(folder: Path) -> None:
     """
     import os
 
-    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    with storage_errors(folder, "choose another folder with --output"):
+        parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not parent.is_dir():
         raise RunError(f"{folder}: {parent} is a file; choose another folder with --output")
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -90,13 +90,14 @@ def _torch_threads() -> Finding:
 
 def _graphics() -> Finding:
     """Videos only; a machine without any still searches."""
-    reasons = []
-    for backend in ("egl", "osmesa"):
+    chosen, reasons = os.environ.get("MUJOCO_GL", "").strip(), []
+    for backend in (chosen,) if chosen else ("egl", "osmesa"):
         _, error = _ask(GL_PROBE, {"MUJOCO_GL": backend})
         if not error:
             return Finding("graphics", "ok", f"{backend} renders (MUJOCO_GL={_variable('MUJOCO_GL')})")
         reasons.append(f"{backend}: {error}")
-    return Finding("graphics", "warning", f"no videos: {'; '.join(reasons)}", GL_INSTALL)
+    fix = f"unset MUJOCO_GL={chosen}, or {GL_INSTALL}" if chosen else GL_INSTALL
+    return Finding("graphics", "warning", f"no videos: {'; '.join(reasons)}", fix)
 
 
 def _sandbox(name: str) -> Finding:

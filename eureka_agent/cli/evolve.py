@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +33,9 @@ def evolve(
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who writes the rewards (offline: no LLM, no key).")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your own prompt templates, in place of those of the same name.")
     ] = None,
     timesteps: Annotated[
         int | None, typer.Option(metavar="STEPS", min=1, help="Environment steps per training (the task's).")
@@ -64,12 +69,14 @@ def evolve(
     """Search for a reward function, and compare the best with the human reward on fresh seeds."""
     from eureka_agent.cli.common import progress_console, seconds_of
     from eureka_agent.errors import UsageError
+    from eureka_agent.proposers import absolute_model
 
     flags: dict[str, Any] = {
         "population": population,
         "generations": generations,
         "seed": seed,
-        "model": model,
+        "model": None if model is None else absolute_model(model),
+        "prompts": None if prompts is None else str(prompts.expanduser().resolve()),
         "timesteps": timesteps,
         "jobs": jobs,
         "learner": learner,
@@ -96,13 +103,14 @@ def _begin(
 ) -> None:
     from eureka_agent.cli.common import RUNS, must_be_writable
     from eureka_agent.lab import affordable_jobs
-    from eureka_agent.proposers import default_model, make_proposer
+    from eureka_agent.proposers import default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
 
     task, chosen = load_task(name), default_model()
-    settings = build_settings({"model": chosen.name, **given})
-    make_proposer(settings.model, task)  # an unknown model must not leave a run behind
+    model = given.get("model", chosen.name)
+    settings = build_settings({"model": model, **usual_settings(model), **given})
+    make_proposer(settings.model, task, settings.prompts)  # an unknown model must not leave a run behind
     if dry_run:
         _dry_run(task, settings, 0, as_json)
         return
@@ -110,8 +118,9 @@ def _begin(
     affordable_jobs(settings.jobs)
     if "model" not in given:
         console.print(chosen.reason, soft_wrap=True)
-    _say_estimate(task, settings, 0, console)
-    with start_run(RUNS, task, settings) if output is None else Run.create(output, task, settings) as run:
+    begun = start_run(RUNS, task, settings) if output is None else Run.create(output, task, settings)
+    with begun as run, _continuable(run):
+        _say_estimate(task, settings, 0, console)
         _search(run, as_json, console)
 
 
@@ -119,7 +128,7 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
     from eureka_agent.cli.common import find_run
     from eureka_agent.run import Run
 
-    with Run.open(find_run(name), read_only=dry_run) as run:
+    with Run.open(find_run(name), read_only=dry_run) as run, _continuable(run):
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.population().generations
         if dry_run:
@@ -154,28 +163,39 @@ def build_settings(given: dict[str, Any]) -> Settings:
         raise UsageError(f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
+@contextmanager
+def _continuable(run: Run) -> Iterator[None]:
+    """Ctrl-C, whenever it comes, ends with the command that continues."""
+    from eureka_agent.cli.common import Interrupted
+    from eureka_agent.text import command
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = command(["eureka", "evolve", "--resume", _short(run.folder)])
+        raise Interrupted(f"interrupted; all that had finished is saved, continue with: {again}") from None
+
+
 def _search(run: Run, as_json: bool, console: Console) -> None:
-    from eureka_agent.cli.common import Interrupted, terminable
+    from eureka_agent.cli.common import terminable
     from eureka_agent.cli.result import print_result
     from eureka_agent.display import watching
     from eureka_agent.errors import BudgetExhausted
     from eureka_agent.estimate import cached_price, learn_from
     from eureka_agent.lab import Lab
     from eureka_agent.loop import evolve as search
-    from eureka_agent.proposers import make_proposer
+    from eureka_agent.proposers import Sitting, make_proposer
     from eureka_agent.report.build import write_report
     from eureka_agent.strategy import Incumbent
-    from eureka_agent.text import command
     from eureka_sandbox.backends import make_sandbox
 
     known = cached_price(run.task, run.settings, run.population().generations)
     try:
         with terminable(), watching(run, console, known.seconds if known else None) as watcher:
             lab = Lab(make_sandbox("embedded"), run, watcher=watcher)
-            search(run, make_proposer(run.settings.model, run.task), Incumbent(), lab)
-    except KeyboardInterrupt:
-        again = command(["eureka", "evolve", "--resume", _short(run.folder)])
-        raise Interrupted(f"interrupted; all that had finished is saved, continue with: {again}") from None
+            sitting = Sitting(run, watcher, lab.stopping)
+            proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
+            search(run, proposer, Incumbent(), lab)
     except BudgetExhausted:
         print_result(run, write_report(run), as_json)
         raise

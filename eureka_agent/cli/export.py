@@ -42,9 +42,17 @@ if __name__ == "__main__":
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, a task's name, or latest.")],
     candidate: Annotated[str | None, typer.Argument(help="A candidate's id or human (the best).")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; it must not hold files yet.")] = Path(
-        "export"
-    ),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; it must not hold files yet (export).")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the curves of all trainings instead, for `tensorboard --logdir DIR`."),
+    ] = None,
+    transcript: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the prompts and answers instead, for `--model replay:DIR`."),
+    ] = None,
 ) -> None:
     """Write reward.py, the policy, and a loader for stock Stable-Baselines3 into a folder."""
     from eureka_agent.cli.common import find_run
@@ -52,6 +60,19 @@ def export(
     from eureka_agent.errors import UsageError
     from eureka_agent.run import Run
 
+    if tensorboard is not None:
+        if candidate is not None or output is not None:
+            raise UsageError("--tensorboard writes the curves of all trainings; leave out CANDIDATE and --output")
+        _export_curves(run, tensorboard)
+        return
+    if transcript is not None:
+        if candidate is not None or output is not None:
+            raise UsageError(
+                "--transcript writes the prompts and answers of all candidates; leave out the other options"
+            )
+        _export_transcript(run, transcript)
+        return
+    output = output or Path("export")
     with Run.open(find_run(run), read_only=True) as opened:
         policy, task = find_policy(opened, candidate), opened.task
     if not policy.files:
@@ -62,6 +83,43 @@ def export(
     typer.echo(output)
 
 
+def _export_curves(name: str, folder: Path) -> None:
+    from eureka_agent.cli.common import find_run
+    from eureka_agent.errors import UsageError
+    from eureka_agent.event_files import trainings_of, write_event_files
+    from eureka_agent.run import Run
+
+    must_be_free(folder)
+    with Run.open(find_run(name), read_only=True) as run:
+        trainings, began = trainings_of(run), run.created
+    if not trainings:
+        raise UsageError(f"{name}: nothing has trained to its end yet, there are no curves")
+    write_event_files(folder.absolute(), trainings, began)
+    typer.echo(folder)
+
+
+def _export_transcript(name: str, folder: Path) -> None:
+    from eureka_agent.cli.common import find_run
+    from eureka_agent.recording import recording_files
+    from eureka_agent.run import Run
+
+    with Run.open(find_run(name), read_only=True) as run:
+        write_folder(folder, recording_files(run))
+    typer.echo(folder)
+
+
+def must_be_free(folder: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UsageError: something is there already.
+    """
+    from eureka_agent.errors import UsageError
+
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder}: already there; choose another name, or move it away")
+
+
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Make a folder with these files; all of it appears at once, or nothing.
 
@@ -69,23 +127,9 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         UsageError: something is there already.
         RunError: it cannot be written.
     """
-    import os
-    import shutil
-    import uuid
+    from eureka_agent.storage import appearing, write_file
 
-    from eureka_agent.errors import UsageError
-    from eureka_agent.storage import storage_errors, write_file
-
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UsageError(f"{folder}: already there; choose another name, or move it away")
-    folder = folder.absolute()
-    draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with storage_errors(folder):
-            draft.mkdir(parents=True)
-            for name, data in files.items():
-                write_file(draft / name, data, durable=False)
-            os.rename(draft, folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    must_be_free(folder)
+    with appearing(folder.absolute()) as draft:
+        for name, data in files.items():
+            write_file(draft / name, data, durable=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eureka_agent.cli.common import print_json, print_python, result_console
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, verdict
 from eureka_agent.run import Run
-from eureka_agent.text import duration, measure
+from eureka_agent.text import count, duration, measure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
         console.print(f"\n{facts.comparison.note}", style="dim")
     console.print(f"\n{verdict(facts)}", style="bold")
     console.print(f"report {report}", soft_wrap=True)
-    console.print(f"wall time {duration(facts.seconds)}")
+    steps = f"{count(facts.trained_steps)} environment steps in all trainings"
+    console.print(f"wall time {duration(facts.seconds)}, {steps}")
 
 
 def _print_table(console: Console, facts: RunFacts) -> None:
@@ -67,6 +68,7 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "probability_over_random": _estimate(comparison.over_random) if comparison else None,
         "note": comparison.note if comparison else None,
         "verdict": verdict(facts),
+        "environment_steps": facts.trained_steps,
         "seconds": round(facts.seconds, 1),
     }
 

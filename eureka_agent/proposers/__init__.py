@@ -1,18 +1,25 @@
 """Where candidates come from: a proposer answers each brief with reward code.
 
-`--model` names it. `offline` is the search without a language model, `scripted:DIR` plays back answers from files.
+`--model` names it. `offline` is the search without a language model; `mailbox:DIR` asks whoever answers files,
+`replay:RUN` takes the answers that another run recorded, `scripted:DIR` those in a folder of files.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.task import Task
+
+if TYPE_CHECKING:
+    from eureka_agent.run import Run
+    from eureka_agent.watcher import Watcher
 
 
 class Proposer(Protocol):
@@ -29,41 +36,94 @@ class Proposer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sitting:
+    """What a proposer that asks a language model has of the process it works in."""
+
+    run: Run
+    """Keeps what is asked and answered."""
+    watcher: Watcher
+    """Hears what is waited for."""
+    stopping: Event
+    """Set when the work must end; whoever waits returns at once."""
+
+
 class Provider(NamedTuple):
     """One way to name a model on the command line."""
 
     usage: str
     """How it is written, for messages."""
     factory: str
-    """Lazy dotted path of a function `(argument, task, prompts_folder) -> Proposer`."""
+    """Lazy dotted path of a function `(argument, task, prompts_folder, sitting) -> Proposer`."""
+    names_folder: bool = False
+    """Whether the text after the colon is a path."""
+    settings: str = ""
+    """Lazy dotted path of a function `(argument) -> settings`: those that apply unless a person names others."""
 
 
 PROVIDERS = {
     "offline": Provider(
         "offline (offline:uniform without the keyword prior)", "eureka_agent.proposers.offline:from_model_name"
     ),
-    "scripted": Provider("scripted:DIR", "eureka_agent.proposers.scripted:from_model_name"),
+    "mailbox": Provider("mailbox:DIR", "eureka_agent.proposers.mailbox:from_model_name", names_folder=True),
+    "replay": Provider(
+        "replay:RUN",
+        "eureka_agent.proposers.replay:from_model_name",
+        names_folder=True,
+        settings="eureka_agent.proposers.replay:recorded_settings",
+    ),
+    "scripted": Provider("scripted:DIR", "eureka_agent.proposers.scripted:from_model_name", names_folder=True),
 }
 """By the word before the colon; the factory gets the text after it."""
 
-Factory = Callable[[str, Task, Path | None], Proposer]
+Factory = Callable[[str, Task, Path | None, Sitting | None], Proposer]
 
 
-def make_proposer(model: str, task: Task, prompts_folder: Path | None = None) -> Proposer:
-    """The proposer that `model` names (`offline`, `scripted:DIR`).
+def make_proposer(
+    model: str, task: Task, prompts_folder: Path | str | None = None, sitting: Sitting | None = None
+) -> Proposer:
+    """The proposer that `model` names (`offline`, `mailbox:DIR`, …).
 
-    Templates in `prompts_folder` replace the shipped prompts of the same name.
+    Templates in `prompts_folder` replace the shipped prompts of the same name. Without a `sitting` nothing of what is
+    asked and answered is kept, which is enough to see whether the model can be used for a new run.
 
     Raises:
         UsageError: nothing goes by that name.
     """
+    provider, argument = _provider(model)
+    factory = cast(Factory, _function(provider.factory))
+    return factory(argument, task, Path(prompts_folder) if prompts_folder else None, sitting)
+
+
+def usual_settings(model: str) -> dict[str, Any]:
+    """Settings that go with a model unless a person names others: a replay has those of the run that it replays.
+
+    Raises:
+        UsageError: nothing goes by that name.
+    """
+    provider, argument = _provider(model)
+    return cast(dict[str, Any], _function(provider.settings)(argument)) if provider.settings else {}
+
+
+def _provider(model: str) -> tuple[Provider, str]:
     word, _, argument = model.partition(":")
     if word not in PROVIDERS:
         available = ", ".join(provider.usage for provider in PROVIDERS.values())
         raise UsageError(f"unknown model {model!r}; this version has: {available}")
-    module, _, function = PROVIDERS[word].factory.partition(":")
-    factory = cast(Factory, getattr(importlib.import_module(module), function))
-    return factory(argument, task, prompts_folder)
+    return PROVIDERS[word], argument
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
+def absolute_model(model: str) -> str:
+    """The same model by a name that means the same from every working folder."""
+    word, _, argument = model.partition(":")
+    if argument and word in PROVIDERS and PROVIDERS[word].names_folder:
+        return f"{word}:{Path(argument).expanduser().resolve()}"
+    return model
 
 
 class DefaultModel(NamedTuple):

@@ -33,13 +33,35 @@ class Completion(Record):
 class LLM(Protocol):
     """One language model."""
 
+    @property
+    def free(self) -> bool:
+        """Whether asking twice costs nothing; what is not free is not sent again if its answer may have been billed."""
+        ...
+
     def complete(self, request: Request) -> Completion:
         """Answer a conversation. Called from several threads at once.
 
         Raises:
             EurekaError: there is no answer to be had, and the run must stop.
+            AskingStopped: the sitting ends while this waits.
         """
         ...
+
+
+class Transcript(Protocol):
+    """Where calls are kept; see `transcript.RunTranscript`."""
+
+    def ask(self, llm: LLM, request: Request) -> tuple[Request, Completion]:
+        """The answer to a request, asked for once in a run; with it the request as it was sent."""
+        ...
+
+    def parsed(self, request: Request) -> None:
+        """What could be made of the answer is known."""
+        ...
+
+
+class AskingStopped(Exception):
+    """The sitting ended before an answer came; nobody is told, and a later sitting waits on."""
 
 
 class LLMProposer:
@@ -48,21 +70,29 @@ class LLMProposer:
     Args:
         llm: who is asked.
         prompts: how.
+        transcript: where calls are kept; without one they are not.
     """
 
-    def __init__(self, llm: LLM, prompts: Prompts) -> None:
+    def __init__(self, llm: LLM, prompts: Prompts, transcript: Transcript | None = None) -> None:
         self._llm = llm
         self._prompts = prompts
+        self._transcript = transcript
 
     def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
         """Ask once; if the answer is no reward function over the task's variables, say why and ask once more."""
-        request = self._prompts.compose(brief, task, population)
-        completion = self._llm.complete(request)
-        proposal = _read(completion, task)
+        request, completion, proposal = self._answer(self._prompts.compose(brief, task, population), task)
         if proposal.failure is None or completion.finish_reason in REFUSED:
             return proposal
-        repair = self._prompts.repair(request, completion.text, proposal.failure)
-        return _read(self._llm.complete(repair), task)
+        return self._answer(self._prompts.repair(request, completion.text, proposal.failure), task)[2]
+
+    def _answer(self, request: Request, task: Task) -> tuple[Request, Completion, Proposal]:
+        if self._transcript is None:
+            completion = self._llm.complete(request)
+            return request, completion, _read(completion, task)
+        request, completion = self._transcript.ask(self._llm, request)
+        proposal = _read(completion, task)
+        self._transcript.parsed(request)
+        return request, completion, proposal
 
 
 def _read(completion: Completion, task: Task) -> Proposal:

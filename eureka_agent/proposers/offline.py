@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Candidate, Population, Proposal
+from eureka_agent.proposers import Sitting
 from eureka_agent.proposers.grammar import Genome, slots
 from eureka_agent.proposers.operators import Operators
 from eureka_agent.proposers.writing import write_reward
@@ -25,10 +26,14 @@ from eureka_sandbox.protocol import Failure, Verdict
 ATTEMPTS = 100
 
 
-def from_model_name(argument: str, task: Task, prompts_folder: Path | None) -> OfflineProposer:
+def from_model_name(
+    argument: str, task: Task, prompts_folder: Path | None, sitting: Sitting | None = None
+) -> OfflineProposer:
     """`offline`, or `offline:uniform` without the keyword prior."""
     if argument not in ("", "uniform"):
         raise UsageError(f"unknown model 'offline:{argument}'; there is offline and offline:uniform (no keyword prior)")
+    if prompts_folder is not None:
+        raise UsageError(f"--prompts {prompts_folder}: the offline search reads no prompts; name another --model")
     return OfflineProposer(keyword_prior=not argument)
 
 

@@ -6,28 +6,29 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 
 from __future__ import annotations
 
+import builtins
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
+from eureka_agent.calls import Message as Message
 from eureka_agent.content import content
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.reward_code import component_names
+from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import Task
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure
 
 HISTORY = 4
 """How many other candidates a prompt tells of: the best ones."""
-
-
-class Message(Record):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+SB3_GAMMA = 0.99
+"""Discount of PPO, SAC and TD3 unless a task names another."""
+EXCEPTIONS = frozenset(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and name.endswith("Error")
+)
 
 
 class Request(Record):
@@ -46,21 +47,21 @@ class Prompts:
 
     Args:
         folder: templates that replace the shipped ones of the same name.
+        settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
 
     Raises:
-        UsageError: `folder` is not there, or holds a template that nothing uses.
+        UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
         shipped = content("prompts")
-        folders = [shipped]
-        if folder is not None:
-            known = {path.name for path in shipped.glob("*.j2")}
-            given = {path.name for path in folder.glob("*.j2")} if folder.is_dir() else set()
-            if not given or given - known:
-                stray = f"nothing uses {sorted(given - known)[0]!r}" if given else "no *.md.j2 there"
-                raise UsageError(f"prompts folder {folder}: {stray}; templates are {', '.join(sorted(known))}")
-            folders.insert(0, folder)
+        known = {path.name for path in shipped.glob("*.j2")}
+        given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
+        if folder and (not given or given - known):
+            stray = f"nothing uses {sorted(given - known)[0]!r}" if given else "no *.md.j2 there"
+            raise UsageError(f"prompts folder {folder}: {stray}; templates are {', '.join(sorted(known))}")
+        folders = [folder, shipped] if folder else [shipped]
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folders),
             undefined=jinja2.StrictUndefined,
@@ -70,18 +71,25 @@ class Prompts:
             autoescape=False,  # the output is Markdown for a model, never HTML
         )
         self._environment.filters |= {"fenced": fenced, "line": _line, "cell": _cell, "number": _number}
+        for name in sorted(given):
+            self._template(name)
 
     def compose(self, brief: Brief, task: Task, population: Population) -> Request:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
+        recipe = Recipe.of(task, self._settings)
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
+            angle=_angle(brief, population),
             task=task,
             variables=task.variables,
+            terminal=_terminal_states(task),
+            recipe=recipe,
+            gamma=float(recipe.hyperparameters.get("gamma", SB3_GAMMA)),
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
-            failures=[c for c in population.candidates if c.failure][-HISTORY:],
+            failures=[_failure(c) for c in population.candidates if c.failure][-HISTORY:],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
@@ -94,14 +102,21 @@ class Prompts:
         return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": "repair"})
 
     def _rendered(self, name: str, **values: Any) -> str:
+        template = self._template(name)
         try:
-            return self._environment.get_template(name).render(**values).strip() + "\n"
+            return template.render(**values).strip() + "\n"
+        except jinja2.TemplateNotFound as error:
+            raise UsageError(f"prompt template {name}: there is no {error.name!r} to include") from error
+        except jinja2.TemplateError as error:
+            raise UsageError(f"prompt template {name}: {error.message}") from error
+
+    def _template(self, name: str) -> jinja2.Template:
+        try:
+            return self._environment.get_template(name)
         except jinja2.TemplateNotFound as error:
             raise UsageError(f"no prompt template {error.name!r} in {content('prompts')}") from error
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"prompt template {error.filename}:{error.lineno}: {error.message}") from error
-        except jinja2.TemplateError as error:
-            raise UsageError(f"prompt template {name}: {error.message}") from error
 
 
 def fenced(code: str) -> str:
@@ -120,6 +135,33 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,
     }
+
+
+def _angle(brief: Brief, population: Population) -> int:
+    """A number that differs among siblings of one operator and moves on with the generations.
+
+    Models answer the same question alike, so no two siblings are asked quite the same.
+    """
+    return sum(c.brief.operator == brief.operator for c in population.candidates) + brief.slot
+
+
+def _failure(candidate: Candidate) -> str:
+    """`g0c2 (run-time error: IndexError at line 12)`; of the message, only the name of a Python exception is told."""
+    assert candidate.failure is not None
+    failure, parts = candidate.failure, []
+    word = re.match(r"\w+", failure.message)
+    if word and word.group() in EXCEPTIONS:
+        parts.append(word.group())
+    if failure.line:
+        parts.append(f"at line {failure.line}")
+    reason = f": {' '.join(parts)}" if parts else ""
+    return f"{candidate.id} ({failure.verdict}{reason})"
+
+
+def _terminal_states(task: Task) -> str:
+    """When the robot's own rule ends an episode, as the catalogue's `terminated` says it in parentheses."""
+    rule = re.search(r"\((.*)\)", task.body.variable("terminated").meaning)
+    return rule[1].replace("it has none", "none") if rule else "none"
 
 
 def _line(text: str) -> str:

@@ -12,8 +12,10 @@ import re
 from pathlib import Path
 
 from eureka_agent.errors import UsageError
+from eureka_agent.proposers import Sitting
 from eureka_agent.proposers.llm import Completion, LLMProposer
-from eureka_agent.proposers.prompting import Prompts, Request, fenced
+from eureka_agent.proposers.prompting import Request, fenced
+from eureka_agent.proposers.transcript import prompts_of, transcript_of
 from eureka_agent.task import Task
 
 SUFFIXES = (".md", ".txt", ".py")
@@ -21,11 +23,13 @@ _ID = re.compile(r"g\d+c\d+(?!\d)")
 _REPAIR = ".repair"
 
 
-def from_model_name(argument: str, task: Task, prompts_folder: Path | None) -> LLMProposer:
+def from_model_name(
+    argument: str, task: Task, prompts_folder: Path | None, sitting: Sitting | None = None
+) -> LLMProposer:
     """`scripted:DIR`."""
     if not argument:
         raise UsageError("scripted model: which folder has the answers? say scripted:DIR")
-    return LLMProposer(ScriptedLLM(Path(argument)), Prompts(prompts_folder))
+    return LLMProposer(ScriptedLLM(Path(argument)), prompts_of(prompts_folder, sitting), transcript_of(sitting))
 
 
 class ScriptedLLM:
@@ -34,6 +38,8 @@ class ScriptedLLM:
     Raises:
         UsageError: the folder holds no answers.
     """
+
+    free = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
@@ -136,57 +137,64 @@ def _axis(name: str, unit: str) -> str:
 
 def _search_chart(facts: RunFacts) -> charts.Chart | None:
     """Fitness of every candidate by generation, its parents linked, and the incumbent's staircase."""
-    candidates = facts.population.candidates
-    if not any(c.fitness is not None for c in candidates):
+    fitness = {c.id: c.fitness for c in facts.population.candidates if c.fitness is not None}
+    if not fitness:
         return None
-    width = 1 + max(c.brief.slot for c in candidates)
-    places = {c.id: c.brief.generation + 0.7 * ((c.brief.slot + 0.5) / width - 0.5) for c in candidates}
-    scored = [c for c in candidates if c.fitness is not None]
-    fitness = {c.id: c.fitness for c in scored}
+    places, best = _places(facts.population.candidates), facts.best
     links = [
-        charts.Line([places[parent], places[c.id]], [fitness[parent], c.fitness], "link")
-        for c in scored
-        for parent in c.brief.parents
+        charts.Line([places[parent], places[name]], [fitness[parent], value], "link")
+        for name, value in fitness.items()
+        for parent in facts.population[name].brief.parents
         if parent in fitness
     ]
-    staircase: list[tuple[float, float]] = []
-    for candidate in scored:
-        leader = max(staircase[-1][1] if staircase else float("-inf"), candidate.fitness or 0.0)
-        if staircase:
-            staircase.append((places[candidate.id], staircase[-1][1]))
-        staircase.append((places[candidate.id], leader))
-    best = facts.best
-    unit = facts.unit
     dots = [
-        charts.Dot(
-            places[c.id],
-            c.fitness or 0.0,
-            "best" if best and c.id == best.id else "",
-            f"{c.id}: {text.measure(c.fitness, unit)}",
-        )
-        for c in scored
+        charts.Dot(places[name], value, "best" if best and name == best.id else "", _named(name, value, facts.unit))
+        for name, value in fitness.items()
     ]
-    rules = []
-    if facts.task.anchors:
-        rules = [
-            charts.Rule(facts.task.anchors.human.mean, "human", "human reward"),
-            charts.Rule(facts.task.anchors.random.mean, "random", "random policy"),
-        ]
-    generations = facts.population.generations
-    steps = [charts.Line([x for x, _ in staircase], [y for _, y in staircase], "incumbent", "best so far")]
-    metric = facts.task.spec.metric
+    steps = _staircase([(places[name], value) for name, value in fitness.items()])
+    generations, metric = facts.population.generations, facts.task.spec.metric
     return charts.line_chart(
         f"{_axis(metric.name, metric.unit)} of every candidate; thick: the best so far, thin: from parents",
-        [*links, *steps],
+        [*links, charts.Line([x for x, _ in steps], [y for _, y in steps], "incumbent", "best so far")],
         x_label="generation",
         y_label=metric.name,
         dots=dots,
-        rules=rules,
+        rules=_anchor_rules(facts),
         x_ticks=[charts.Tick(g, str(g + 1)) for g in range(generations)],
         x_range=(-0.5, generations - 0.5),
         size=(960, 340),
         left=64,
     )
+
+
+def _places(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Where each candidate stands along the generations: side by side in the order of slots."""
+    width = 1 + max(c.brief.slot for c in candidates)
+    return {c.id: c.brief.generation + 0.7 * ((c.brief.slot + 0.5) / width - 0.5) for c in candidates}
+
+
+def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The highest so far, stepping up where a point exceeds it."""
+    steps: list[tuple[float, float]] = []
+    for x, value in points:
+        before = steps[-1][1] if steps else value
+        steps += [(x, before)] if steps else []
+        steps.append((x, max(before, value)))
+    return steps
+
+
+def _anchor_rules(facts: RunFacts) -> list[charts.Rule]:
+    anchors = facts.task.anchors
+    if anchors is None:
+        return []
+    return [
+        charts.Rule(anchors.human.mean, "human", "human reward"),
+        charts.Rule(anchors.random.mean, "random", "random policy"),
+    ]
+
+
+def _named(name: str, fitness: float, unit: str) -> str:
+    return f"{name}: {text.measure(fitness, unit)}"
 
 
 def _learning(candidate: Candidate | None) -> list[charts.Chart]:

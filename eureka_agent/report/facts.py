@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from eureka_agent import __version__
-from eureka_agent.comparison import Arm, Comparison, can_settle
+from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
 from eureka_agent.population import Candidate, Population
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
@@ -35,6 +35,8 @@ class RunFacts:
     """Seconds since 1970."""
     seconds: float
     """Wall time of all sittings so far."""
+    trained_steps: int = 0
+    """Environment steps of all trainings, the comparison's included."""
     films: dict[str, bytes] = field(default_factory=dict)
     """mp4 by arm of the comparison; before it has run, the incumbent's under `candidate`."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -48,11 +50,6 @@ class RunFacts:
     def best(self) -> Candidate | None:
         """The compared candidate; the incumbent while there is no comparison."""
         return self.population[self.comparison.candidate] if self.comparison else self.population.best
-
-    @property
-    def trained_steps(self) -> int:
-        """Environment steps that candidates trained for."""
-        return sum(c.training.timesteps for c in self.population.candidates if c.training)
 
     @property
     def failed(self) -> int:
@@ -76,6 +73,7 @@ def gather(run: Run) -> RunFacts:
         comparison=comparison,
         started=run.created,
         seconds=run.elapsed_seconds,
+        trained_steps=run.trained_steps,
         films=films,
         versions={"eureka-agent": __version__, **(trained.versions if trained else _installed())},
     )
@@ -112,16 +110,34 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
     best, human = comparison.arm("candidate"), comparison.arm("human")
     odds, trainings = comparison.over_human, min(len(best.fitness), len(human.fitness))
     gap = measure(abs(best.iqm.value - human.iqm.value), facts.unit)
-    scores = f"{measure(best.iqm.value, facts.unit)} against {measure(human.iqm.value, facts.unit)}"
-    chance = f"an episode of it scores higher with probability {percent(odds.value)}"
+    ours, theirs = measure(best.iqm.value, facts.unit), measure(human.iqm.value, facts.unit)
+    settled, each = can_settle(trainings), f"{plural(trainings, 'training')} each"
     if odds.low <= 0.5 <= odds.high:
-        return f"{comparison.candidate} cannot be told from the human reward on these seeds: {scores}; {chance}."
-    ahead, each = odds.low > 0.5, f"{plural(trainings, 'training')} each"
-    if can_settle(trainings):
+        cannot = f"{each} {'do not' if settled else 'cannot'} settle it"
+        return f"{comparison.candidate} reaches {ours}, the human reward {theirs}: {_lead(odds)}, but {cannot}."
+    ahead = odds.low > 0.5
+    if settled:
         deed = f"beats the human reward by {gap}" if ahead else f"falls {gap} short of the human reward"
-        return f"{comparison.candidate} {deed}: {scores} over {each}; {chance}."
+        return f"{comparison.candidate} {deed}: {ours} against {theirs} over {each}, {_lead(odds)}."
     place = "ahead of" if ahead else "behind"
-    return f"{comparison.candidate} came out {gap} {place} the human reward, {scores}, but {each} cannot settle it."
+    return (
+        f"{comparison.candidate} came out {gap} {place} the human reward, {ours} against {theirs}, "
+        f"but {each} cannot settle it."
+    )
+
+
+def _lead(odds: Estimate) -> str:
+    """`ahead in 95 % of episode pairs (95 % interval 40–100 %)`, or behind; ties count half."""
+    if percent(odds.value) == percent(0.5):
+        return f"ahead in half of the episode pairs (95 % interval {_range(odds.low, odds.high)})"
+    if odds.value < 0.5:
+        interval = _range(1 - odds.high, 1 - odds.low)
+        return f"behind in {percent(1 - odds.value)} of episode pairs (95 % interval {interval})"
+    return f"ahead in {percent(odds.value)} of episode pairs (95 % interval {_range(odds.low, odds.high)})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.0f}–{percent(high)}"
 
 
 def _unbroken(unit: str, sentence: str) -> str:
@@ -191,6 +207,7 @@ def record(facts: RunFacts) -> dict[str, str]:
         "task": facts.task.name,
         "task digest": facts.task.digest[:16],
         "rewards written by": settings.model,
+        "prompts": settings.prompts or "as shipped",
         "population × generations": f"{settings.population} × {settings.generations}",
         "training": f"{count(recipe.timesteps)} steps, {recipe.algorithm}, {recipe.learner}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in recipe.hyperparameters.items()) or "defaults",
@@ -222,6 +239,7 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
         str(settings.generations),
     ]
     again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
+    again += ["--prompts", settings.prompts] if settings.prompts else []
     again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
     again += ["--algorithm", settings.algorithm] if settings.algorithm else []
     again += ["--final-seeds", str(settings.final_seeds)]

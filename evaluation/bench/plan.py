@@ -86,12 +86,12 @@ def stepping(options: Options, record: Record) -> Iterator[Measurement]:
     for seed in range(options.seeds):
         for body in SPEED_BODIES:
             parameters = {"body": body, "rounds": SPEED_ROUNDS, "seed": seed}
-            yield Measurement(f"a/{body}/{seed}", "speeds.stepping_rates", parameters, 25, needs_peers=True)
+            yield Measurement(f"a/{body}/{seed}", "speeds.stepping_rates", parameters, 17, needs_peers=True)
 
 
 def training(options: Options, record: Record) -> Iterator[Measurement]:
     """(b) Every arm in turn, seed after seed."""
-    seconds = {"sb3-1": 30, "sb3-4": 22, "sb3-8": 26, "sb3-engine": 14}
+    seconds = {"sb3-1": 17, "sb3-4": 10, "sb3-8": 14, "sbx-4": 14}
     for seed in range(options.seeds):
         for body in SPEED_BODIES:
             for arm in SPEED_ARMS if options.peers else [a for a in SPEED_ARMS if not a.startswith("sbx")]:
@@ -100,14 +100,14 @@ def training(options: Options, record: Record) -> Iterator[Measurement]:
                     f"b/{body}/{arm}/{seed}",
                     "speeds.training_rate",
                     parameters,
-                    seconds.get(arm, 9),
+                    seconds.get(arm, 8),
                     needs_peers=arm.startswith("sbx"),
                 )
 
 
 def fitness(options: Options, record: Record) -> Iterator[Measurement]:
     """(c) Ours on every seed, then SB3's defaults, which are stopped at a multiple of our median."""
-    expected = {"hopper": 30, "half_cheetah": 50, "swimmer": 15, "reacher": 12, "walker2d": 70, "ant": 120}
+    expected = {"hopper": 20, "half_cheetah": 18, "swimmer": 7, "reacher": 6, "walker2d": 50, "ant": 45}
     for name, goal in time_to_fitness.GOALS.items():
         parameters = {"goal": name, "fitness": goal.fitness}
         for seed in range(options.seeds):
@@ -134,7 +134,7 @@ def final(options: Options, record: Record) -> Iterator[Measurement]:
     """(d) Both learners with the same recipe, engine and seeds."""
     for seed in range(options.seeds):
         for task in FINAL_TASKS:
-            for learner, rate in (("fused", 10_000), ("sb3", 2_800)):
+            for learner, rate in (("fused", 15_000), ("sb3", 4_000)):
                 parameters = {"task": task, "learner": learner, "timesteps": options.final_timesteps, "seed": seed}
                 expected = 8 + options.final_timesteps / rate
                 yield Measurement(f"d/{task}/{learner}/{seed}", "boxes.train_and_score", parameters, expected)
@@ -147,7 +147,7 @@ def search(options: Options, record: Record) -> Iterator[Measurement]:
     for seed in range(seeds):
         parameters = {"task": SEARCH_TASK, "population": 8, "generations": generations, "seed": seed}
         parameters["timesteps"] = options.search_timesteps
-        expected = trainings * (6 + options.search_timesteps / 11_000) / options.cores
+        expected = trainings * (5 + options.search_timesteps / 16_000) / options.cores
         key = f"e/{generations}-generations/{options.search_timesteps}/{seed}"
         yield Measurement(key, "searches.search", parameters, expected, all_cores=True)
 
@@ -160,7 +160,7 @@ def scaling(options: Options, record: Record) -> Iterator[Measurement]:
         for kind, candidates, jobs, timesteps in cases:
             parameters = {"task": SEARCH_TASK, "candidates": candidates, "jobs": jobs, "seed": seed}
             parameters["timesteps"] = timesteps
-            expected = 3 + candidates * (3 + timesteps / 11_000) / jobs
+            expected = 3 + candidates * (2 + timesteps / 16_000) / jobs
             key = f"f/{kind}/{jobs if kind == 'cores' else candidates}/{seed}"
             yield Measurement(key, "searches.generation", parameters, expected, all_cores=True)
 
@@ -178,7 +178,7 @@ def memory(options: Options, record: Record) -> Iterator[Measurement]:
                 "timesteps": MEMORY_TIMESTEPS,
                 "seed": seed,
             }
-            yield Measurement(f"g/{body}/{seed}", "boxes.train", parameters, 10)
+            yield Measurement(f"g/{body}/{seed}", "boxes.train", parameters, 5)
 
 
 PLANS: dict[str, Callable[[Options, Record], Iterator[Measurement]]] = {

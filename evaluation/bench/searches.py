@@ -111,7 +111,7 @@ def generation(task: str, candidates: int, jobs: int, timesteps: int, seed: int)
         lab = Lab(make_sandbox("embedded"), run)
         began = time.perf_counter()
         briefs = select(run, Incumbent(), run.population())
-        measured = lab.measure(propose(run, make_proposer("offline", known), briefs, run.population()))
+        measured = lab.measure(propose(lab, make_proposer("offline", known), briefs, run.population()))
         wall = time.perf_counter() - began
     trained = sum(c.training.timesteps for c in measured if c.training)
     return {"wall": wall, "steps": trained, "failed": sum(c.failure is not None for c in measured)}

@@ -50,6 +50,11 @@ class Tail:
         """The last `length` bytes as one clean line."""
         return one_line(self.data[-length:].decode("utf-8", "replace"), length)
 
+    def last_line(self, length: int) -> str:
+        """The last line that says something (of a traceback: the exception), at most `length` bytes of it."""
+        lines = bytes(self.data).strip().splitlines()
+        return one_line(lines[-1][:length].decode("utf-8", "replace"), length) if lines else ""
+
 
 class Conversation:
     """One box, from its first byte to its last."""
@@ -83,7 +88,10 @@ class Conversation:
             self._box.end()
             self._hear_last_words()
             reason = ended.message if isinstance(ended, Failure) else "a result came without HELLO"
-            raise SandboxError(f"the box did not start: {reason}; its last words: {self._tail.text(1000) or 'none'}")
+            logger.info("a box did not start (%s); its last words: %s", reason, self._tail.text(2000))
+            last = self._tail.last_line(500)
+            words = "" if last and last in reason else f"; its last words: {last or 'none'}"
+            raise SandboxError(f"the box did not start: {reason}{words}")
         return ended
 
     def _listen(self) -> None:

@@ -5,7 +5,6 @@ Its owner holds a lock on it, which the kernel drops when the owner dies: a fold
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eureka_sandbox.backends.folder_lock import lock_folder
 from eureka_sandbox.protocol import Job, SandboxError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def sweep_stale() -> list[Path]:
     swept: list[Path] = []
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
-            lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = lock_folder(folder, wait=False)
         except OSError:
             continue  # its owner lives, or it is another user's
         if lock is None:
@@ -75,30 +75,8 @@ def _check_names(job: Job) -> None:
 def _create() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        if (lock := _lock(folder, fcntl.LOCK_EX)) is not None:
+        if (lock := lock_folder(folder, wait=True)) is not None:
             return folder, lock
-
-
-def _lock(folder: Path, operation: int) -> int | None:
-    """A descriptor that holds the folder's lock; None if the folder was removed meanwhile (a sweep between its birth
-    and its lock). Raises OSError if it is locked or not ours.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        mine = os.fstat(descriptor)
-        if mine.st_uid != os.getuid():
-            raise PermissionError(f"{folder} is user {mine.st_uid}'s")
-        fcntl.flock(descriptor, operation)
-        if folder.exists() and os.path.samestat(mine, os.lstat(folder)):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
 
 
 def _fill(folder: Path, job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -46,6 +47,7 @@ def _run(folder: Path, emit: Emitter) -> None:
     spec: TrainSpec | ScoreSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
     if isinstance(spec, TrainSpec):
         # SB3 imports TensorBoard where it is installed; curves leave as frames here, so its 0.1 s is saved
+        os.environ["MUJOCO_GL"] = "disabled"  # training draws nothing: a missing GL library must not stop it
         sys.modules.setdefault("torch.utils.tensorboard", None)  # type: ignore[arg-type]  # None: ImportError
         from eureka_sandbox.worker.training import train
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eureka_sandbox.worker.envs.robots.planar import PLANAR, mean_forward_velocity, observation_with_clipped_velocities
-from eureka_sandbox.worker.envs.robots.robot import Array, Robot, control_cost, uniform_noise
+from eureka_sandbox.worker.envs.robots.planar import PLANAR, observation_with_clipped_velocities, speed_while_healthy
+from eureka_sandbox.worker.envs.robots.robot import Robot, uniform_noise
 
 if TYPE_CHECKING:
     from eureka_sandbox.worker.envs.simulation import Simulation
@@ -23,16 +23,12 @@ def _terminated(sim: Simulation) -> NDArray[np.bool_]:
     return ~healthy
 
 
-def _reward(sim: Simulation) -> Array:
-    return mean_forward_velocity(sim) + ~sim.terminated() - 1e-3 * control_cost(sim)
-
-
 HOPPER = Robot(
     xml="hopper.xml",
     frame_skip=4,
     initial_state=uniform_noise(5e-3),
     observation=observation_with_clipped_velocities,
-    native_reward=_reward,
+    native_reward=speed_while_healthy,
     terminated=_terminated,
     variables=PLANAR,
     feet=("foot_geom",),

@@ -9,6 +9,7 @@ import numpy as np
 from eureka_sandbox.worker.envs.robots.robot import (
     Array,
     Variable,
+    control_cost,
     joint_variables,
     position,
     turned_since_reset,
@@ -33,6 +34,11 @@ PLANAR: dict[str, Variable] = {
 def mean_forward_velocity(sim: Simulation) -> Array:
     """Displacement along x over the last control step, per second: what Gymnasium rewards."""
     return (sim.now.q[:, 0] - sim.before.q[:, 0]) / sim.dt
+
+
+def speed_while_healthy(sim: Simulation) -> Array:
+    """Gymnasium's reward for walkers: forward velocity, 1 per step until a terminal state, minus the control cost."""
+    return mean_forward_velocity(sim) + ~sim.terminated() - 1e-3 * control_cost(sim)
 
 
 def observation_without_x(sim: Simulation) -> Array:

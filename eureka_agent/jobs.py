@@ -1,0 +1,42 @@
+"""What a box is asked to do, as values: train on a reward (box A), or score a policy (box B)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eureka_agent.settings import Recipe
+from eureka_agent.task import Task
+from eureka_sandbox.protocol import Job, Limits, ScoreSpec, TrainSpec, VideoSpec
+
+
+def train_job(
+    task: Task,
+    recipe: Recipe,
+    reward: str | None,
+    seed: int,
+    timesteps: int | None = None,
+    limits: Limits | None = None,
+) -> Job:
+    """A training on a reward's code (None: the environment's own), for the recipe's environment steps or others."""
+    spec = TrainSpec(
+        environment=task.environment,
+        algorithm=recipe.algorithm,
+        learner=recipe.learner,
+        hyperparameters=recipe.hyperparameters,
+        total_timesteps=timesteps or recipe.timesteps,
+        seed=seed,
+    )
+    files = {"task.py": task.files["task.py"]} | ({"reward.py": reward.encode()} if reward is not None else {})
+    return Job(spec, files, limits or Limits())
+
+
+def score_job(
+    task: Task,
+    seeds: Sequence[int],
+    policy: Mapping[str, bytes],
+    video: VideoSpec | None = None,
+    limits: Limits | None = None,
+) -> Job:
+    """A scoring, one episode per reset seed, of a policy's two files (none of them: uniform random actions)."""
+    spec = ScoreSpec(environment=task.environment, seeds=tuple(seeds), video=video)
+    return Job(spec, {"task.py": task.files["task.py"], **policy}, limits or Limits())

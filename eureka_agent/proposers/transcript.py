@@ -1,0 +1,103 @@
+"""Keeps every prompt and every answer in the run: reserved → sent → received (durable) → parsed.
+
+A call that was answered is never asked again: its answer comes from the journal, and so do its words, so that a changed
+template or a recomputed number cannot part an answer from its question.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from eureka_agent.calls import Call, packed, unpacked
+from eureka_agent.errors import EurekaError
+from eureka_agent.proposers import Sitting
+from eureka_agent.proposers.llm import LLM, Completion, Usage
+from eureka_agent.proposers.prompting import Prompts, Request
+from eureka_agent.run import Run
+
+
+def call_key(request: Request) -> str:
+    """Key of a request in the journal, `<brief id>/<purpose>/<attempt>`."""
+    return f"{request.brief}/{request.purpose}/1"
+
+
+def prompts_of(folder: Path | None, sitting: Sitting | None) -> Prompts:
+    """The templates, telling of the training recipe of a sitting's run."""
+    return Prompts(folder, sitting.run.settings if sitting else None)
+
+
+def transcript_of(sitting: Sitting | None) -> RunTranscript | None:
+    """The transcript of a sitting's run, if there is one."""
+    return RunTranscript(sitting.run) if sitting else None
+
+
+class RunTranscript:
+    """The calls of one run. Its methods may be called from several threads, each with calls of its own."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def ask(self, llm: LLM, request: Request) -> tuple[Request, Completion]:
+        """The answer to a request, with the request as it was sent.
+
+        Raises:
+            EurekaError: it was sent in an earlier sitting, never answered, and may cost to send again.
+        """
+        call = self._run.call(call_key(request)) or self._reserved(request)
+        request = request.model_copy(update={"messages": unpacked(self._run.blob(call.prompt))})
+        if call.response is not None:
+            return request, self._stored(call)
+        if call.state == "sent" and not llm.free:
+            raise EurekaError(
+                f"call {call.key}: sent in an earlier sitting and never answered; it may have been billed, so it is "
+                "not sent again. A new run asks afresh"
+            )
+        call = call.model_copy(update={"state": "sent", "sent": time.time()})
+        self._run.save_call(call)
+        completion = llm.complete(request)
+        return request, self._received(call, completion)
+
+    def parsed(self, request: Request) -> None:
+        """Note that the answer has become a proposal or a failure."""
+        call = self._run.call(call_key(request))
+        assert call is not None
+        if call.state != "parsed":
+            self._run.save_call(call.model_copy(update={"state": "parsed", "parsed": time.time()}))
+
+    def _reserved(self, request: Request) -> Call:
+        call = Call(
+            key=call_key(request),
+            brief=request.brief,
+            purpose=request.purpose,
+            prompt=self._run.put_blob(packed(request.messages)),
+            reserved=time.time(),
+        )
+        self._run.save_call(call)
+        return call
+
+    def _received(self, call: Call, completion: Completion) -> Completion:
+        usage = completion.usage
+        answer = {
+            "state": "received",
+            "received": time.time(),
+            "response": self._run.put_blob(completion.text.encode("utf-8", "surrogatepass")),
+            "model": completion.model,
+            "finish_reason": completion.finish_reason,
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+        }
+        self._run.save_call(call.model_copy(update=answer))
+        return completion
+
+    def _stored(self, call: Call) -> Completion:
+        assert call.response is not None
+        usage = None
+        if call.input_tokens is not None and call.output_tokens is not None:
+            usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens)
+        return Completion(
+            text=self._run.blob(call.response).decode("utf-8", "surrogatepass"),
+            finish_reason=call.finish_reason or "stop",
+            model=call.model or "",
+            usage=usage,
+        )
