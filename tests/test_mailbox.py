@@ -310,3 +310,19 @@ def test_the_displays_say_what_is_waited_for_and_do_not_count_it_as_work(tmp_pat
     table.waiting("")
     assert "waiting" not in board.headline
     assert board.waited >= 500.0
+
+
+def look(path: Path) -> None:
+    for _ in range(3_000):
+        with open(path, "rb") as file:
+            mailbox._being_written(file.fileno())
+
+
+def test_whoever_writes_at_the_very_moment_of_looking_ends_nothing(tmp_path: Path) -> None:
+    reader = SERVER.Process(target=look, args=(tmp_path / "answer.md",))
+    (tmp_path / "answer.md").touch()
+    reader.start()
+    while reader.is_alive():
+        with open(tmp_path / "answer.md", "a") as file:
+            file.write("word ")
+    assert reader.exitcode == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -221,6 +222,7 @@ def _finished(path: Path) -> str | None:
 def _being_written(descriptor: int) -> bool:
     """Whether another process has the file open for writing, as far as the file system can tell."""
     try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # for whoever opens it now; SIGIO would end us
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
         return True
