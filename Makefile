@@ -26,7 +26,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	@$(BIN)/eureka evolve hopper_forward --population 6 --generations 3 --timesteps 150000
+	@$(BIN)/eureka evolve hopper_forward --population 4 --generations 3 --timesteps 120000
 
 test: setup
 	@$(BIN)/python -m pytest -n 2

@@ -1,0 +1,38 @@
+"""What the README quotes is what the code says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from eureka_agent import loop
+from eureka_agent.task import builtin_tasks
+from eureka_sandbox.bodies import BODIES
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_quotes_the_loop_as_it_is() -> None:
+    assert inspect.getsource(loop.evolve).strip() in README
+
+
+def test_the_loops_file_stays_on_one_page() -> None:
+    assert len(inspect.getsource(loop).splitlines()) < 60
+
+
+def test_every_body_is_named_where_the_readme_says_how_to_make_a_task() -> None:
+    section = README.split("## A task of your own")[1].split("## ")[0]
+    assert all(body in section for body in BODIES)
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_demo_runs_a_shipped_task() -> None:
+    recipe = (ROOT / "Makefile").read_text().split("demo: setup")[1].split("\n\n")[0]
+    assert any(task in recipe for task in builtin_tasks())
