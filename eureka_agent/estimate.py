@@ -22,7 +22,7 @@ from statistics import fmean, median
 from typing import Any
 
 from eureka_agent.errors import RunError
-from eureka_agent.jobs import score_job, train_job
+from eureka_agent.jobs import run_alone, score_job, train_job
 from eureka_agent.machine import cores
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
@@ -142,6 +142,7 @@ def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | 
 
     Raises:
         RunError: the human reward does not train or score.
+        EnvironmentMissing: the sandbox itself failed.
     """
     side_by_side = jobs or settings.jobs or cores()
     # one batch costs what every box pays besides its steps: imports, compilation, export
@@ -187,7 +188,7 @@ def _run(
     listen: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Finished:
-    outcome = sandbox.run(job, listen, stop or threading.Event())
+    outcome = run_alone(sandbox, job, listen, stop)
     if isinstance(outcome, Failed):
         raise RunError(f"{task.folder}: {complaint}: {outcome.failure}; `eureka tasks check` tells more")
     return outcome

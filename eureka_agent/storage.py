@@ -88,7 +88,8 @@ def appearing(folder: Path) -> Iterator[Path]:
             draft, lock = _new_draft(folder)
             yield draft
             os.rename(draft, folder)
-            fsync_folder(folder.parent)
+            for name in (folder, *missing):
+                fsync_folder(name.parent)
     except BaseException:
         if draft != folder:
             shutil.rmtree(draft, ignore_errors=True)
@@ -139,7 +140,9 @@ class Blobs:
         """
         digest = hashlib.sha256(data).hexdigest()
         path = self.folder / digest
-        if not path.exists():
+        if path.exists():
+            fsync_folder(self.folder)  # another thread, or one that was killed, may have just renamed it
+        else:
             write_file(path, data)
         return digest
 

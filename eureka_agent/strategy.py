@@ -32,8 +32,8 @@ class Incumbent:
 
     Generation 0 is K fresh samples. Later ones are a quarter fresh samples, half mutations and a quarter crossovers.
     The incumbent stays a parent until a candidate of higher fitness replaces it: every other mutation is the
-    incumbent's and every crossover has it on one side; the other parents are drawn from the upper half of the last
-    generation and the best so far, the better the likelier.
+    incumbent's and every crossover has it on one side; the other parents are drawn from the incumbent and the next best
+    of all generations (half as many as a generation has), the better the likelier.
     """
 
     def select(self, population: Population, settings: Settings) -> list[Brief]:
@@ -76,7 +76,7 @@ def _parents(operator: str, slot: int, population: Population, size: int, rng: r
 
 
 def _drawn(population: Population, size: int, rng: random.Random, without: Candidate | None = None) -> Candidate:
-    """One of the best `size / 2` so far, rank r with weight 1 / (r + 1); `without` if there is no other."""
+    """One of the best `size / 2 + 1` so far, rank r with weight 1 / (r + 1); `without` if there is no other."""
     elite = [c for c in population.ranked[: max(2, size // 2) + 1] if c is not without]
     if not elite:
         assert without is not None

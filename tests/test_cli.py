@@ -15,10 +15,15 @@ import pytest
 from eureka_agent.cli import main
 from eureka_agent.cli.common import find_run, seconds_of
 from eureka_agent.errors import UsageError
+from eureka_agent.lab import Lab
+from eureka_agent.loop import evolve
+from eureka_agent.proposers import make_proposer
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
+from eureka_agent.strategy import Incumbent
 from eureka_agent.task import builtin_tasks, load_task
-from eureka_sandbox.backends import BACKENDS
+from eureka_sandbox.backends import BACKENDS, embedded
+from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 HEAVY = [
     "torch",
@@ -360,10 +365,31 @@ def test_runs_lists_a_run_and_says_why_another_cannot_be_read(
     assert "newer" in listed["bad"]["status"]
 
 
+@pytest.mark.parametrize("words", [["tasks", "check", "hopper_forward"], ["evolve", "hopper_forward", "--dry-run"]])
+def test_a_sandbox_that_fails_is_an_environment_that_lacks_something(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded.EmbeddedSandbox.__init__, "__defaults__", (("/no/such/python",),))
+    assert main(words) == 4
+    assert "\nerror: the sandbox failed: the box did not start" in f"\n{capsys.readouterr().err}"
+
+
 def test_a_run_that_a_process_holds_is_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Run.create(tmp_path / "runs" / "open", load_task("hopper_forward"), Settings()):
         assert main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["status"] == "running"
+
+
+def test_a_compared_run_that_was_given_more_generations_is_not_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Run.create(
+        tmp_path / "runs" / "more", load_task("hopper_forward"), Settings(population=1, generations=1)
+    ) as run:
+        evolve(run, make_proposer("offline", run.task), Incumbent(), Lab(ScriptedSandbox(), run))
+        run.amend({"generations": 2})
+    assert main(["runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["status"] == "stopped"
 
 
 def test_no_runs_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

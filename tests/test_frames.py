@@ -94,6 +94,7 @@ HOSTILE: dict[str, tuple[Job, bytes, str, str]] = {
     "bytes after the result": (TRAIN, stream({}, train_result()) + b"x", "bytes follow the last frame", "bad result"),
     "two results": (TRAIN, stream({}, train_result()) + frame(b"R", as_json(train_result())), "bytes follow", "bad result"),
     "progress below zero": (TRAIN, HELLO + frame(b"P", as_json(progress(timesteps=-1))), "timesteps: -1 is negative", "bad result"),
+    "progress towards no steps": (TRAIN, HELLO + frame(b"P", as_json(progress(timesteps=0, total_timesteps=0))), "total_timesteps: 0, expected more than 0", "bad result"),
     "progress with NaN": (TRAIN, HELLO + frame(b"P", b'{"timesteps": 1, "total_timesteps": 2, "steps_per_second": NaN}'), "NaN is not a finite", "bad result"),
     "result is no JSON": (TRAIN, stream({}, b"FITNESS 1.0"), "frame RESULT: not valid JSON", "bad result"),
     "result is not utf-8": (TRAIN, stream({}, b'{"\xff": 1}'), "frame RESULT: byte 2 is not utf-8", "bad result"),

@@ -109,6 +109,12 @@ derived:
         assert_correct(Operators(task, Random(seed), keyword_prior=False).sample(), task, seed)
 
 
+def test_an_orientation_enters_as_its_cosine_and_never_as_a_quaternion() -> None:
+    used = {(slot.variable.name, slot.rule.form) for slot in slots(TASKS["any_ant"])}
+    assert ("torso_up", "linear") in used
+    assert "torso_quaternion" not in {name for name, _ in used}
+
+
 def test_a_task_that_offers_one_variable_can_be_searched() -> None:
     task = make_task("hopper", extra="state_variables: [torso_x_velocity]\n")
     for seed in range(20):

@@ -263,7 +263,9 @@ def test_up_is_more_and_right_is_later() -> None:
 def test_a_constant_curve_and_a_single_point_can_be_drawn() -> None:
     assert line_chart("title", [Line([1, 2], [3.0, 3.0], "")], x_label="x", y_label="y").paths[0].d
     assert line_chart("title", [Line([1], [3.0], "")], x_label="x", y_label="y").paths[0].d
+    assert ticks(0.0, 5e-324) == [0.0]
     assert sparkline([1.0], [1.0], 1.0, "t") is None
+    assert sparkline([8.0, 8.0], [1.0, 2.0], 8.0, "t") is None, "two logs of one step, as SAC over several robots has"
 
 
 def test_intervals_keep_their_order_on_the_axis() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from eureka_agent import storage
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.run import Run, start_run
@@ -247,6 +248,16 @@ def test_a_creation_that_was_killed_leaves_a_draft_that_the_next_one_removes(tmp
         Run.create(tmp_path / "run", task, SETTINGS).close()
         assert {path.name for path in tmp_path.iterdir()} == {"run"} | living, "only the dead one's draft is removed"
     assert sorted(os.listdir(tmp_path)) == ["living", "run"]
+
+
+def test_every_folder_that_a_creation_made_is_brought_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(storage, "fsync_folder", synced.append)
+    with appearing(tmp_path / "a" / "b" / "run"):
+        pass
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
 
 
 def test_a_creation_that_fails_removes_the_parents_it_made(tmp_path: Path) -> None:

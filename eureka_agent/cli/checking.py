@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 from eureka_agent.cli.common import ChecksFailed, result_console, terminable
 from eureka_agent.estimate import human_job
-from eureka_agent.jobs import score_job
+from eureka_agent.jobs import run_alone, score_job
 from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import Task, load_task
@@ -23,7 +21,8 @@ def check_task(name: str) -> None:
 
     Raises:
         TaskError: the folder does not hold together.
-        ChecksFailed: the sandbox could not train or score with it.
+        ChecksFailed: it could not be trained or scored with.
+        EnvironmentMissing: the sandbox itself failed.
     """
     console = result_console()
 
@@ -78,7 +77,7 @@ def _scored(sandbox: Sandbox, task: Task, trained: Finished | None) -> ScoreResu
 
 
 def _finished(sandbox: Sandbox, job: Job, what: str) -> Finished:
-    outcome = sandbox.run(job, lambda _: None, threading.Event())
+    outcome = run_alone(sandbox, job)
     if isinstance(outcome, Failed):
         raise ChecksFailed(f"{what}: {outcome.failure}")
     return outcome

@@ -108,8 +108,8 @@ RULES: tuple[Rule, ...] = (
     Rule("angle", "near", "shaping", 1, (0.2, 1.0), (0.08, 0.5)),
     Rule("angle", "cosine", "shaping", 1, (0.2, 1.0)),
     Rule("angle", "absolute", "shaping", -1, (0.1, 2.0)),
-    Rule("angle", "linear", "shaping", 1, (0.2, 1.0)),
     Rule("angle", "mean_square", "shaping", -1, (0.02, 0.5), takes="vector"),
+    Rule("orientation", "linear", "shaping", 1, (0.2, 1.0)),
     Rule("position", "near", "shaping", 1, (0.2, 1.5), (0.1, 1.0)),
     Rule("position", "absolute", "shaping", -1, (0.05, 1.0)),
     Rule("height", "above", "shaping", 1, (0.2, 0.8), (0.04, 0.2)),
@@ -173,8 +173,7 @@ def _suits(rule: Rule, variable: VariableSpec) -> bool:
     if variable.frame == "joint" or len(variable.shape) > (rule.takes == "axis"):
         return False
     if rule.kind == "angle":  # whole turns add up in a cumulative angle, so that only its rate says anything
-        cosine_already = variable.unit == "1"
-        return "cumulative" not in variable.name and cosine_already == (rule.form == "linear")
+        return "cumulative" not in variable.name
     return True
 
 
@@ -225,7 +224,7 @@ def gates(term_kind: Kind, task: Task) -> tuple[tuple[GateForm, VariableSpec], .
         kind = kind_of(variable, task)
         if variable.shape or variable.frame == "joint" or "cumulative" in variable.name:
             continue
-        if kind == "angle" and variable.unit == "rad":
+        if kind == "angle":
             found.append(("inverted" if term_kind == "angular_velocity" else "near", variable))
         if kind == "height" and term_kind == "velocity":
             found.append(("above", variable))

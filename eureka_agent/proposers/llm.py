@@ -100,4 +100,6 @@ def _read(completion: Completion, task: Task) -> Proposal:
     if isinstance(found, Failure):
         return Proposal(failure=found)
     assert isinstance(found, Extracted)
-    return Proposal(code=found.code, failure=check_reward_code(found.code, task.variables))
+    failure = check_reward_code(found.code, task.variables)
+    # JSON can spell half of a surrogate pair, which the check refuses and the journal could not hold
+    return Proposal(code=found.code.encode("utf-8", "backslashreplace").decode(), failure=failure)

@@ -85,7 +85,8 @@ def _name(term: Term, variables: Sequence[VariableSpec]) -> str:
 
 def _phrase(term: Term, variables: Sequence[VariableSpec]) -> str:
     variable = _variable(term, variables)
-    plain = {"z": "height"}.get(_stem(variable, term.axis), _stem(variable, term.axis).replace("_", " "))
+    stem = _stem(variable, term.axis)
+    plain = {"z": "height", "up": "an upright torso"}.get(stem, stem.replace("_", " "))
     unit = "" if variable.unit == "1" else f" {variable.unit}"
     limit = f"{term.scale:.2g}{unit}"
     moved = f"{_way(term, variables)} {'speed' if variable.unit == 'm/s' else 'rotation'}".strip()
@@ -108,7 +109,7 @@ def _phrase(term: Term, variables: Sequence[VariableSpec]) -> str:
     }[term.form]
     match term.gate.form if term.gate else None:
         case "near":
-            return f"{text} while level" if variable.unit == "" else f"{text} while upright"
+            return f"{text} while upright"
         case "above":
             return f"{text} while high"
         case "inverted":

@@ -86,7 +86,7 @@ class Prompts:
             variables=task.variables,
             terminal=_terminal_states(task),
             recipe=recipe,
-            gamma=float(recipe.hyperparameters.get("gamma", SB3_GAMMA)),
+            gamma=_discount(recipe),
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
             failures=[_failure(c) for c in population.candidates if c.failure][-HISTORY:],
@@ -135,6 +135,14 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,
     }
+
+
+def _discount(recipe: Recipe) -> float:
+    """The discount that is trained with; one that is no number is for the box to refuse."""
+    try:
+        return float(recipe.hyperparameters.get("gamma", SB3_GAMMA))
+    except (TypeError, ValueError):
+        return SB3_GAMMA
 
 
 def _angle(brief: Brief, population: Population) -> int:

@@ -109,8 +109,8 @@ def relevance(variable: VariableSpec, kind: Kind, form: str, signs: Signs, wish:
         case "distance" if "reaching" in themes:
             return named + 3.0
         case "angle" if "turning" in themes:
-            return named - (0.0 if form in ("cosine", "linear") else 3.0)  # a level torso would forbid the turn
-        case "angle" if "balancing" in themes:
+            return named - (0.0 if form == "cosine" else 3.0)  # a level torso would forbid the turn
+        case "angle" | "orientation" if "balancing" in themes:
             return named + 3.0
         case "height":
             return named + (2.5 if "jumping" in themes else 0.5)

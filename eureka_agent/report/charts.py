@@ -106,7 +106,7 @@ class Chart:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round positions (1, 2 or 5 times a power of ten) in [low, high], at most `most`."""
-    if not high > low:
+    if not high - low > 1e-300:  # equal, or so close that a tenth of it is nothing
         return [low]
     raw = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
@@ -183,11 +183,12 @@ class Spark:
 
 
 def sparkline(xs: Sequence[float], ys: Sequence[float | None], peak_x: float | None, title: str) -> Spark | None:
-    """Lay out a sparkline; None if there are fewer than two points."""
+    """Lay out a sparkline; None if its points do not reach over two places."""
     known = [(x, y) for x, y in zip(xs, ys, strict=False) if y is not None and math.isfinite(y)]
-    if len(known) < 2:
+    span = (min((x for x, _ in known), default=0.0), max((x for x, _ in known), default=0.0))
+    if not span[1] > span[0]:
         return None
-    frame = Frame(96, 24, (known[0][0], known[-1][0]), padded([y for _, y in known]), 2, 2, 2, 2)
+    frame = Frame(96, 24, span, padded([y for _, y in known]), 2, 2, 2, 2)
     peak = None
     if peak_x is not None:
         x, y = min(known, key=lambda p: abs(p[0] - peak_x))

@@ -84,8 +84,9 @@ def _trend(values: NDArray[np.float64]) -> float:
 
 def _constant(values: NDArray[np.float64], lengths: NDArray[np.float64] | None) -> bool:
     """Three logged points at least, or nothing can be said."""
-    per_step = values if lengths is None else values / np.where(lengths > 0, lengths, np.nan)
-    per_step = per_step[np.isfinite(per_step)]
-    if len(per_step) < 3:
-        return False
-    return bool(np.std(per_step) < CONSTANT_VARIATION * abs(float(per_step.mean())))
+    with np.errstate(over="ignore"):  # curves come out of a box: what is infinite is not constant
+        per_step = values if lengths is None else values / np.where(lengths > 0, lengths, np.nan)
+        per_step = per_step[np.isfinite(per_step)]
+        if len(per_step) < 3:
+            return False
+        return bool(np.std(per_step) < CONSTANT_VARIATION * abs(float(per_step.mean())))

@@ -165,6 +165,8 @@ class FrameDecoder:
         for name in ("timesteps", "total_timesteps", "steps_per_second"):
             if (value := getattr(progress, name)) < 0:
                 raise Violation("frame PROGRESS", f"{name}: {value} is negative")
+        if progress.total_timesteps == 0:
+            raise Violation("frame PROGRESS", "total_timesteps: 0, expected more than 0")
         return progress
 
     def _blob(self, payload: bytes) -> None:

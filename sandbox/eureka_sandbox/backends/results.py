@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from eureka_sandbox.backends.blob_check import check_policy, check_recording, check_video
@@ -15,6 +15,8 @@ WHERE = "frame RESULT"
 CURVE_NAME = re.compile(r"[a-z]+/[a-z0-9_]{1,64}")
 CURVE_AXIS = "time/total_timesteps"
 MAX_CURVES = 256
+MAX_SIZE = 1e100
+"""Largest magnitude of a return, a curve's point or a fitness: sums, means and axes over such numbers stay finite."""
 MAX_VERSIONS = 32
 VERSION_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 NOTE_LENGTH = 300
@@ -50,7 +52,7 @@ def checked(answer: Answer, job: Job) -> Answer:
 def _check_training(result: TrainResult, spec: TrainSpec) -> None:
     _require(result.timesteps > 0, "timesteps", result.timesteps, "more than 0")
     _require(0 <= result.peak_timesteps <= result.timesteps, "peak_timesteps", result.peak_timesteps, "0..timesteps")
-    _require(result.startup_seconds >= 0, "startup_seconds", result.startup_seconds, "at least 0")
+    _check_size("peak_return", [result.peak_return])
     curves = result.curves
     _require(len(curves) <= MAX_CURVES, "curves", f"{len(curves)} columns", f"at most {MAX_CURVES}")
     if not curves:
@@ -62,6 +64,10 @@ def _check_training(result: TrainResult, spec: TrainSpec) -> None:
         if not CURVE_NAME.fullmatch(name):
             raise Violation(WHERE, f"curves: the name {one_line(name, 80)!r} does not match {CURVE_NAME.pattern}")
         _require(len(column) == rows, f"curves.{name}", f"{len(column)} rows", f"{rows}, as {CURVE_AXIS} has")
+        _check_size(f"curves.{name}", column)
+    for step in curves[CURVE_AXIS]:
+        inside = step is not None and 0 <= step <= result.timesteps
+        _require(inside, f"curves.{CURVE_AXIS}", step, f"0..{result.timesteps}")
 
 
 def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:
@@ -69,6 +75,7 @@ def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:
     for name in ("fitness", "success", "lengths"):
         count = len(getattr(result, name))
         _require(count == episodes, name, f"{count} entries", f"{episodes}, one per seed")
+    _check_size("fitness", result.fitness)
     longest = spec.environment.max_episode_steps
     for i, length in enumerate(result.lengths):
         _require(1 <= length <= longest, f"lengths.{i}", length, f"1..{longest}")
@@ -79,9 +86,18 @@ def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:
         _require(0 <= position < episodes, f"recorded.{i}", position, f"0..{episodes - 1}")
 
 
+def _check_size(field: str, values: Iterable[float | None]) -> None:
+    for value in values:
+        _require(value is None or abs(value) <= MAX_SIZE, field, value, f"at most {MAX_SIZE:g} either way")
+
+
 def _check_time(result: TrainResult | ScoreResult, job: Job) -> None:
     limit = job.limits.wall_seconds
-    _require(0 <= result.seconds <= limit, "seconds", result.seconds, f"0..{limit:g}")
+    times = {"seconds": result.seconds}
+    if isinstance(result, TrainResult):
+        times["startup_seconds"] = result.startup_seconds
+    for field, seconds in times.items():
+        _require(0 <= seconds <= limit, field, seconds, f"0..{limit:g}")
 
 
 def _check_names(blobs: Mapping[str, bytes], required: Collection[str], optional: Collection[str]) -> None:
