@@ -114,7 +114,8 @@ def write_new_database(folder: Path, meta: Mapping[str, str]) -> None:
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     uri = f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}"
-    if read_only and not os.access(path.parent, os.W_OK):
+    unmerged = path.with_name(path.name + "-wal").exists()
+    if read_only and not os.access(path.parent, os.W_OK) and not unmerged:
         uri += "&immutable=1"  # WAL needs a shared-memory file, which a read-only medium cannot hold
     with storage_errors(path, "`eureka runs` lists the runs that can be read"):
         database = sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=10.0)

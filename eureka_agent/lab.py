@@ -67,6 +67,8 @@ class Lab:
         self.watcher: Watcher = watcher or Silent()
         self.recipe = Recipe.of(run.task, run.settings)
         self.jobs = affordable_jobs(jobs or run.settings.jobs)
+        # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
+        self._memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
@@ -250,7 +252,7 @@ class Lab:
         return self.run.decide(f"{key}/evaluation-seeds", EvaluationSeeds, draw).seeds
 
     def _limits(self, wall_seconds: float) -> Limits:
-        return Limits(wall_seconds=wall_seconds, memory_mb=self.run.settings.memory_mb)
+        return Limits(wall_seconds=wall_seconds, memory_mb=self._memory_mb)
 
     # -------------------------------------------------------------------------------------------------------- pool
 

@@ -206,10 +206,12 @@ class Run:
         return Population(candidates=tuple(_candidate(*row) for row in rows))
 
     def comparison(self) -> Comparison | None:
-        """The last comparison, if the run has come to its end."""
-        sql = "SELECT value FROM decisions WHERE key LIKE 'comparison/%' ORDER BY decided DESC LIMIT 1"
-        rows = self._open.rows(sql)
-        return Comparison.model_validate_json(rows[0][0]) if rows else None
+        """The last comparison, if the run has come to its end; none once it was given more generations."""
+        sql = "SELECT key, value FROM decisions WHERE key LIKE 'comparison/%' ORDER BY decided DESC LIMIT 1"
+        for key, value in self._open.rows(sql):
+            if int(key.removeprefix("comparison/")) >= self.settings.generations:
+                return Comparison.model_validate_json(value)
+        return None
 
     def _export(self, candidate: Candidate) -> None:
         with storage_errors(self.folder / "candidates"):

@@ -40,7 +40,7 @@ class Settings(BaseModel):
     wall_seconds: float | None = Field(default=None, gt=0)
     """Wall time after which one training is stopped with the verdict `time`; by default a generous estimate."""
     memory_mb: int = Field(default=Limits().memory_mb, ge=64)
-    """Memory at which one box is stopped with the verdict `memory`."""
+    """Memory at which one box is stopped with the verdict `memory`; less where the machine has less to share."""
 
     def derived_seed(self, *labels: str | int) -> int:
         """A training or search seed: the first 32 bits of SHA-256 over `seed` and `labels`, joined by `/`.

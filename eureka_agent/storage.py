@@ -177,7 +177,7 @@ class WriterLock:
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._take()
             except BlockingIOError:
                 holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
                 os.close(self._descriptor)
@@ -186,6 +186,18 @@ class WriterLock:
             os.ftruncate(self._descriptor, 0)
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             os.pwrite(self._descriptor, f"pid {os.getpid()} since {since}".encode(), 0)
+
+    def _take(self) -> None:
+        """`eureka runs` holds the lock for a moment when it looks whether a writer is there: try for half a second."""
+        until = time.monotonic() + 0.5
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     def release(self) -> None:
         """Let the next writer in."""

@@ -92,6 +92,28 @@ def search(run: Run, proposals: Proposals | None = None, sandbox: ScriptedSandbo
     return evolve(run, proposals or Proposals(), Incumbent(), Lab(sandbox or ScriptedSandbox(), run))
 
 
+def test_a_run_that_was_given_more_generations_has_no_comparison_until_it_ends_again(
+    make_run: Callable[..., Run],
+) -> None:
+    run = make_run(generations=1)
+    first = search(run)
+    assert run.comparison() == first
+    run.amend({"generations": 2})
+    assert run.comparison() is None
+    second = search(run)
+    assert run.comparison() == second
+    assert run.population().generations == 2
+
+
+def test_a_box_may_take_no_more_than_its_share_of_the_memory(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 2000.0)
+    sandbox = ScriptedSandbox()
+    search(make_run(generations=1, jobs=2), sandbox=sandbox)
+    assert {job.limits.memory_mb for job in sandbox.started} == {1000}
+
+
 def test_a_search_ends_with_the_best_candidate_beside_human_and_random(make_run: Callable[..., Run]) -> None:
     run = make_run()
     comparison = search(run, Proposals(lambda brief: f"# scripted: fitness={12 + 3 * (brief.id == 'g1c2')}"))

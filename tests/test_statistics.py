@@ -7,7 +7,7 @@ import pytest
 
 from eureka_evaluation.components import component_statistics
 from eureka_evaluation.episode import Episode
-from eureka_evaluation.statistics import interquartile_mean, probability_of_improvement
+from eureka_evaluation.statistics import interquartile_mean, mean_of_trainings, probability_of_improvement
 from eureka_evaluation.trajectories import episode_facts
 
 
@@ -115,3 +115,12 @@ def test_episode_facts_tell_ranges_saturation_and_the_end() -> None:
     assert [r.name for r in joints] == ["joint_angles[0]", "joint_angles[1]"]
     assert facts.saturation == pytest.approx(3 / 8)
     assert facts.jerkiness == pytest.approx((0.0 + 0.5 + 0.5 + 0.3 + 0.5 + 0.3) / 6 / 0.5)
+
+
+def test_the_mean_of_trainings_has_an_interval_beyond_the_range_of_a_plain_bootstrap() -> None:
+    means = np.array([12.4, 6.1, 14.9, 18.7, 18.8])
+    interval = mean_of_trainings(means, seed=0)
+    plain = np.quantile(np.random.default_rng(0).choice(means, size=(5000, 5)).mean(axis=1), [0.025, 0.975])
+    assert interval.value == pytest.approx(means.mean())
+    assert interval.low < plain[0] < plain[1] < interval.high
+    assert mean_of_trainings(means, seed=0) == interval

@@ -75,7 +75,7 @@ def run_folders(root: Path) -> list[Path]:
     """Run folders in `root`, at most two levels down, oldest change first."""
     paths = [path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}run.db")]
     found = {path.parent.resolve() for path in paths if DRAFT not in path.parent.name}
-    return sorted(found, key=lambda folder: (folder / "run.db").stat().st_mtime)
+    return sorted(found, key=lambda folder: max(path.stat().st_mtime for path in folder.glob("run.db*")))
 
 
 def find_run(name: str, root: Path = RUNS) -> Path:

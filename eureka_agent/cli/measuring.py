@@ -116,19 +116,15 @@ def _anchors(run: Run, human: Sequence[Score], random: Sequence[Score], episodes
 
 
 def _anchor(scores: Sequence[Score]) -> Anchor:
-    """Mean over all episodes, with a bootstrap interval that resamples the seeds' means."""
+    """Mean over all episodes, with the interval that resamples the seeds' means."""
     import numpy as np
 
-    means = np.array([score.mean for score in scores])
-    draws = np.random.default_rng(0).choice(means, size=(10_000, len(means))).mean(axis=1)
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Anchor(
-        mean=float(means.mean()),
-        low=float(low),
-        high=float(high),
-        per_seed=[float(mean) for mean in means],
-        success_rate=float(np.mean([score.success_rate for score in scores])),
-    )
+    from eureka_evaluation.statistics import mean_of_trainings
+
+    means = [score.mean for score in scores]
+    interval = mean_of_trainings(np.array(means), seed=0)
+    success = float(np.mean([score.success_rate for score in scores]))
+    return Anchor(mean=interval.value, low=interval.low, high=interval.high, per_seed=means, success_rate=success)
 
 
 def _write(task: Task, anchors: Anchors) -> Path:

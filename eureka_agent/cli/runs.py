@@ -51,12 +51,11 @@ def _line(folder: Path) -> dict[str, Any]:
     try:
         with Run.open(folder, read_only=True) as run:
             population, comparison = run.population(partial=True), run.comparison()
-            best, done = population.best, run.population().generations
-            ended = comparison is not None and done >= run.settings.generations
+            best = population.best
             return {
                 "task": run.task.name,
-                "status": "finished" if ended else "running" if _is_open(folder) else "stopped",
-                "generations": f"{done}/{run.settings.generations}",
+                "status": "finished" if comparison else "running" if _is_open(folder) else "stopped",
+                "generations": f"{run.population().generations}/{run.settings.generations}",
                 "fitness": comparison.arm("candidate").iqm.value if comparison else best.fitness if best else None,
                 "fitness_text": brief_result(run),
                 "began": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),

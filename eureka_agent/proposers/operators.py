@@ -211,7 +211,7 @@ class Operators:
     # --------------------------------------------------------------------------------------------------------- cross
 
     def cross(self, parents: Sequence[Genome]) -> Genome:
-        """Exchange terms: shared ones come from either parent, others are inherited by chance, the fitter's more often.
+        """Exchange terms: each is inherited by chance, the fittest's more often; a shared one may come from either.
 
         Args:
             parents: at least two, fittest first.

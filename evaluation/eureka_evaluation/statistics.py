@@ -64,6 +64,19 @@ def probability_of_improvement(
     return _interval(float(wins.mean()), draws, min(len(x), len(y)), confidence)
 
 
+def mean_of_trainings(
+    means: NDArray[np.float64], *, seed: int, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Mean over trainings of what each reached, `(S,)`; the interval resamples trainings only.
+
+    Raises:
+        ValueError: empty or not finite.
+    """
+    trainings = _checked(means[:, None])[:, 0]
+    draws = np.random.default_rng(seed).choice(trainings, size=(resamples, trainings.size)).mean(axis=1)
+    return _interval(float(trainings.mean()), draws, trainings.size, confidence)
+
+
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if scores.ndim != 2 or scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"scores must be finite, (trainings, episodes) and not empty; got shape {scores.shape}")

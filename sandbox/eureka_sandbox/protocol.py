@@ -1,7 +1,8 @@
 """The boundary: every type that crosses between the host and a box. Defined once, imported by both sides.
 
 A *job* goes in (a spec as JSON plus named files); *frames* come out on the box's stdout: `HELLO`, `PROGRESS`…, then
-either `BLOB`… and `RESULT`, or `FAILURE`. Everything that comes out is untrusted and checked by `backends.frames`.
+either `BLOB`… and `RESULT`, or `FAILURE`. Everything that comes out is untrusted and checked by `backends` (frames,
+results, blob_check).
 This module imports no torch, mujoco or gymnasium.
 """
 

@@ -1,4 +1,4 @@
-"""Gymnasium's own Reacher-v5 reward: minus the distance to the target and a control cost."""
+"""Reacher-v5's reward as Gymnasium documents it: minus the distance to the target and 0.1 of the control cost."""
 
 import torch
 

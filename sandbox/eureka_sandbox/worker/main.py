@@ -19,7 +19,7 @@ from eureka_sandbox.worker.user_code import one_line
 def main(arguments: list[str], emit: Emitter) -> int:
     """Do the job in folder `arguments[0]`; the process's exit status (the host believes only frames)."""
     if len(arguments) != 1:
-        print("usage: python -I -m eureka_sandbox.worker JOBDIR", file=sys.stderr)  # noqa: T201
+        print("usage: python -m eureka_sandbox.worker JOBDIR", file=sys.stderr)  # noqa: T201
         return 2
     try:
         _run(Path(arguments[0]).resolve(), emit)
