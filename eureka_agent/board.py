@@ -185,14 +185,14 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     """A board for what is left of a run."""
     population, settings = run.population(), run.settings
     left = max(settings.generations - population.generations, 0)
-    best, anchors = population.best, run.task.anchors
+    best, anchors, steps = population.best, run.task.anchors, Recipe.of(run.task, settings).timesteps
     return Board(
         task=run.task.name,
         unit=run.task.spec.metric.unit,
         generations=settings.generations,
         trainings=left * settings.population + 2 * settings.final_seeds,
-        timesteps=Recipe.of(run.task, settings).timesteps,
-        human=anchors.human.mean if anchors else None,
+        timesteps=steps,
+        human=anchors.human.mean if anchors and anchors.timesteps == steps else None,
         expected_seconds=expected_seconds,
         best=(best.id, best.fitness) if best and best.fitness is not None else None,
         generation=population.generations,

@@ -139,7 +139,7 @@ def _check_format(database: sqlite3.Connection, folder: Path) -> None:
         (writer,) = database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone() or ("that wrote it",)
         raise RunError(
             f"{folder}: run format {version} is newer than this version reads ({SCHEMA_VERSION}); "
-            f"it needs eureka-agent {writer} or newer, this is {__version__}"
+            f"it was written by eureka-agent {writer}, this is {__version__}; upgrade this one"
         )
 
 

@@ -45,6 +45,8 @@ BOX_MEMORY_MB = 600
 SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
 """For the wall limit: far below any machine on which a search makes sense."""
 STARTUP_SECONDS = 180
+SILENCE_SECONDS = 120
+"""Longest time without progress in a training; the start and one update of the policy are silent, for 1 to 20 s."""
 
 
 class EvaluationSeeds(Record):
@@ -131,9 +133,16 @@ class Lab:
             if not any(t.score for t in trials):
                 raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
-        self.watcher.stage("filming the median episode of each")
-        candidate, human = self.side_by_side(self._filmed, arms)
+        candidate, human = self._films(arms)
         return compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
+
+    def _films(self, arms: Sequence[Arm]) -> list[Arm]:
+        """The arms with their films, or without if the time is up: a finished comparison is worth more."""
+        self.watcher.stage("filming the median episode of each")
+        try:
+            return self.side_by_side(self._filmed, arms)
+        except BudgetExhausted:
+            return [arm.model_copy(update={"video_note": "no time was left to film"}) for arm in arms]
 
     def trial(self, key: str, code: str | None, seed: int) -> Trial:
         """Train with a reward (None: the environment's own) and score the policy."""
@@ -176,7 +185,7 @@ class Lab:
     def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
         recipe = self.recipe
         slowest = STARTUP_SECONDS + recipe.timesteps / SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
-        limits = self._limits(self.run.settings.wall_seconds or slowest)
+        limits = self._limits(self.run.settings.wall_seconds or slowest, SILENCE_SECONDS)
         job = train_job(self.run.task, recipe, code, seed, limits=limits)
         outcome = self._box(key, "training", job)
         if isinstance(outcome, Failed):
@@ -251,8 +260,8 @@ class Lab:
 
         return self.run.decide(f"{key}/evaluation-seeds", EvaluationSeeds, draw).seeds
 
-    def _limits(self, wall_seconds: float) -> Limits:
-        return Limits(wall_seconds=wall_seconds, memory_mb=self._memory_mb)
+    def _limits(self, wall_seconds: float, silence_seconds: float | None = None) -> Limits:
+        return Limits(wall_seconds=wall_seconds, silence_seconds=silence_seconds, memory_mb=self._memory_mb)
 
     # -------------------------------------------------------------------------------------------------------- pool
 

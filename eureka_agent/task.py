@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from eureka_agent.content import content
 from eureka_agent.errors import TaskError
+from eureka_agent.reward_code import check_reward_code
 from eureka_agent.syntax import parse
 from eureka_sandbox.bodies import BODIES, Body
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
@@ -126,7 +127,7 @@ class Task:
     @property
     def human_reward(self) -> str:
         """The human baseline's source."""
-        return self.files["reward_human.py"].decode()
+        return self.files["reward_human.py"].decode("utf-8", "replace")
 
     @property
     def variables(self) -> tuple[VariableSpec, ...]:
@@ -200,6 +201,7 @@ def task_from_files(name: str, folder: Path, files: dict[str, bytes], anchors: A
     _check_variables(task)
     _check_python(folder / "task.py", files["task.py"], required=("fitness", "success"))
     _check_python(folder / "reward_human.py", files["reward_human.py"], required=("compute_reward",))
+    _check_human_reward(task)
     return task
 
 
@@ -276,6 +278,14 @@ def _check_variables(task: Task) -> None:
             index = (task.spec.state_variables or []).index(name)
             line = _line_of(node, ("state_variables", index))
             raise TaskError(f"{path}:{line}: state_variables: unknown {name!r}; {hint}it has: {', '.join(known)}")
+
+
+def _check_human_reward(task: Task) -> None:
+    """The same static check as a candidate's, before a search is spent that could not be compared in the end."""
+    failure = check_reward_code(task.human_reward, task.variables)
+    if failure:
+        where = task.folder / "reward_human.py"
+        raise TaskError(f"{where}:{failure.line or 1}: {failure.message}")
 
 
 def _check_python(path: Path, source: bytes, required: tuple[str, ...]) -> None:

@@ -220,7 +220,7 @@ def test_what_goes_wrong_before_hello_is_the_sandbox_s_failure_and_says_why(name
 
 
 def test_a_slow_start_is_the_sandbox_s_failure() -> None:
-    with pytest.raises(SandboxError, match=r"did not start: time: more than wall_seconds=0.5"):
+    with pytest.raises(SandboxError, match=r"did not start: more than wall_seconds=0.5"):
         run("time.sleep(30)", Limits(wall_seconds=0.5))
 
 
@@ -246,10 +246,41 @@ def test_a_box_is_killed_within_a_second_of_its_time_limit_with_all_its_children
         Limits(wall_seconds=1.0),
     )
     assert time.monotonic() - started < 20
-    assert failure_of(outcome) == (Verdict.TIME, "time: more than wall_seconds=1")
+    assert failure_of(outcome) == (Verdict.TIME, "more than wall_seconds=1")
+    assert isinstance(outcome, Failed)
+    assert str(outcome.failure) == "time: more than wall_seconds=1"
     everyone = [int(pid) for pid in pids.read_text().split()]
     assert len(everyone) >= 4
     assert not any(alive(pid) for pid in everyone)
+
+
+def test_a_box_that_says_nothing_for_too_long_after_hello_is_stopped() -> None:
+    outcome = run(
+        f"say(HELLO + {frame(b'P', as_json(progress()))!r}); time.sleep(60)",
+        Limits(wall_seconds=50, silence_seconds=1),
+    )
+    assert failure_of(outcome) == (Verdict.TIME, "no progress for 1 s: the reward may loop forever")
+
+
+def test_a_box_that_keeps_sending_progress_is_not_silent() -> None:
+    outcome = run(
+        f"""
+        time.sleep(3)  # a start may take longer
+        say(HELLO)
+        for _ in range(20):
+            say({frame(b"P", as_json(progress()))!r})
+            time.sleep(0.2)
+        say(ANSWER[len(HELLO):])
+        """,
+        Limits(wall_seconds=50, silence_seconds=2),
+    )
+    assert isinstance(outcome, Finished), outcome
+
+
+def test_time_in_which_the_host_itself_did_not_listen_is_no_silence_of_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "LONGEST_LOOK", 0.001)
+    outcome = run("say(HELLO); time.sleep(3); say(ANSWER[len(HELLO):])", Limits(wall_seconds=50, silence_seconds=1))
+    assert isinstance(outcome, Finished), outcome
 
 
 def test_a_daemon_that_fled_its_session_does_not_outlive_the_box(tmp_path: Path) -> None:

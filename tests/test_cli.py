@@ -82,6 +82,15 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_human_reward_with_an_unknown_state_variable_is_refused_before_a_search_is_spent(
+    my_task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (my_task / "reward_human.py").write_text("def compute_reward(pole_angel):\n    return pole_angel, {}\n")
+    line = fails(capsys, ["evolve", "./my_task"], 2)
+    assert "my_task/reward_human.py:1" in line
+    assert "pole_angle" in line
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

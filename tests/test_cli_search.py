@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from eureka_agent.cli import main
 from eureka_agent.task import load_task
+from eureka_sandbox.worker.policy import NumpyPolicy
 
 COMMAND = [sys.executable, "-m", "eureka_agent"]
 TINY = ["-p", "1", "-g", "1", "--timesteps", "256", "--final-seeds", "1", "--learner", "sb3", "-j", "2"]
@@ -124,18 +126,47 @@ def test_a_candidate_that_does_not_exist_is_named(
     assert "'g9c9'" in capsys.readouterr().err
 
 
-def test_an_export_loads_into_stock_stable_baselines(
+WITHOUT_EUREKA = """
+import runpy, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("eureka"):
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Refuse())
+"""
+ACT = """
+import numpy
+loader = runpy.run_path("out/load_policy.py")
+model, env = loader["load"]()
+observations = env.normalize_obs(numpy.load("observations.npy"))
+print(type(env).__name__, env.training, env.norm_reward)
+numpy.save("actions.npy", model.predict(observations, deterministic=True)[0])
+"""
+
+
+def _without_eureka(code: str) -> str:
+    command = [sys.executable, "-I", "-c", WITHOUT_EUREKA + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_export_plays_and_acts_in_stock_stable_baselines_where_eureka_agent_is_not_installed(
     searched: subprocess.CompletedProcess[str], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "run", "-o", "out"]) == 0
     assert capsys.readouterr().out == "out\n"
-    code = (
-        "import numpy, load_policy\n"
-        "model, normalizer = load_policy.load()\n"
-        "print(model.predict(numpy.zeros(4))[0].shape, normalizer is not None)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=place / "out", capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "(1,) True", done.stderr
+    played = _without_eureka("runpy.run_path('out/load_policy.py', run_name='__main__')")
+    assert re.fullmatch(r"InvertedPendulum-v5: return \d+\.\d\d in \d+ steps", played)
+    observations = np.random.default_rng(0).normal(0, 1, (64, 4))
+    np.save("observations.npy", observations)
+    assert _without_eureka(ACT) == "VecNormalize False False"
+    np.testing.assert_allclose(np.load("actions.npy"), NumpyPolicy.load(Path("out")).act(observations), atol=2e-6)
+    readme = Path("out/README.md").read_text()
+    for words in ("policy.zip", "vecnormalize.pkl", 'PPO.load("policy.zip")', "nothing of eureka-agent"):
+        assert words in readme
     assert main(["export", "run", "-o", "out"]) == 2
     assert "already there" in capsys.readouterr().err
 

@@ -114,6 +114,15 @@ def test_a_box_may_take_no_more_than_its_share_of_the_memory(
     assert {job.limits.memory_mb for job in sandbox.started} == {1000}
 
 
+def test_a_training_may_not_be_silent_for_long_while_a_scoring_says_nothing_until_its_end(
+    make_run: Callable[..., Run],
+) -> None:
+    sandbox = ScriptedSandbox()
+    search(make_run(generations=1), sandbox=sandbox)
+    limits = {(job.spec.kind, job.limits.silence_seconds) for job in sandbox.started}
+    assert limits == {("train", 120), ("score", None)}
+
+
 def test_a_search_ends_with_the_best_candidate_beside_human_and_random(make_run: Callable[..., Run]) -> None:
     run = make_run()
     comparison = search(run, Proposals(lambda brief: f"# scripted: fitness={12 + 3 * (brief.id == 'g1c2')}"))
@@ -320,6 +329,22 @@ def test_the_time_limit_stops_the_boxes_saves_the_best_and_more_time_continues(m
     again = {name for name in finished if run.settings.derived_seed("train", name) in seeds}
     assert again == set()
     assert run.comparison() is not None
+
+
+def test_time_that_runs_out_while_filming_costs_the_films_and_not_the_comparison(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowFilms(ScriptedSandbox):
+        def run(self, job: Job, on_progress: Callable[[Progress], None], stop: threading.Event) -> Outcome:
+            if isinstance(job.spec, ScoreSpec) and job.spec.video and stop.wait(60):
+                raise JobStopped("stopped")
+            return super().run(job, on_progress, stop)
+
+    run = make_run(generations=1, max_seconds=3.0)
+    comparison = search(run, sandbox=SlowFilms())
+    assert run.comparison() == comparison
+    assert comparison.arm("candidate").video is None
+    assert comparison.arm("candidate").video_note == "no time was left to film"
 
 
 class _Hurrying:

@@ -16,7 +16,7 @@ from eureka_agent.comparison import Estimate, Trial, compare, measured_arm
 from eureka_agent.population import Brief, Candidate, Score, Training
 from eureka_agent.report.build import render, write_report
 from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
-from eureka_agent.report.facts import RunFacts, gather, verdict
+from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import load_task
@@ -271,3 +271,19 @@ def test_a_constant_curve_and_a_single_point_can_be_drawn() -> None:
 def test_intervals_keep_their_order_on_the_axis() -> None:
     (row,) = interval_plot([IntervalRow("best", "", 1.0, 2.0, 4.0, [1.5, 3.0])], "m").rows
     assert row.low < row.points[0] < row.middle < row.points[1] < row.high
+
+
+def test_the_winners_score_in_the_search_is_told_beside_what_fresh_seeds_say() -> None:
+    told = facts(candidate(0, 17.0), candidate(1, 3.0), human=5.0)
+    assert "chosen for 18.0 m on one training, the best of 2" in selection(told)
+    assert selection(facts(candidate(0, 17.0), human=5.0)) == ""
+    assert selection(facts(candidate(0, 17.0), candidate(1, 3.0))) == ""
+
+
+def test_one_training_has_no_interval_over_trainings() -> None:
+    best, human, random = comparison_rows(facts(candidate(0, 17.0), human=5.0, seeds=1))
+    assert best.interval == human.interval == "one training"
+    assert "[" in random.interval
+    assert "[" not in human.odds
+    several = comparison_rows(facts(candidate(0, 17.0), human=5.0, seeds=5))
+    assert all("[" in row.interval for row in several)

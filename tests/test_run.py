@@ -197,7 +197,7 @@ def test_a_run_of_a_newer_format_is_refused_with_the_version_it_needs(run: Run) 
         database.execute("PRAGMA user_version = 7")
         database.execute("UPDATE meta SET value = '3.2.1' WHERE key = 'version'")
     for read_only in (False, True):
-        with pytest.raises(RunError, match=r"format 7 is newer .* needs eureka-agent 3\.2\.1 or newer"):
+        with pytest.raises(RunError, match=r"format 7 is newer .* eureka-agent 3\.2\.1, this is .*; upgrade"):
             Run.open(run.folder, read_only)
 
 

@@ -196,6 +196,12 @@ def test_running_out_of_memory_has_its_own_verdict(tmp_path: Path) -> None:
     assert "net_arch" in failure.message
 
 
+def test_a_reward_that_asks_for_too_much_memory_has_the_same_verdict_with_its_line(tmp_path: Path) -> None:
+    reward = "import torch\ndef compute_reward(pole_angle):\n    return torch.empty(10**15)[:8] + pole_angle, {}\n"
+    failure = failure_of(tmp_path, spec(), reward)
+    assert (failure.verdict, failure.file, failure.line) == (Verdict.MEMORY, "reward.py", 3)
+
+
 def test_an_unknown_hyperparameter_is_named_with_the_file_to_correct(tmp_path: Path) -> None:
     failure = failure_of(tmp_path, spec(hyperparameters={"n_step": 4}))
     assert failure.file == "task.yaml"

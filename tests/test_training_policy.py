@@ -7,17 +7,19 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from eureka_sandbox.protocol import EnvironmentSpec, TrainSpec
 from eureka_sandbox.worker.emit import Emitter
 from eureka_sandbox.worker.policy import NumpyPolicy, PolicyError
-from eureka_sandbox.worker.policy_sb3 import load_into_sb3
+from eureka_sandbox.worker.policy_sb3 import load_into_sb3, save_for_sb3
 from eureka_sandbox.worker.training import train
 
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
@@ -85,6 +87,25 @@ def test_a_loaded_policy_can_go_on_learning_in_its_gymnasium_environment(trained
     model.rollout_buffer.reset()
     model.learn(64)
     assert not before.equal(model.policy.action_net.weight)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3"])
+@pytest.mark.parametrize("normalize", [False, {"clip_obs": 2.5, "epsilon": 1e-6}])
+def test_the_files_for_stock_sb3_load_with_its_own_load_and_act_the_same(
+    trained, algorithm: str, normalize: Any
+) -> None:
+    folder, _ = trained(algorithm, normalize)
+    save_for_sb3(folder)
+    model = {"ppo": PPO, "sac": SAC, "td3": TD3}[algorithm].load(folder / "policy.zip")
+    observations = np.random.default_rng(0).normal(0, 3, (64, 11))
+    expected = NumpyPolicy.load(folder).act(observations)
+    assert (folder / "vecnormalize.pkl").exists() == bool(normalize)
+    if normalize:
+        env = DummyVecEnv([lambda: gymnasium.make("Hopper-v5")])
+        normalizer = VecNormalize.load(str(folder / "vecnormalize.pkl"), env)
+        assert (normalizer.training, normalizer.norm_reward) == (False, False)
+        observations = normalizer.normalize_obs(observations)
+    np.testing.assert_allclose(model.predict(observations, deterministic=True)[0], expected, atol=2e-6)
 
 
 def test_a_normaliser_of_rewards_alone_leaves_no_trace_in_the_policy(trained) -> None:

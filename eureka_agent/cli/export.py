@@ -3,39 +3,77 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from eureka_agent.cli.policies import Policy
+    from eureka_agent.task import Task
 
 README = """# {name} of {task}
 
 * `reward.py`: `compute_reward(state variables by name) -> (total, components)`, torch tensors with leading axis N; it
   needs nothing of eureka-agent.
-* `policy.safetensors`, `policy.json`: the policy's weights as arrays, and what network and body they are for.
-* `load_policy.py`: loads them into stock Stable-Baselines3, `python load_policy.py` saves `policy.zip`.
+* `policy.zip`: the policy for stock Stable-Baselines3, `{algorithm}.load("policy.zip")`.
+{normalised}
+* `load_policy.py`: makes the environment and loads the policy; `python load_policy.py` plays one episode.
+* `policy.safetensors`, `policy.json`: the same weights as arrays, and what network and body they are for.
+
+`load_policy.py` needs `stable-baselines3` and `gymnasium[mujoco]`, nothing of eureka-agent:
 
 ```python
 from load_policy import load
-model, normalizer = load()          # stable_baselines3 model, VecNormalize or None
-action, _ = model.predict(normalizer.normalize_obs(observation) if normalizer else observation, deterministic=True)
+model, env = load()
+action, _ = model.predict(env.reset(), deterministic=True)
 ```
+
+{environment} is Gymnasium's own: its reward is not `reward.py`'s and not the task's metric, and its episodes end by
+Gymnasium's rule (after {steps} steps at most), also where the task has another. `policy.zip` and `vecnormalize.pkl` are
+pickles, as Stable-Baselines3 writes them: `eureka export` made them on the machine it ran on, from the arrays; whoever
+got this folder from someone they do not trust should not load them.
 """
-LOADER = '''"""Load this folder's policy into stock Stable-Baselines3: `from load_policy import load`."""
+NORMALISED = """\
+* `vecnormalize.pkl`: the mean and variance of its observations, `VecNormalize.load("vecnormalize.pkl", env)`. The
+  policy acts on observations normalised by them; `policy.zip` alone acts wrongly."""
+NOT_NORMALISED = "  It takes observations as they are: there is no `vecnormalize.pkl`."
+LOADER = '''"""This folder's policy in stock Stable-Baselines3; `python load_policy.py` plays one episode with it."""
 
 from pathlib import Path
 
-from eureka_sandbox.worker.policy_sb3 import load_into_sb3
+import gymnasium
+from stable_baselines3 import {algorithm}
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+FOLDER = Path(__file__).resolve().parent
 
 
-def load():
-    """The model, and the VecNormalize that its observations go through (None if they are taken as they are)."""
-    return load_into_sb3(Path(__file__).resolve().parent)
+def make_env(**options):
+    """The body's Gymnasium environment; its observations are normalised where the policy was trained on such."""
+    env = DummyVecEnv([lambda: gymnasium.make("{environment}", max_episode_steps={steps}, **options)])
+    statistics = FOLDER / "vecnormalize.pkl"
+    return VecNormalize.load(str(statistics), env) if statistics.exists() else env
+
+
+def load(env=None):
+    """The model and its environment; `model.predict` takes the observations that this environment gives."""
+    env = make_env() if env is None else env
+    return {algorithm}.load(FOLDER / "policy.zip", env=env, device="cpu"), env
+
+
+def play(model, env):
+    """Return and length of one deterministic episode."""
+    observation, total, length, done = env.reset(), 0.0, 0, False
+    while not done:
+        action, _ = model.predict(observation, deterministic=True)
+        observation, rewards, dones, _ = env.step(action)
+        total, length, done = total + float(rewards[0]), length + 1, bool(dones[0])
+    return total, length
 
 
 if __name__ == "__main__":
-    model, normalizer = load()
-    model.save("policy.zip")
-    print(f"saved policy.zip: {type(model).__name__}, observations {'normalised' if normalizer else 'as they are'}")
+    total, length = play(*load())
+    print(f"{environment}: return {{total:.2f}} in {{length}} steps")
 '''
 
 
@@ -54,7 +92,7 @@ def export(
         typer.Option(metavar="DIR", help="Write the prompts and answers instead, for `--model replay:DIR`."),
     ] = None,
 ) -> None:
-    """Write reward.py, the policy, and a loader for stock Stable-Baselines3 into a folder."""
+    """Write reward.py and the policy, ready for stock Stable-Baselines3, into a folder."""
     from eureka_agent.cli.common import find_run
     from eureka_agent.cli.policies import find_policy
     from eureka_agent.errors import UsageError
@@ -77,10 +115,33 @@ def export(
         policy, task = find_policy(opened, candidate), opened.task
     if not policy.files:
         raise UsageError("a random policy has nothing to export; name a candidate or human")
-    readme = README.format(name=policy.name, task=task.name)
-    files = {"reward.py": policy.code.encode(), **policy.files}
-    write_folder(output, {**files, "README.md": readme.encode(), "load_policy.py": LOADER.encode()})
+    must_be_free(output)
+    write_folder(output, _policy_folder(policy, task))
     typer.echo(output)
+
+
+def _policy_folder(policy: Policy, task: Task) -> dict[str, bytes]:
+    from eureka_agent.cli.policies import stock_files
+    from eureka_agent.errors import EurekaError
+    from eureka_sandbox.protocol import PolicyMeta
+
+    meta = PolicyMeta.model_validate_json(policy.files["policy.json"])
+    if meta.body != task.body.name:
+        raise EurekaError(f"{policy.name} has a policy for {meta.body!r:.60}, the task has {task.body.name!r}")
+    known = {
+        "algorithm": meta.algorithm.upper(),
+        "environment": task.body.gymnasium_id,
+        "steps": task.spec.environment.episode_steps,
+    }
+    normalised = NORMALISED if meta.normalise else NOT_NORMALISED
+    readme = README.format(name=policy.name, task=task.name, normalised=normalised, **known)
+    return {
+        "reward.py": policy.code.encode(),
+        **policy.files,
+        **stock_files(policy),
+        "load_policy.py": LOADER.format(**known).encode(),
+        "README.md": readme.encode(),
+    }
 
 
 def _export_curves(name: str, folder: Path) -> None:

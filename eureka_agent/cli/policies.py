@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-from eureka_agent.errors import UsageError
+from eureka_agent.errors import EurekaError, UsageError
 from eureka_agent.population import Candidate
 from eureka_agent.run import Run
 
@@ -40,6 +45,43 @@ def find_policy(run: Run, name: str | None) -> Policy:
         raise UsageError(f"{candidate.id} has no policy: {candidate.failure or 'it has not trained yet'}")
     training = candidate.training
     return Policy(candidate.id, candidate.code, _files(run, training.policy, training.policy_meta))
+
+
+CONVERSION_SECONDS = 300
+
+
+def stock_files(policy: Policy) -> dict[str, bytes]:
+    """`policy.zip` and, if observations are normalised, `vecnormalize.pkl`: Stable-Baselines3's own files.
+
+    A child process of our own code makes them from the arrays: no pickle ever comes from a box, and the host loads no
+    torch.
+
+    Raises:
+        EurekaError: the arrays do not make a policy.
+    """
+    command = [sys.executable, "-P", "-m", "eureka_sandbox.worker.policy_sb3"]
+    settings = {**os.environ, "MUJOCO_GL": "disabled"}  # nothing is drawn: a missing GL library must not stop it
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, data in policy.files.items():
+            (folder / file).write_bytes(data)
+        try:
+            done = subprocess.run(
+                [*command, name],
+                env=settings,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=CONVERSION_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise EurekaError(f"exporting {policy.name}: Stable-Baselines3 took over {CONVERSION_SECONDS} s") from None
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+            raise EurekaError(f"exporting {policy.name} for Stable-Baselines3 failed: {reason[:300]}")
+        written = [folder / file for file in ("policy.zip", "vecnormalize.pkl")]
+        return {path.name: path.read_bytes() for path in written if path.exists()}
 
 
 def _candidate(run: Run, name: str | None) -> Candidate:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.cli.common import print_json, print_python, result_console
-from eureka_agent.report.facts import RunFacts, comparison_rows, gather, verdict
+from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
 from eureka_agent.run import Run
 from eureka_agent.text import count, duration, measure
 
@@ -28,7 +28,7 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
         console.print()
     if facts.comparison:
         _print_table(console, facts)
-        console.print(f"\n{facts.comparison.note}", style="dim")
+        console.print(f"\n{facts.comparison.note} {selection(facts)}".rstrip(), style="dim")
     console.print(f"\n{verdict(facts)}", style="bold")
     console.print(f"report {report}", soft_wrap=True)
     steps = f"{count(facts.trained_steps)} environment steps in all trainings"

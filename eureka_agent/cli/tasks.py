@@ -52,14 +52,14 @@ def show(task: TaskName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_data(loaded))
     else:
-        _show(loaded, result_console())
+        _show(loaded, task, result_console())
 
 
-def _show(task: Task, console: Console) -> None:
+def _show(task: Task, asked: str, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from eureka_agent.text import count
+    from eureka_agent.text import command, count
 
     spec, metric, training = task.spec, task.spec.metric, task.spec.training
     seconds = spec.environment.episode_steps * task.body.dt
@@ -77,7 +77,7 @@ def _show(task: Task, console: Console) -> None:
         how = f"{len(anchors.seeds)} seeds × {anchors.episodes} episodes, {anchors.measured}"
         facts += [("human reward", f"{_anchor(anchors.human)} ({how})"), ("random policy", _anchor(anchors.random))]
     else:
-        facts.append(("anchors", f"not measured; eureka tasks measure {task.name}"))
+        facts.append(("anchors", "not measured; " + command(["eureka", "tasks", "measure", asked])))
     console.print(Text(task.name, style="bold"), Text(spec.description.strip()), sep="\n", end="\n\n")
     grid = Table.grid(padding=(0, 2))
     for name, value in facts:

@@ -27,6 +27,7 @@ from eureka_agent.report.facts import (
     gather,
     label,
     record,
+    selection,
     started,
     tiles,
     verdict,
@@ -67,6 +68,7 @@ def render(facts: RunFacts) -> str:
     return environment.get_template("report.html.j2").render(
         facts=facts,
         verdict=verdict(facts),
+        selection=selection(facts),
         started=started(facts),
         tiles=tiles(facts),
         arms=comparison_rows(facts),
@@ -188,7 +190,7 @@ def _anchor_rules(facts: RunFacts) -> list[charts.Rule]:
     if anchors is None:
         return []
     return [
-        charts.Rule(anchors.human.mean, "human", "human reward"),
+        charts.Rule(anchors.human.mean, "human", f"human reward, {text.count(anchors.timesteps)} steps"),
         charts.Rule(anchors.random.mean, "random", "random policy"),
     ]
 

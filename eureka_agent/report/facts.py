@@ -101,7 +101,10 @@ def _so_far(facts: RunFacts) -> str:
     if best is None:
         return f"Nothing has trained to an end yet: {born} so far, {total} asked for."
     anchors = facts.task.anchors
-    beside = f", beside {measure(anchors.human.mean, facts.unit)} for the human reward" if anchors else ""
+    beside = ""
+    if anchors:
+        human, steps = measure(anchors.human.mean, facts.unit), count(anchors.timesteps)
+        beside = f", beside {human} for the human reward at {steps} steps"
     scored = measure(best.fitness, facts.unit)
     return f"{best.id} leads with {scored}{beside}: {born} of {total} so far, not yet compared on fresh seeds."
 
@@ -124,6 +127,17 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
         f"{comparison.candidate} came out {gap} {place} the human reward, {ours} against {theirs}, "
         f"but {each} cannot settle it."
     )
+
+
+def selection(facts: RunFacts) -> str:
+    """What the winner had scored when it was chosen: the best of many single trainings is flattered by luck."""
+    if facts.comparison is None or facts.best is None or facts.best.fitness is None:
+        return ""
+    scored = sum(c.fitness is not None for c in facts.population.candidates)
+    if scored < 2:
+        return ""
+    then = measure(facts.best.fitness, facts.unit)
+    return f"It was chosen for {then} on one training, the best of {scored}: fresh seeds count, that figure does not."
 
 
 def _lead(odds: Estimate) -> str:
@@ -164,19 +178,29 @@ def comparison_rows(facts: RunFacts) -> list[ArmRow]:
     if facts.comparison is None:
         return []
     over = {"human": facts.comparison.over_human, "random": facts.comparison.over_random}
+    has_interval = all(_has_interval(arm) for arm in facts.comparison.arms)
     return [
         ArmRow(
             name=arm.name,
             label=label(facts, arm),
             fitness=measure(arm.iqm.value, facts.unit),
-            interval=interval(arm.iqm.low, arm.iqm.high),
+            interval=interval(arm.iqm.low, arm.iqm.high) if _has_interval(arm) else "one training",
             success=percent(arm.success_rate),
-            odds=f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "",
+            odds=_odds(odds, has_interval) if odds else "",
             episodes=" + ".join(str(len(scores)) for scores in arm.fitness),
         )
         for arm in facts.comparison.arms
         for odds in (over.get(arm.name),)
     ]
+
+
+def _has_interval(arm: Arm) -> bool:
+    """One training says nothing about the next; random play is not trained, its episodes are enough."""
+    return arm.name == "random" or len(arm.fitness) > 1
+
+
+def _odds(odds: Estimate, has_interval: bool) -> str:
+    return percent(odds.value) + (f" [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if has_interval else "")
 
 
 def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:

@@ -100,6 +100,8 @@ class Limits(Boundary):
     """What a box may use before it is stopped."""
 
     wall_seconds: float = Field(default=3600.0, gt=0)
+    silence_seconds: float | None = Field(default=None, gt=0)
+    """Longest time without a frame after HELLO; None: no limit."""
     memory_mb: int = Field(default=3072, ge=64)
     """Resident memory of the whole process tree."""
     result_mb: int = Field(default=48, ge=1)

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.05
 """Seconds between two looks at the stop event and the clock."""
+LONGEST_LOOK = 1.0
+"""Between two looks at most so many seconds count as silence: where there were more, it was the host that slept."""
 MEMORY_INTERVAL = 0.1
 """Seconds between two looks at the memory; longer where listing the machine's processes is slow."""
 EXIT_SECONDS = 5.0
@@ -66,6 +68,8 @@ class Conversation:
         self._decoder = FrameDecoder(job)
         self._tail = Tail(job.limits.stderr_kb * 1024)
         self._deadline = started + job.limits.wall_seconds
+        self._silence = 0.0
+        self._looked = started
         self._next_memory = started + MEMORY_INTERVAL
         self._memory_limit = job.limits.memory_mb * 2**20
         self._memory_peak = 0
@@ -117,6 +121,7 @@ class Conversation:
                 self._weigh()
 
     def _hear(self, data: bytes) -> None:
+        self._silence = 0.0
         for progress in self._decoder.feed(data):
             self._on_progress(progress)
         if self._decoder.outcome:
@@ -130,11 +135,18 @@ class Conversation:
 
     def _over(self) -> bool:
         """Whether time is up: for leaving after the last frame. Before it, that is the job's failure."""
-        if time.monotonic() < self._deadline:
-            return False
-        if self._decoder.outcome is None:
-            raise Violation("time", f"more than wall_seconds={self._job.limits.wall_seconds:g}", Verdict.TIME)
-        return True
+        now = time.monotonic()
+        self._silence += min(now - self._looked, LONGEST_LOOK)
+        self._looked = now
+        if self._decoder.outcome is not None:
+            return now >= self._deadline
+        if now >= self._deadline:
+            raise Violation("", f"more than wall_seconds={self._job.limits.wall_seconds:g}", Verdict.TIME)
+        most = self._job.limits.silence_seconds
+        if most is not None and self._decoder.greeted and self._silence >= most:
+            message = f"no progress for {most:g} s: the reward may loop forever"
+            raise Violation("", message, Verdict.TIME)
+        return False
 
     def _weigh(self) -> None:
         if (now := time.monotonic()) < self._next_memory:
@@ -144,7 +156,7 @@ class Conversation:
         self._memory_peak = max(self._memory_peak, used)
         if used > self._memory_limit:
             limit = f"memory_mb={self._job.limits.memory_mb}"
-            raise Violation("memory", f"{used // 2**20} MiB in use, more than {limit}", Verdict.MEMORY)
+            raise Violation("", f"{used // 2**20} MiB in use, more than {limit}", Verdict.MEMORY)
 
     def _without_result(self) -> Failure:
         returncode = self._box.wait(CLOSE_SECONDS)

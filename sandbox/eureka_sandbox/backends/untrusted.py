@@ -28,10 +28,13 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b
 
 
 class Violation(Exception):
-    """What a box emitted breaks the protocol; the message names the file or frame, the field and the limit."""
+    """What a box emitted or used breaks a rule; the message names the file or frame, the field and the limit.
+
+    `where` is empty if the verdict alone says it (time, memory).
+    """
 
     def __init__(self, where: str, problem: str, verdict: Verdict = Verdict.BAD_RESULT) -> None:
-        super().__init__(one_line(f"{where}: {problem}", 500))
+        super().__init__(one_line(f"{where}: {problem}" if where else problem, 500))
         self.verdict = verdict
 
     @property

@@ -1,6 +1,7 @@
 """A trained SB3 model ↔ `policy.safetensors` + `policy.json`. No pickle on either way.
 
-SB3's own `save` and `load` go through cloudpickle, which must never read what came out of a box.
+SB3's own `save` and `load` go through cloudpickle, which must never read what came out of a box. Outside of a box,
+`python -m eureka_sandbox.worker.policy_sb3 FOLDER` writes SB3's own files from the arrays, for people to load.
 """
 
 from __future__ import annotations
@@ -92,8 +93,24 @@ def load_into_sb3(folder: Path, env: VecEnv | None = None) -> tuple[BaseAlgorith
     statistics = observation_statistics(model)
     if statistics:
         statistics.mean, statistics.var = saved_statistics
+        statistics.count = float(max(meta.timesteps, 1))  # going on with training must not forget them at once
     model.num_timesteps = meta.timesteps
     return model, normalizer
+
+
+def save_for_sb3(folder: Path) -> None:
+    """Write `policy.zip`, and `vecnormalize.pkl` if observations were normalised, beside the arrays in `folder`.
+
+    Both are SB3's own formats, which stock SB3 loads; nothing in them refers to this package.
+
+    Raises:
+        PolicyError: the files do not hold together.
+        ValueError: the body is unknown here.
+    """
+    model, normalizer = load_into_sb3(folder)
+    model.save(folder / "policy.zip")
+    if normalizer:
+        normalizer.save(str(folder / "vecnormalize.pkl"))
 
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -114,3 +131,9 @@ def _gymnasium_env(body: str) -> VecEnv:
     if body not in BODIES:
         raise ValueError(f"{META_FILE}: unknown body {body!r}; pass the environment to load the policy for")
     return DummyVecEnv([lambda: gymnasium.make(BODIES[body].gymnasium_id)])
+
+
+if __name__ == "__main__":
+    import sys
+
+    save_for_sb3(Path(sys.argv[1]))

@@ -125,12 +125,18 @@ def _learn(model: BaseAlgorithm, total_timesteps: int, monitor: TrainingMonitor)
     monitor.report()
 
 
+def _out_of_memory(error: BaseException) -> bool:
+    """Torch says so with a `RuntimeError`."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
 def _failures(verdict: Verdict) -> Iterator[None]:
     """Turn what the job got wrong into a `JobFailed`: reward errors get `verdict`."""
     try:
         yield
     except RewardError as error:
+        verdict = Verdict.MEMORY if error.__cause__ and _out_of_memory(error.__cause__) else verdict
         raise JobFailed(Failure(verdict=verdict, message=error.message, file="reward.py", line=error.line)) from error
     except HyperparameterError as error:
         message = f"hyperparameters: {error}"[:1000]
@@ -138,7 +144,7 @@ def _failures(verdict: Verdict) -> Iterator[None]:
     except TrainingDiverged as error:
         raise JobFailed(Failure(verdict=Verdict.RUNTIME_ERROR, message=str(error))) from error
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if _out_of_memory(error):
             message = "out of memory while training; lower n_envs, buffer_size or net_arch"
             raise JobFailed(Failure(verdict=Verdict.MEMORY, message=message)) from error
         raise
