@@ -52,7 +52,7 @@ def _colophon(figures: Figures, command: str) -> str:
         f"* {len(figures.rows)} measurements between {dates[0]} and {dates[-1]}",
         *(f"* {machine}" for machine in _distinct([row.machine for row in figures.rows])),
         f"* revision {', '.join(_distinct([row.revision for row in figures.rows]))} (`+`: with uncommitted changes)",
-        f"* last command: `{command}`",
+        f"* last command: `{command.replace(str(Path.home()), '~')}`",
     ]
     return "\n".join(lines) + "\n"
 
