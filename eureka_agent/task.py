@@ -191,7 +191,9 @@ def load_task(name_or_path: str) -> Task:
     anchors = None
     if anchors_path.is_file():
         anchors = _validated(Anchors, anchors_path.read_bytes(), anchors_path)
-    return task_from_files(folder.name, folder, files, anchors)
+    task = task_from_files(folder.name, folder, files, anchors)
+    _check_human_reward(task)
+    return task
 
 
 def task_from_files(name: str, folder: Path, files: dict[str, bytes], anchors: Anchors | None) -> Task:
@@ -201,7 +203,6 @@ def task_from_files(name: str, folder: Path, files: dict[str, bytes], anchors: A
     _check_variables(task)
     _check_python(folder / "task.py", files["task.py"], required=("fitness", "success"))
     _check_python(folder / "reward_human.py", files["reward_human.py"], required=("compute_reward",))
-    _check_human_reward(task)
     return task
 
 
