@@ -366,6 +366,16 @@ def test_memory_that_children_share_is_counted_once() -> None:
     assert isinstance(outcome, Finished)
 
 
+def test_a_process_that_has_ended_weighs_nothing() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    seen = next(p for p in ProcessTable().descendants(os.getpid()) if p.pid == child.pid)
+    assert until(lambda: seen.proportional() > 0, 5.0)
+    child.kill()
+    assert until(lambda: seen.proportional() == 0, 5.0), "a zombie holds no memory"
+    child.wait()
+    assert seen.proportional() == 0
+
+
 def test_one_vast_allocation_is_refused_inside_the_box() -> None:
     outcome = run(
         """

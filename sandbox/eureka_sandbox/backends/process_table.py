@@ -23,7 +23,7 @@ class Process:
     """Bytes of memory, shared pages included."""
 
     def proportional(self) -> int:
-        """Bytes of memory, each shared page divided by the number of its users."""
+        """Bytes of memory, each shared page divided by the number of its users; 0 once it has ended."""
         try:
             with open(f"/proc/{self.pid}/smaps_rollup", "rb") as file:
                 for line in file:
@@ -31,7 +31,8 @@ class Process:
                         return int(line.split()[1]) * 1024
         except OSError:  # it has ended, or may not be read
             pass
-        return self.resident
+        now = _read(self.pid)
+        return now.resident if now and now.started == self.started else 0
 
     def kill(self) -> None:
         """SIGKILL, if it still is the same process."""
