@@ -8,10 +8,10 @@ from pathlib import Path
 
 from eureka_agent.comparison import Comparison, Trial
 from eureka_agent.lab import Lab
+from eureka_agent.llm.prompting import fenced
 from eureka_agent.loop import evolve
 from eureka_agent.population import Candidate
 from eureka_agent.proposers import Sitting, make_proposer
-from eureka_agent.proposers.prompting import fenced
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategy import Incumbent

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.cli import main
-from eureka_agent.proposers.llm import Completion
-from eureka_agent.proposers.prompting import Request
-from eureka_agent.proposers.scripted import ScriptedLLM
+from eureka_agent.llm.completion import Completion
+from eureka_agent.llm.prompting import Request
+from eureka_agent.llm.scripted import ScriptedLLM
 from eureka_sandbox.backends import BACKENDS
 
 REWARD = """import torch

@@ -14,11 +14,12 @@ import pytest
 
 from eureka_agent.content import content
 from eureka_agent.errors import UsageError
+from eureka_agent.llm.completion import Completion
+from eureka_agent.llm.prompting import Prompts, Request, fenced
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.scripted import ScriptedLLM
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.proposers import make_proposer
-from eureka_agent.proposers.llm import Completion, LLMProposer
-from eureka_agent.proposers.prompting import Prompts, Request, fenced
-from eureka_agent.proposers.scripted import ScriptedLLM
 from eureka_agent.settings import Settings
 from eureka_agent.task import Task, load_task, task_from_files
 from eureka_sandbox.protocol import Failure, Verdict

@@ -22,9 +22,10 @@ from eureka_agent.board import Board
 from eureka_agent.cli import main
 from eureka_agent.display import LiveTable, PlainLines
 from eureka_agent.errors import BudgetExhausted, UsageError
+from eureka_agent.llm import mailbox
+from eureka_agent.llm.prompting import fenced
 from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.proposers import Sitting, mailbox, make_proposer
-from eureka_agent.proposers.prompting import fenced
+from eureka_agent.proposers import Sitting, make_proposer
 from eureka_agent.run import Run
 from eureka_agent.watcher import Silent
 from eureka_sandbox.backends import BACKENDS

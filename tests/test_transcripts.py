@@ -17,11 +17,12 @@ from eureka_agent.calls import packed, prompt_hash
 from eureka_agent.cli import main
 from eureka_agent.errors import EurekaError, RunError, UsageError
 from eureka_agent.journal import CALLS
+from eureka_agent.llm.completion import Completion, Usage
+from eureka_agent.llm.prompting import Prompts, Request, fenced
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer, usual_settings
-from eureka_agent.proposers.llm import Completion, LLMProposer, Usage
-from eureka_agent.proposers.prompting import Prompts, Request, fenced
-from eureka_agent.proposers.transcript import RunTranscript
 from eureka_agent.recording import load_recording
 from eureka_agent.run import Run
 from eureka_agent.task import load_task
@@ -162,7 +163,7 @@ class Fatal(Tape):
 def ask_and_die(folder: Path, home: Path) -> None:
     patch = pytest.MonkeyPatch()
     patch.setenv("HOME", str(home))
-    patch.setattr("eureka_agent.proposers.llm.extract_code", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    patch.setattr("eureka_agent.llm.proposer.extract_code", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with Run.open(folder) as run:
         LLMProposer(Fatal(), Prompts(), RunTranscript(run)).propose(BRIEF, TASK, Population())
 

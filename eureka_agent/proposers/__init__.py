@@ -65,14 +65,14 @@ PROVIDERS = {
     "offline": Provider(
         "offline (offline:uniform without the keyword prior)", "eureka_agent.proposers.offline:from_model_name"
     ),
-    "mailbox": Provider("mailbox:DIR", "eureka_agent.proposers.mailbox:from_model_name", names_folder=True),
+    "mailbox": Provider("mailbox:DIR", "eureka_agent.llm.mailbox:from_model_name", names_folder=True),
     "replay": Provider(
         "replay:RUN",
-        "eureka_agent.proposers.replay:from_model_name",
+        "eureka_agent.llm.replay:from_model_name",
         names_folder=True,
-        settings="eureka_agent.proposers.replay:recorded_settings",
+        settings="eureka_agent.llm.replay:recorded_settings",
     ),
-    "scripted": Provider("scripted:DIR", "eureka_agent.proposers.scripted:from_model_name", names_folder=True),
+    "scripted": Provider("scripted:DIR", "eureka_agent.llm.scripted:from_model_name", names_folder=True),
 }
 """By the word before the colon; the factory gets the text after it."""
 

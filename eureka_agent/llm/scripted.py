@@ -12,10 +12,11 @@ import re
 from pathlib import Path
 
 from eureka_agent.errors import UsageError
+from eureka_agent.llm.completion import Completion
+from eureka_agent.llm.prompting import Request, fenced
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.transcript import prompts_of, transcript_of
 from eureka_agent.proposers import Sitting
-from eureka_agent.proposers.llm import Completion, LLMProposer
-from eureka_agent.proposers.prompting import Request, fenced
-from eureka_agent.proposers.transcript import prompts_of, transcript_of
 from eureka_agent.task import Task
 
 SUFFIXES = (".md", ".txt", ".py")

@@ -13,10 +13,11 @@ from typing import Any
 
 from eureka_agent.calls import prompt_hash
 from eureka_agent.errors import UsageError
+from eureka_agent.llm.completion import Completion, Usage
+from eureka_agent.llm.prompting import Request
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.transcript import call_key, prompts_of, transcript_of
 from eureka_agent.proposers import Sitting
-from eureka_agent.proposers.llm import Completion, LLMProposer, Usage
-from eureka_agent.proposers.prompting import Request
-from eureka_agent.proposers.transcript import call_key, prompts_of, transcript_of
 from eureka_agent.recording import Recording, load_recording
 from eureka_agent.task import Task
 

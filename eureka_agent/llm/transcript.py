@@ -11,9 +11,9 @@ from pathlib import Path
 
 from eureka_agent.calls import Call, packed, unpacked
 from eureka_agent.errors import EurekaError
+from eureka_agent.llm.completion import LLM, Completion, Usage
+from eureka_agent.llm.prompting import Prompts, Request
 from eureka_agent.proposers import Sitting
-from eureka_agent.proposers.llm import LLM, Completion, Usage
-from eureka_agent.proposers.prompting import Prompts, Request
 from eureka_agent.run import Run
 
 

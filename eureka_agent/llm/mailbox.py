@@ -19,11 +19,12 @@ from pathlib import Path
 
 from eureka_agent.calls import as_markdown
 from eureka_agent.errors import UsageError
+from eureka_agent.llm.completion import AskingStopped, Completion
+from eureka_agent.llm.extract import Extracted, extract_code
+from eureka_agent.llm.prompting import Request
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.transcript import prompts_of, transcript_of
 from eureka_agent.proposers import Sitting
-from eureka_agent.proposers.extract import Extracted, extract_code
-from eureka_agent.proposers.llm import AskingStopped, Completion, LLMProposer
-from eureka_agent.proposers.prompting import Request
-from eureka_agent.proposers.transcript import prompts_of, transcript_of
 from eureka_agent.storage import storage_errors, write_file
 from eureka_agent.task import Task
 from eureka_agent.text import plural

@@ -1,0 +1,1 @@
+"""Language models: what they are asked, who answers, what it costs, and what is made of the answer."""
