@@ -27,7 +27,10 @@ from eureka_agent.task import Anchors, Task, task_from_files
 from eureka_sandbox.protocol import Failure
 
 M = TypeVar("M", bound=BaseModel)
-AMENDABLE = frozenset({"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb"})
+AMENDABLE = frozenset(
+    {"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb"}
+    | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file"}
+)
 """Settings that may change between sittings without making earlier results incomparable."""
 
 

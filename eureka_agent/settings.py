@@ -23,7 +23,25 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
     model: str = "offline"
-    """Who writes the rewards: `offline`, `scripted:DIR`, …"""
+    """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several with `NAME=WEIGHT`, joined by commas."""
+    models_file: str | None = None
+    """Absolute path of a YAML file with addresses, prices and limits of models."""
+    effort: str | None = None
+    """Reasoning effort, in the provider's word."""
+    max_output_tokens: int = Field(default=16_000, ge=256)
+    """Longest answer of one call, thinking included."""
+    max_cost: float | None = Field(default=None, gt=0)
+    """US dollars that all calls of the run may cost."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Input and output tokens that all calls of the run may use."""
+    max_calls: int | None = Field(default=None, gt=0)
+    """Calls to language models that the run may make."""
+    on_unknown: Literal["resend", "skip", "ask"] = "resend"
+    """What becomes of a call whose answer was lost after it was sent; it is booked at its worst cost either way."""
+    critic: bool = False
+    """Whether a language model reviews each reward against the task before it is trained."""
+    sandbox: Literal["auto", "docker", "embedded", "none"] = "auto"
+    """The wall around boxes; `auto` is Docker where its image has been built, else the embedded one."""
     prompts: str | None = None
     """Absolute path of a folder whose templates replace the shipped prompts of the same name."""
     timesteps: int | None = Field(default=None, gt=0)

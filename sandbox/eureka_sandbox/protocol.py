@@ -69,6 +69,9 @@ class TrainSpec(Boundary):
     seed: Seed
     progress_seconds: float = 0.5
     """Least time between two progress frames."""
+    checkpoint_seconds: float | None = Field(default=None, gt=0)
+    """Least time between two checkpoint frames; None: no checkpoints. A job that holds the files of a checkpoint
+    continues from it."""
 
 
 class VideoSpec(Boundary):
@@ -93,7 +96,19 @@ class ScoreSpec(Boundary):
     video: VideoSpec | None = None
 
 
-Spec = Annotated[TrainSpec | ScoreSpec, Field(discriminator="kind")]
+class SmokeSpec(Boundary):
+    """A box without a simulator: call the reward in `reward.py` on recorded transitions (`bank.safetensors`).
+
+    The bank holds every state variable of the environment and the task as float32 `(T, *shape)`.
+    """
+
+    kind: Literal["smoke"] = "smoke"
+    environment: EnvironmentSpec
+    batch: int = Field(default=64, ge=1, le=4096)
+    """Transitions per call."""
+
+
+Spec = Annotated[TrainSpec | ScoreSpec | SmokeSpec, Field(discriminator="kind")]
 
 
 class Limits(Boundary):
@@ -113,7 +128,7 @@ class Limits(Boundary):
 class Job:
     """One unit of work for a box."""
 
-    spec: TrainSpec | ScoreSpec
+    spec: TrainSpec | ScoreSpec | SmokeSpec
     files: Mapping[str, bytes] = field(default_factory=dict)
     """`reward.py` (box A only), `task.py`, `policy.safetensors`, `policy.json`."""
     limits: Limits = field(default_factory=Limits)
@@ -164,6 +179,33 @@ class ScoreResult(Boundary):
     versions: dict[str, str]
 
 
+class TermStatistics(Boundary):
+    """The total or one component over the bank's transitions."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+class SmokeResult(Boundary):
+    """What a reward does on recorded transitions. No blobs."""
+
+    transitions: int
+    total: TermStatistics
+    components: dict[str, TermStatistics]
+    sum_gap: float
+    """Largest distance between the total and the sum of the components."""
+    deterministic: bool
+    """Whether a second pass over the same transitions gave the same totals."""
+    seconds_per_step: float
+    """Wall time of one call divided by its batch."""
+    fingerprint: list[float] = Field(max_length=256)
+    """Totals on evenly spread transitions of the bank: equal rewards have equal fingerprints."""
+    seconds: float
+    versions: dict[str, str]
+
+
 Width = Annotated[int, Field(gt=0, le=4096)]
 
 
@@ -191,6 +233,7 @@ class PolicyMeta(Boundary):
 BLOBS: dict[str, frozenset[str]] = {
     "train": frozenset({"policy.safetensors", "policy.json"}),
     "score": frozenset({"episodes.npz", "video.mp4"}),
+    "smoke": frozenset(),
 }
 """Blob names that a job of each kind may emit."""
 
@@ -227,7 +270,7 @@ class Failure(Boundary):
 class Finished:
     """A complete, validated result."""
 
-    result: TrainResult | ScoreResult
+    result: TrainResult | ScoreResult | SmokeResult
     blobs: Mapping[str, bytes]
     seconds: float
     """Wall time from spawn to exit."""
@@ -252,10 +295,39 @@ class JobStopped(Exception):
     """The host asked for the stop; nothing is known about the candidate."""
 
 
+class Wall(Boundary):
+    """What stands between a box and the machine, as the self-test found it; shown at the start and in the report."""
+
+    backend: Literal["docker", "embedded", "none", "scripted"]
+    tier: str
+    """One line: what holds the box."""
+    covers: tuple[str, ...]
+    """What was probed and held, one short phrase each."""
+    gaps: tuple[str, ...]
+    """What this tier does not cover, one short phrase each."""
+    contained: int = Field(ge=0)
+    """Canary probes that were stopped; all of `probes`, or the run refuses to start."""
+    probes: int = Field(ge=0)
+    controls: int = Field(ge=0)
+    """Positive controls that succeeded: things that a box must be able to do."""
+    image: str = ""
+    """Digest of the container image."""
+    seconds: float = Field(ge=0)
+    """What the self-test took."""
+
+
 class Sandbox(Protocol):
     """Runs one job in a fresh box and destroys the box."""
 
     name: str
+
+    def check(self) -> Wall:
+        """Prove the wall with canary probes and positive controls, before any candidate runs.
+
+        Raises:
+            SandboxError: something leaked (says what), or the box cannot do what it must.
+        """
+        ...
 
     def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
         """Block until the box has ended.

@@ -28,6 +28,7 @@ from eureka_sandbox.protocol import (
     TrainResult,
     TrainSpec,
     Verdict,
+    Wall,
 )
 
 DIRECTIVE = re.compile(r"^# scripted:(.*)$", re.MULTILINE)
@@ -48,6 +49,19 @@ class ScriptedSandbox:
         """Every job that was begun, for tests."""
         self._lost: Counter[bytes] = Counter()
         self._lock = Lock()
+
+    def check(self) -> Wall:
+        """Nothing runs, so nothing can leak."""
+        return Wall(
+            backend="scripted",
+            tier="scripted: nothing runs",
+            covers=(),
+            gaps=(),
+            contained=0,
+            probes=0,
+            controls=0,
+            seconds=0.0,
+        )
 
     def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
         """See `protocol.Sandbox.run`.
