@@ -59,6 +59,34 @@ USABLE = {
     "JSON with raw line breaks": '{"code": "' + CODE.replace('"', '\\"') + '"}',
     "HTML entities": FENCED.replace(CODE, html.escape(CODE)),
     "HTML entities, bare": html.escape(CODE),
+    "python3 as language": FENCED.replace("python", "python3"),
+    "PYTHON as language": FENCED.replace("python", "PYTHON"),
+    "language in braces": FENCED.replace("python", "{python}"),
+    "lone carriage returns": FENCED.replace("\n", "\r"),
+    "non-breaking spaces as indentation": FENCED.replace("    ", "\u00a0\u00a0\u00a0\u00a0"),
+    "a zero-width space in the words": "Sure\u200b!\n" + FENCED,
+    "an HTML code element": '<pre><code class="language-python">' + html.escape(CODE) + "</code></pre>\n",
+    "tags around bare code": f"<reward>\n{CODE}</reward>\n",
+    "a code tag around a fence": f"<answer>\n{FENCED}</answer>\n",
+    "details around a fence": f"<details><summary>code</summary>\n\n{FENCED}\n</details>\n",
+    "arguments of a tool call": json.dumps({"name": "submit", "arguments": json.dumps({"code": CODE})}),
+    "JSON after words": "Here you go: " + json.dumps({"code": CODE}),
+    "JSON lines": json.dumps({"thought": "speed"}) + "\n" + json.dumps({"code": CODE}) + "\n",
+    "reasoning tags": f"<reasoning>Maybe speed.</reasoning>\n{FENCED}",
+    "the same block twice": FENCED + "Again:\n" + FENCED,
+    "a file name before it": "`reward.py`:\n\n" + FENCED,
+    "an indented code block": "My code:\n\n"
+    + "".join(f"    {line}\n" if line else "\n" for line in CODE.splitlines())
+    + "\nDone.\n",
+    "a fence in a nested list": "- a\n  - b\n\n"
+    + "".join(f"      {line}\n" if line else "\n" for line in FENCED.splitlines()),
+    "no line feed at the end": FENCED.rstrip(),
+    "an older version after a heading": f"### v1\n```python\n{DRAFT}```\n### Final\n{FENCED}",
+    "code escaped twice": FENCED.replace(CODE, CODE.replace("\n", "\\n") + "\n"),
+    "emoji": "🚀🚀\n" + FENCED + "🎉",
+    "a fence opened twice": "```\n" + FENCED,
+    "channel markers": "<|channel|>final<|message|>" + FENCED + "<|return|>",
+    "end of text token": FENCED.rstrip() + "<|im_end|>",
     "NUL bytes": FENCED.replace("forward speed", "forward\0 speed"),
 }
 
@@ -87,6 +115,12 @@ UNUSABLE = {
     "a filter": ("", "content_filter", "refused"),
     "broken JSON": ('{"code": "def compute', "stop", "no code block"),
     "deep JSON": ("[" * 100_000, "stop", "no code block"),
+    "many objects": ('{"a": "b"} ' * 10_000, "stop", "no code block"),
+    "a length-cut object": ('{"code": "' + CODE[:60].replace('"', "'").replace("\n", "\\n"), "length", "cut off"),
+    "only its name": ("The function compute_reward is easy to write.", "stop", "no code block"),
+    "an import of it": ("```python\nfrom rewards import compute_reward\n```\n", "stop", "no code block"),
+    "a context overflow": ("def compute_reward(", "model_context_window_exceeded", "cut off"),
+    "a shell session": ("```bash\npython reward.py\n```\n", "stop", "no code block"),
 }
 
 

@@ -12,7 +12,13 @@ class Usage(Record):
     """Tokens of one call, as the provider counts them."""
 
     input_tokens: int
+    """Those read from and written to the provider's cache included."""
     output_tokens: int
+    """Thinking included."""
+    cached_tokens: int = 0
+    """Input tokens that the provider found in its cache."""
+    cache_write_tokens: int = 0
+    """Input tokens that the provider put into its cache."""
 
 
 class Completion(Record):

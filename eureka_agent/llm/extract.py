@@ -10,6 +10,7 @@ import ast
 import html
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,12 @@ _FENCE = re.compile(r"^([ \t>]*)(`{3,}|~{3,})[ \t]*([^\n`]*)$")
 _CODE_START = re.compile(r"^(import |from \w|def |async def |class |@|[A-Z_]+\s*[:=]|\"\"\"|'''|#)")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#\d+|#x[0-9a-fA-F]+);")
 _DEFINES = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{FUNCTION}\b|^{FUNCTION}[ \t]*=", re.MULTILINE)
+_TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>")
+"""Chat template's special tokens that a local server failed to take out."""
+_CODE_ELEMENT = re.compile(r"<pre>\s*<code[^>]*>(.*?)</code>\s*</pre>", re.DOTALL | re.IGNORECASE)
+_OBJECT = re.compile(r"[{\[](?=\s*[\"{\[])")
+MOST_OBJECTS = 100
+"""Places at which an object between words is looked for."""
 _IMPORTS = {
     "torch": "import torch",
     "math": "import math",
@@ -42,8 +49,8 @@ class Extracted:
 
     code: str
     rule: str
-    """`fence`, `bare` or `json`, with `+html`, `+joined`, `+import` where entities were decoded, helpers fetched from
-    other blocks, forgotten imports added."""
+    """`fence`, `bare` or `json`, with `+html`, `+escaped`, `+indented`, `+joined`, `+import` where entities or escapes
+    were decoded, an indentation taken off, helpers fetched from other blocks, forgotten imports added."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,10 @@ def extract_code(text: str, finish_reason: str = "stop") -> Extracted | Failure:
     """
     if finish_reason in REFUSED:
         return _failure("the model refused to answer")
-    text = _without_thoughts(normalised_source(text.replace("\0", "")))
+    text = _without_thoughts(_without_packaging(normalised_source(text.replace("\0", ""))))
     if not text.strip():
         return _failure("the answer is cut off before any code" if finish_reason in CUT_OFF else "the answer is empty")
-    found = _from_json(text) or _from_fences(text) or _from_bare_text(text, finish_reason)
+    found = _from_json(text) or _from_fences(text) or _from_json_within(text) or _from_bare_text(text, finish_reason)
     if isinstance(found, Extracted):
         return _with_imports(found)
     if found:
@@ -77,6 +84,12 @@ def extract_code(text: str, finish_reason: str = "stop") -> Extracted | Failure:
 
 def _failure(message: str) -> Failure:
     return Failure(verdict=Verdict.CODE_ERROR, message=message)
+
+
+def _without_packaging(text: str) -> str:
+    """What chat templates, web pages and word processors put around code: taken off, or turned into a fence."""
+    text = _TOKEN.sub("\n", text.replace("\u00a0", " ").replace("\u202f", " "))
+    return _CODE_ELEMENT.sub(lambda found: f"\n```python\n{html.unescape(found[1]).strip()}\n```\n", text)
 
 
 def _without_thoughts(text: str) -> str:
@@ -119,6 +132,8 @@ def _blocks(text: str) -> Iterator[_Block]:
         if opened is None:
             if fence:
                 opened, lines = (fence[1], fence[2]), []
+        elif fence and fence[3].strip() and not "".join(lines).strip():
+            opened, lines = (fence[1], fence[2]), []  # opened twice: once bare, once with its language
         elif fence and fence[2].startswith(opened[1]) and not fence[3].strip():
             yield _decoded(_dedented(lines, opened[0]), closed=True)
             opened = None
@@ -133,6 +148,8 @@ def _decoded(text: str, closed: bool) -> _Block:
     if found := _from_json(text):
         return _Block(found.code, closed, found.rule)
     plain = _unescaped(text)
+    if not _defines(plain) and "\n" not in plain.strip() and "\\n" in plain:
+        return _Block(plain.replace("\\n", "\n").replace('\\"', '"'), closed, "fence+escaped")
     return _Block(plain, closed, "fence" if plain == text else "fence+html")
 
 
@@ -154,11 +171,30 @@ def _from_json(text: str) -> Extracted | None:
         data = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
+    return _from_data(data)
+
+
+def _from_json_within(text: str) -> Extracted | None:
+    """The same for an object between words, or one of several."""
+    decoder = json.JSONDecoder(strict=False)
+    for start in list(_OBJECT.finditer(text))[:MOST_OBJECTS]:
+        try:
+            data, _ = decoder.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        if found := _from_data(data):
+            return found
+    return None
+
+
+def _from_data(data: object) -> Extracted | None:
     for string in reversed(list(_strings(data))):
         code = normalised_source(string)
         found = _from_fences(code) or (Extracted(code, "bare") if _defines(code) else None)
         if isinstance(found, Extracted):
             return Extracted(found.code, "json")
+        if nested := _from_json(string):  # the arguments of a tool call
+            return nested
     return None
 
 
@@ -192,6 +228,9 @@ def _from_bare_text(text: str, finish_reason: str) -> Extracted | Failure | None
         code = _longest_program(lines[start:])
         if code and _defines(code):
             return Extracted(normalised_source(code), "bare" if plain == text else "bare+html")
+    indented = [line for line in lines if not line.strip() or line.startswith("    ")]
+    if not starts and _parses(code := textwrap.dedent("\n".join(indented))):
+        return Extracted(normalised_source(code.lstrip("\n")), "bare+indented")
     first = next((i for i in starts if lines[i].startswith(("import", "from", "def"))), 0)
     return Extracted(normalised_source("\n".join(lines[first:])), "bare")
 

@@ -22,8 +22,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import AskingStopped, Completion
 from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.prompting import Request
-from eureka_agent.llm.proposer import LLMProposer
-from eureka_agent.llm.transcript import prompts_of, transcript_of
+from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.proposers import Sitting
 from eureka_agent.storage import storage_errors, write_file
 from eureka_agent.task import Task
@@ -71,7 +70,7 @@ def from_model_name(argument: str, task: Task, prompts_folder: Path | None, sitt
     """`mailbox:DIR`."""
     if not argument:
         raise UsageError("mailbox model: which folder are prompts and answers put into? say mailbox:DIR")
-    return LLMProposer(MailboxLLM(Path(argument), sitting), prompts_of(prompts_folder, sitting), transcript_of(sitting))
+    return proposer_of(MailboxLLM(Path(argument), sitting), prompts_folder, sitting)
 
 
 class MailboxLLM:

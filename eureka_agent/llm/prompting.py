@@ -6,16 +6,18 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 
 from __future__ import annotations
 
-import builtins
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 
 from eureka_agent.calls import Message as Message
 from eureka_agent.content import content
 from eureka_agent.errors import UsageError
+from eureka_agent.floor import Floor
+from eureka_agent.llm.reasons import told
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
@@ -26,9 +28,6 @@ HISTORY = 4
 """How many other candidates a prompt tells of: the best ones."""
 SB3_GAMMA = 0.99
 """Discount of PPO, SAC and TD3 unless a task names another."""
-EXCEPTIONS = frozenset(
-    name for name, kind in vars(builtins).items() if isinstance(kind, type) and name.endswith("Error")
-)
 
 
 class Request(Record):
@@ -37,7 +36,8 @@ class Request(Record):
     messages: tuple[Message, ...]
     brief: str
     """Id of the candidate that the answer becomes."""
-    purpose: Literal["propose", "repair"]
+    purpose: str
+    """`propose`, `repair`, `critic`, `critic2`, …, `revise`, `revise2`, …"""
     position: int
     """How many candidates of the run were asked for before this one."""
 
@@ -48,13 +48,20 @@ class Prompts:
     Args:
         folder: templates that replace the shipped ones of the same name.
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
+        floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
     """
 
-    def __init__(self, folder: Path | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        settings: Settings | None = None,
+        floor: Callable[[], Floor | None] = lambda: None,
+    ) -> None:
         self._settings = settings or Settings()
+        self._floor = floor
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -77,13 +84,14 @@ class Prompts:
     def compose(self, brief: Brief, task: Task, population: Population) -> Request:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
-        recipe = Recipe.of(task, self._settings)
+        recipe, floor = Recipe.of(task, self._settings), self._floor()
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
             angle=_angle(brief, population),
             task=task,
             variables=task.variables,
+            ranges={v.name: _range(v.name, floor) for v in task.variables} if floor else {},
             terminal=_terminal_states(task),
             recipe=recipe,
             gamma=_discount(recipe),
@@ -95,11 +103,26 @@ class Prompts:
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
         return Request(messages=messages, brief=brief.id, purpose="propose", position=position)
 
-    def repair(self, request: Request, answer: str, failure: Failure) -> Request:
+    @property
+    def tokens(self) -> int:
+        """How long a prompt may be."""
+        return self._settings.prompt_tokens
+
+    def repair(self, request: Request, answer: str, reason: str, failure: Failure | None) -> Request:
         """The same conversation, the answer, and what was wrong with it."""
-        user = self._rendered("repair.md.j2", failure=failure)
-        turns = (Message(role="assistant", content=answer), Message(role="user", content=user))
-        return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": "repair"})
+        line = failure.line if failure else None
+        return _continued(request, answer, self._rendered("repair.md.j2", reason=reason, line=line), "repair")
+
+    def criticise(self, request: Request, code: str, task: Task, number: int) -> Request:
+        """A conversation of its own that asks for objections to a candidate's code."""
+        user = self._rendered("critic.md.j2", task=task, variables=task.variables, code=code)
+        messages = (Message(role="user", content=user),)
+        return request.model_copy(update={"messages": messages, "purpose": _numbered("critic", number)})
+
+    def revise(self, request: Request, answer: str, objections: str, number: int) -> Request:
+        """The candidate's own conversation, the answer, and the objections to it."""
+        user = self._rendered("revise.md.j2", objections=objections)
+        return _continued(request, answer, user, _numbered("revise", number))
 
     def _rendered(self, name: str, **values: Any) -> str:
         template = self._template(name)
@@ -117,6 +140,15 @@ class Prompts:
             raise UsageError(f"no prompt template {error.name!r} in {content('prompts')}") from error
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"prompt template {error.filename}:{error.lineno}: {error.message}") from error
+
+
+def _continued(request: Request, answer: str, user: str, purpose: str) -> Request:
+    turns = (Message(role="assistant", content=answer), Message(role="user", content=user))
+    return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": purpose})
+
+
+def _numbered(purpose: str, number: int) -> str:
+    return purpose if number == 1 else f"{purpose}{number}"
 
 
 def fenced(code: str) -> str:
@@ -137,6 +169,12 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
     }
 
 
+def _range(name: str, floor: Floor) -> str:
+    """`−0.2 to 1.3`, over all elements of a vector."""
+    ranges = floor.range_of(name)
+    return f"{_number(min(r.low for r in ranges))} to {_number(max(r.high for r in ranges))}" if ranges else "–"
+
+
 def _discount(recipe: Recipe) -> float:
     """The discount that is trained with; one that is no number is for the box to refuse."""
     try:
@@ -154,16 +192,10 @@ def _angle(brief: Brief, population: Population) -> int:
 
 
 def _failure(candidate: Candidate) -> str:
-    """`g0c2 (run-time error: IndexError at line 12)`; of the message, only the name of a Python exception is told."""
+    """`g0c2 (run-time error: IndexError at line 12)`."""
     assert candidate.failure is not None
-    failure, parts = candidate.failure, []
-    word = re.match(r"\w+", failure.message)
-    if word and word.group() in EXCEPTIONS:
-        parts.append(word.group())
-    if failure.line:
-        parts.append(f"at line {failure.line}")
-    reason = f": {' '.join(parts)}" if parts else ""
-    return f"{candidate.id} ({failure.verdict}{reason})"
+    line = f" at line {candidate.failure.line}" if candidate.failure.line else ""
+    return f"{candidate.id} ({told(candidate.failure)}{line})"
 
 
 def _terminal_states(task: Task) -> str:

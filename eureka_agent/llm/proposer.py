@@ -1,16 +1,29 @@
-"""A proposer that asks a language model: compose, complete, extract, check, and one turn of repair."""
+"""A proposer that asks a language model: compose, complete, examine, one turn of repair, and a review if wanted."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from eureka_agent.llm.completion import LLM, Completion
-from eureka_agent.llm.extract import REFUSED, Extracted, extract_code
+from eureka_agent.llm.extract import REFUSED
+from eureka_agent.llm.gates import Examined, Smoke, examine
 from eureka_agent.llm.prompting import Prompts, Request
-from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.reward_code import check_reward_code
+from eureka_agent.llm.review import MOST_ROUNDS, verdict_of
+from eureka_agent.llm.shorten import fitted
+from eureka_agent.llm.transcript import RunTranscript
+from eureka_agent.population import Brief, Catch, Population, Proposal
+from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
-from eureka_sandbox.protocol import Failure
+
+
+def proposer_of(llm: LLM, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:
+    """A model as proposer: with its run's recipe, transcript and gates, and a critic if one is wanted."""
+    if sitting is None:
+        return LLMProposer(llm, Prompts(prompts_folder))
+    settings = sitting.run.settings
+    prompts, transcript = Prompts(prompts_folder, settings), RunTranscript(sitting.run)
+    return LLMProposer(llm, prompts, transcript, sitting.smoke, settings.critic)
 
 
 class Transcript(Protocol):
@@ -32,35 +45,75 @@ class LLMProposer:
         llm: who is asked.
         prompts: how.
         transcript: where calls are kept; without one they are not.
+        smoke: runs code in a box on recorded transitions; without it code is only read.
+        critic: whether the model reviews each reward before it is trained (Auto MC-Reward, Li et al. 2024).
     """
 
-    def __init__(self, llm: LLM, prompts: Prompts, transcript: Transcript | None = None) -> None:
+    def __init__(
+        self,
+        llm: LLM,
+        prompts: Prompts,
+        transcript: Transcript | None = None,
+        smoke: Smoke | None = None,
+        critic: bool = False,
+    ) -> None:
         self._llm = llm
         self._prompts = prompts
         self._transcript = transcript
+        self._smoke = smoke
+        self._critic = critic
 
     def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
-        """Ask once; if the answer is no reward function over the task's variables, say why and ask once more."""
-        request, completion, proposal = self._answer(self._prompts.compose(brief, task, population), task)
-        if proposal.failure is None or completion.finish_reason in REFUSED:
-            return proposal
-        return self._answer(self._prompts.repair(request, completion.text, proposal.failure), task)[2]
+        """Ask once; if a gate stops the answer, say why and ask once more; then let the critic object."""
+        request = fitted(self._prompts.compose(brief, task, population), self._prompts.tokens)
+        request, completion, examined = self._answer(request, task)
+        catches = [examined.catch] if examined.catch else []
+        if examined.catch and completion.finish_reason not in REFUSED:
+            first = examined
+            request, completion, examined = self._answer(
+                self._prompts.repair(request, completion.text, examined.reason, first.proposal.failure), task
+            )
+            if examined.proposal.failure and not first.proposal.failure:
+                examined = first  # what could be trained before the repair still can
+            elif examined.catch is None:
+                catches = [c.model_copy(update={"mended": True}) for c in catches]
+        if self._critic and examined.proposal.failure is None:
+            examined, found = self._reviewed(request, completion, examined, task)
+            catches += found
+        return examined.proposal.model_copy(update={"catches": tuple(catches)})
 
-    def _answer(self, request: Request, task: Task) -> tuple[Request, Completion, Proposal]:
+    def _reviewed(
+        self, request: Request, completion: Completion, examined: Examined, task: Task
+    ) -> tuple[Examined, list[Catch]]:
+        """Rounds of objection and revision; a revision that a gate stops leaves the code as it was."""
+        found: list[Catch] = []
+        for number in range(1, MOST_ROUNDS + 1):
+            asked = self._prompts.criticise(request, examined.proposal.code, task, number)
+            asked, opinion = self._completed(asked)
+            objections = verdict_of(opinion.text)
+            self._parsed(asked)
+            if not objections:
+                break
+            revision = self._prompts.revise(request, completion.text, objections, number)
+            request, completion, revised = self._answer(revision, task)
+            mended = revised.proposal.failure is None
+            found.append(Catch(gate="critic", reason=objections, fatal=False, mended=mended))
+            if not mended:
+                break
+            examined = revised
+        return examined, found
+
+    def _answer(self, request: Request, task: Task) -> tuple[Request, Completion, Examined]:
+        request, completion = self._completed(request)
+        examined = examine(completion, task, self._smoke)
+        self._parsed(request)
+        return request, completion, examined
+
+    def _completed(self, request: Request) -> tuple[Request, Completion]:
         if self._transcript is None:
-            completion = self._llm.complete(request)
-            return request, completion, _read(completion, task)
-        request, completion = self._transcript.ask(self._llm, request)
-        proposal = _read(completion, task)
-        self._transcript.parsed(request)
-        return request, completion, proposal
+            return request, self._llm.complete(request)
+        return self._transcript.ask(self._llm, request)
 
-
-def _read(completion: Completion, task: Task) -> Proposal:
-    found = extract_code(completion.text, completion.finish_reason)
-    if isinstance(found, Failure):
-        return Proposal(failure=found)
-    assert isinstance(found, Extracted)
-    failure = check_reward_code(found.code, task.variables)
-    # JSON can spell half of a surrogate pair, which the check refuses and the journal could not hold
-    return Proposal(code=found.code.encode("utf-8", "backslashreplace").decode(), failure=failure)
+    def _parsed(self, request: Request) -> None:
+        if self._transcript is not None:
+            self._transcript.parsed(request)

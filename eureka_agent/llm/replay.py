@@ -15,8 +15,8 @@ from eureka_agent.calls import prompt_hash
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion, Usage
 from eureka_agent.llm.prompting import Request
-from eureka_agent.llm.proposer import LLMProposer
-from eureka_agent.llm.transcript import call_key, prompts_of, transcript_of
+from eureka_agent.llm.proposer import LLMProposer, proposer_of
+from eureka_agent.llm.transcript import call_key
 from eureka_agent.proposers import Sitting
 from eureka_agent.recording import Recording, load_recording
 from eureka_agent.task import Task
@@ -30,7 +30,7 @@ def from_model_name(argument: str, task: Task, prompts_folder: Path | None, sitt
             f"replay {recording.folder}: recorded for {recording.index.task}, not for {task.name}; "
             f"say `eureka evolve {recording.index.task}`"
         )
-    return LLMProposer(ReplayLLM(recording, sitting), prompts_of(prompts_folder, sitting), transcript_of(sitting))
+    return proposer_of(ReplayLLM(recording, sitting), prompts_folder, sitting)
 
 
 def recorded_settings(argument: str) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from pathlib import Path
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.prompting import Request, fenced
-from eureka_agent.llm.proposer import LLMProposer
-from eureka_agent.llm.transcript import prompts_of, transcript_of
+from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
 
@@ -30,7 +29,7 @@ def from_model_name(
     """`scripted:DIR`."""
     if not argument:
         raise UsageError("scripted model: which folder has the answers? say scripted:DIR")
-    return LLMProposer(ScriptedLLM(Path(argument)), prompts_of(prompts_folder, sitting), transcript_of(sitting))
+    return proposer_of(ScriptedLLM(Path(argument)), prompts_folder, sitting)
 
 
 class ScriptedLLM:

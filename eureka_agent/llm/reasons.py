@@ -1,0 +1,63 @@
+"""What may be told to a language model of why its reward failed: typed facts, never words that a reward chose.
+
+The host's own checks speak in words of this package. A box's message is untrusted, as the reward in it could have
+written it: of such a message only the exception's class, the line, and the forms listed here are passed on, in which
+nothing but numbers and names (at most 40 characters, no blanks) can vary.
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+
+from eureka_sandbox.protocol import Failure
+
+EXCEPTIONS = frozenset(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and name.endswith("Error")
+)
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,39}"
+_SHAPE = r"\([\d, ]{0,40}\)"
+_WHAT = rf"(?:the total|component '{_NAME}')"
+_NAMES = rf"(?:none|{_NAME}(?:, {_NAME}){{0,31}})"
+_WHEN = r"(?: at vector step \d{1,9}| on the first call)?"
+_CONTRACT = (
+    rf"{_WHAT} is (?:NaN|infinite) in \d{{1,6}} of \d{{1,6}} environments{_WHEN}; "
+    r"clamp what it divides by or takes exp, log or sqrt of",
+    rf"{_WHAT} has shape {_SHAPE}, not \(N,\) = \(\d{{1,6}},\)"
+    r"(?:; it was reduced over the environments: sum or mean over dim=-1, not over everything"
+    r"|; use \.squeeze\(-1\)|; reduce the other axes with sum\(dim=-1\))?",
+    rf"{_WHAT} is (?:{_NAME}|a tuple of \d{{1,6}} \({_NAMES}\)), not a tensor"
+    r"(?:; use torch\.full_like\(total, -?[\d.e+-]{1,30}\))?",
+    rf"{_WHAT} is {_NAME}; make it float with \.float\(\)",
+    rf"returned (?:{_NAME}|a tuple of \d{{1,6}} \({_NAMES}\)); "
+    r"return \(total, components\), a tensor and a dict of tensors",
+    r"\d{1,6} components; at most \d{1,6}",
+    rf"components are {_NAMES}{_WHEN}, they were {_NAMES}; return the same names on every call",
+)
+_TORCH = (
+    r"The size of tensor a \(\d{1,9}\) must match the size of tensor b \(\d{1,9}\) at non-singleton dimension \d{1,3}",
+    r"mat1 and mat2 shapes cannot be multiplied \(\d{1,9}x\d{1,9} and \d{1,9}x\d{1,9}\)",
+    r"index -?\d{1,9} is out of bounds for dimension \d{1,3} with size \d{1,9}",
+    r"Dimension out of range \(expected to be in range of \[-?\d{1,3}, -?\d{1,3}\], but got -?\d{1,9}\)",
+    r"too many indices for tensor of dimension \d{1,3}",
+    rf"name '{_NAME}' is not defined(?:; add `[\w .]{{1,40}}`)?",
+    rf"module 'torch' has no attribute '{_NAME}'",
+    rf"'Tensor' object has no attribute '{_NAME}'",
+    r"float division by zero|division by zero",
+    r"Boolean value of Tensor with more than one value is ambiguous",
+    r"Boolean value of Tensor with no values is ambiguous",
+    r"a Tensor with \d{1,9} elements cannot be converted to Scalar",
+)
+_KNOWN = re.compile("|".join(f"(?:{form})" for form in (*_CONTRACT, *_TORCH)))
+
+
+def told(failure: Failure, boxed: bool = True) -> str:
+    """The failure in words that a prompt may hold; `boxed` if a box reported it, and not the host's own check."""
+    if not boxed:
+        return failure.message
+    name, colon, rest = failure.message.partition(": ")
+    raised = name if colon and name in EXCEPTIONS else ""
+    known = _KNOWN.fullmatch(rest if raised else failure.message)
+    parts = [raised, known.group() if known else ""]
+    reason = ": ".join(part for part in parts if part)
+    return f"{failure.verdict}: {reason}" if reason else str(failure.verdict)

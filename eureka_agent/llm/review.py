@@ -1,0 +1,25 @@
+"""What a critic's answer comes to: objections, or none."""
+
+from __future__ import annotations
+
+import re
+
+from eureka_sandbox.backends.untrusted import one_line
+
+MOST_ROUNDS = 3
+MOST_OBJECTIONS = 3
+OBJECTION_LENGTH = 400
+_VERDICT = re.compile(r"^\W*verdict\W+(keep|revise)\b", re.IGNORECASE | re.MULTILINE)
+_ITEM = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.*\S)", re.MULTILINE)
+
+
+def verdict_of(text: str) -> str:
+    """The objections as a numbered list, or nothing if the code may stay as it is.
+
+    The last verdict in the text counts; an answer without one, or without any objection, asks for nothing.
+    """
+    verdicts = list(_VERDICT.finditer(text))
+    if not verdicts or verdicts[-1][1].lower() == "keep":
+        return ""
+    items = [one_line(item, OBJECTION_LENGTH) for item in _ITEM.findall(text)][:MOST_OBJECTIONS]
+    return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
