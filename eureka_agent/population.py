@@ -36,6 +36,21 @@ class Brief(Record):
     """Seeds the proposer's own randomness."""
 
 
+class Catch(Record):
+    """Something that a gate stopped before a training was spent on it."""
+
+    gate: str
+    """`extraction`, `static`, `smoke` or `critic`."""
+    reason: str
+    """In this package's words, or a critic's."""
+    fatal: bool = True
+    """Whether the code could not have been trained with as it was."""
+    mended: bool = False
+    """Whether the model's next answer was good."""
+    pointless: bool = False
+    """Whether the code would have trained to the end, for nothing."""
+
+
 class Proposal(Record):
     """What a proposer answered to a brief: code, or the reason there is none."""
 
@@ -44,6 +59,8 @@ class Proposal(Record):
     """The offline search's own description of the reward; None for code that an LLM wrote."""
     failure: Failure | None = None
     """Set if no usable code came out (no code block, unknown state variable, …)."""
+    catches: tuple[Catch, ...] = ()
+    """What gates stopped on the way to this answer."""
 
 
 class Training(Record):
@@ -85,6 +102,12 @@ class Score(Record):
     """Blob: video.mp4."""
     video_note: str = ""
     seconds: float
+    versions: dict[str, str] = {}
+    """What the numbers depend on to the last bit: packages and processor, as box B reported them."""
+    box: str = ""
+    """What the box was made of, see `scores.box_name`."""
+    binding: str = ""
+    """What it was measured on, see `scores.binding`; empty in runs of an earlier version."""
 
     @property
     def mean(self) -> float:
@@ -106,8 +129,12 @@ class Candidate(Record):
     training: Training | None = None
     score: Score | None = None
     failure: Failure | None = None
+    catches: tuple[Catch, ...] = ()
+    """What gates stopped before this code came out."""
     reflection: str = ""
     """Findings as text, for the next prompt and the report."""
+    duplicate_of: str | None = None
+    """The earlier candidate that is the same program: its training, score and failure are this one's too."""
 
     @property
     def id(self) -> str:
@@ -136,8 +163,8 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, best first; earlier birth wins a tie."""
-        scored = [c for c in self.candidates if c.fitness is not None]
+        """Scored candidates, best first, each program once; earlier birth wins a tie."""
+        scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
         return tuple(sorted(scored, key=lambda c: -(c.fitness or 0.0)))
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from llm_cases import TASK, answer, code
 
+from eureka_agent.catches import caught, in_words
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.gates import Smoke, examine, objection, silent_components, sum_gap
 from eureka_agent.llm.prompting import Prompts, Request
@@ -12,7 +13,7 @@ from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.reasons import told
 from eureka_agent.llm.review import verdict_of
 from eureka_agent.llm.shorten import STEPS, estimated_tokens, fitted, shortened
-from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
+from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal, Score, Training
 from eureka_agent.settings import Settings
 from eureka_sandbox.protocol import Failure, SmokeResult, TermStatistics, Verdict
 
@@ -189,6 +190,36 @@ def test_a_revision_without_code_leaves_the_reward_as_it_was() -> None:
 )
 def test_a_critics_answer_comes_to_objections_or_none(text: str, expected: str) -> None:
     assert verdict_of(text) == expected
+
+
+def test_what_each_gate_caught_is_counted_with_the_training_time_it_saved() -> None:
+    training = Training(
+        seed=0, timesteps=9, seconds=30.0, startup_seconds=2.0, peak_timesteps=9, peak_return=None, curves={},
+        policy="", policy_meta="", versions={},
+    )  # fmt: skip
+    catches = (
+        Catch(gate="static", reason="", mended=True),
+        Catch(gate="smoke", reason="", pointless=True),
+        Catch(gate="smoke", reason="", fatal=False, mended=True),
+        Catch(gate="critic", reason="", fatal=False, mended=True),
+    )
+    population = Population(
+        candidates=(
+            Candidate(brief=BRIEF, code="", training=training),
+            Candidate(brief=BRIEF.model_copy(update={"id": "g0c1"}), code="", catches=catches),
+        )
+    )
+    tallies = caught(population)
+    assert [(t.gate, t.stopped, t.mended, t.seconds_saved) for t in tallies] == [
+        ("static", 1, 1, 2.0),
+        ("smoke", 2, 1, 32.0),
+        ("critic", 1, 1, 0.0),
+    ]
+    assert in_words(tallies) == (
+        "4 answers stopped before training (1 static, 2 smoke, 1 critic), 3 mended at the second try; "
+        "about 34 s of training saved"
+    )
+    assert in_words(caught(Population())) == ""
 
 
 # ------------------------------------------------------------------------------------------------------------- length

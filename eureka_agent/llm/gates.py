@@ -54,7 +54,8 @@ def examine(completion: Completion, task: Task, smoke: Smoke | None) -> Examined
     if isinstance(result, Failure):
         return _stopped("smoke", code, result, told(result))
     if failure := objection(result):
-        return _stopped("smoke", code, failure, told(failure, boxed=False))
+        catch = Catch(gate="smoke", reason=failure.message, pointless=True)
+        return Examined(Proposal(code=code, failure=failure), catch, failure.message)
     if reason := sum_gap(result):
         catch = Catch(gate="smoke", reason=reason, fatal=False)
         return Examined(Proposal(code=code), catch, reason)
