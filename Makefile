@@ -54,7 +54,8 @@ bench-full: setup
 # BASE is any image with Python 3.11 on Debian; see sandbox/image/README.md for machines without a registry.
 BASE ?= python:3.11-slim-bookworm
 image:
-	docker build --network host --build-arg BASE=$(BASE) --build-arg PIP_ARGS="$(PIP_ARGS)" -t eureka-sandbox sandbox/image
+	docker build --network host --build-arg BASE=$(BASE) --build-arg PIP_ARGS="$(PIP_ARGS)" --build-arg RECIPE=$$(cat \
+		sandbox/image/Dockerfile sandbox/image/requirements.txt | sha256sum | cut -d" " -f1) -t eureka-sandbox sandbox/image
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

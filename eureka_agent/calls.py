@@ -9,11 +9,8 @@ from typing import Any, Literal
 
 from eureka_agent.population import Record
 
-COLUMNS = (
-    "key, brief, purpose, attempt, state, prompt, response, model, finish_reason, input_tokens, output_tokens, "
-    "reserved, sent, received, parsed"
-)
-State = Literal["reserved", "sent", "received", "parsed"]
+State = Literal["reserved", "sent", "received", "parsed", "failed", "unknown"]
+"""`failed` is free of charge; `unknown` may have been billed, and its answer is not to be had."""
 
 
 class Message(Record):
@@ -24,26 +21,59 @@ class Message(Record):
 
 
 class Call(Record):
-    """One request to a language model: reserved, then sent, then received (the answer is durable), then parsed."""
+    """One request to a language model: reserved, then sent, then received (the answer is durable), then parsed.
+
+    What it costs is booked at the worst case while nobody knows better, so that the sums over all calls never grow
+    behind a cap's back: `reserved_cost` and `reserved_tokens` are that worst case, `cost` and `tokens` what counts now.
+    """
 
     key: str
     """`<brief id>/<purpose>/<attempt>`, unique in the run."""
     brief: str
     """Id of the candidate that the answer becomes."""
     purpose: str
-    """`propose` or `repair`."""
+    """`propose`, `repair`, …"""
     attempt: int = 1
+    """From 1; each is a request of its own to the provider."""
     state: State = "reserved"
     prompt: str
     """Blob: the conversation as `packed` writes it; its digest is the prompt's hash."""
     response: str | None = None
     """Blob: the answer's text as it came, in UTF-8."""
+    raw: str | None = None
+    """Blob: the provider's whole response as JSON text, or the part of an answer that came before it broke off."""
+    asked: str | None = None
+    """The model that was asked for, `provider/name`."""
     model: str | None = None
     """Who answered, as it names itself."""
+    request_id: str | None = None
+    """The provider's own name for the request."""
+    ticket: str | None = None
+    """Names the request to the broker and, as idempotency key, to the provider."""
+    max_output_tokens: int | None = None
+    """The longest answer that was allowed."""
     finish_reason: str | None = None
+    fault: str | None = None
+    """Why there is no answer: one of `wire.FaultKind`."""
+    message: str | None = None
+    """The provider's words on it, one line."""
     input_tokens: int | None = None
-    """As the provider counts them; None if it does not say."""
+    """As the provider counts them, cached ones included; None if it does not say."""
     output_tokens: int | None = None
+    cached_tokens: int = 0
+    """Of the input, read from the provider's cache."""
+    cache_write_tokens: int = 0
+    """Of the input, written to it."""
+    reserved_tokens: int = 0
+    """Most tokens that the call could take, input and output."""
+    tokens: int = 0
+    """Tokens that count: the worst case until the answer is there, then what it took."""
+    reserved_cost: float | None = None
+    """Most US dollars that the call could cost; None if the model's price is not known."""
+    cost: float | None = None
+    """US dollars that count, like `tokens`."""
+    estimated: bool = False
+    """Whether `tokens` and `cost` are the worst case for good, as the provider gave no usable count."""
     reserved: float
     """Seconds since 1970, as the next three."""
     sent: float | None = None
@@ -51,10 +81,42 @@ class Call(Record):
     parsed: float | None = None
 
     @property
+    def answered(self) -> bool:
+        """Whether the answer is in the run."""
+        return self.state in ("received", "parsed")
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still be answered."""
+        return self.state in ("reserved", "sent")
+
+    @property
     def stem(self) -> str:
         """Beginning of the names of the files that hold prompt and response: `g0c3`, `g0c3.repair`."""
         purpose = "" if self.purpose == "propose" else f".{self.purpose}"
         return self.brief + purpose + (f".{self.attempt}" if self.attempt > 1 else "")
+
+
+COLUMNS = ", ".join(Call.model_fields)
+
+
+class Booked(Record):
+    """What calls count together, spent and reserved."""
+
+    cost: float
+    """US dollars, of the calls whose price is known."""
+    tokens: int
+    calls: int
+    """Requests, without those that failed free of charge."""
+    unpriced: int
+    """Calls among them whose price is not known."""
+
+
+BOOKED = (
+    "SELECT ROUND(COALESCE(SUM(cost), 0), 9), COALESCE(SUM(tokens), 0), COALESCE(SUM(state != 'failed'), 0), "
+    "COALESCE(SUM(state != 'failed' AND cost IS NULL), 0) FROM calls"
+)
+"""A row of `Booked`; costs are whole billionths of a dollar, so the sum is rounded to those."""
 
 
 def packed(messages: Sequence[Message]) -> bytes:
@@ -80,11 +142,11 @@ def as_markdown(messages: Sequence[Message]) -> str:
 
 def call_row(call: Call) -> tuple[str, tuple[Any, ...]]:
     """The statement that stores or updates a call."""
-    names = [name.strip() for name in COLUMNS.split(",")]
-    marks = ", ".join("?" * len(names))
-    return f"INSERT OR REPLACE INTO calls ({COLUMNS}) VALUES ({marks})", tuple(getattr(call, n) for n in names)
+    marks = ", ".join("?" * len(Call.model_fields))
+    values = tuple(getattr(call, name) for name in Call.model_fields)
+    return f"INSERT OR REPLACE INTO calls ({COLUMNS}) VALUES ({marks})", values
 
 
 def call_of(row: Sequence[Any]) -> Call:
     """The call in a row of `COLUMNS`."""
-    return Call.model_validate(dict(zip((name.strip() for name in COLUMNS.split(",")), row, strict=True)))
+    return Call.model_validate(dict(zip(Call.model_fields, row, strict=True)))

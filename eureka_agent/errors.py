@@ -4,6 +4,7 @@ EurekaError                exit 1   the run failed
 ├── UsageError             exit 2   a wrong argument, task file or setting; says file, field, value, next step
 │   └── TaskError                   a task folder that does not hold together
 ├── BudgetExhausted        exit 3   a cap was reached; the best so far is saved
+│   └── Paused                      a language model's provider keeps the search from going on, until a person acts
 ├── EnvironmentMissing     exit 4   something this machine lacks (memory, a library, an engine)
 └── RunError               exit 1   a run folder that cannot be read or written
 """
@@ -31,6 +32,10 @@ class BudgetExhausted(EurekaError):
     """A cap was reached; the best so far is saved."""
 
     exit_code = 3
+
+
+class Paused(BudgetExhausted):
+    """The search cannot go on until a person acts; the best so far is saved."""
 
 
 class EnvironmentMissing(EurekaError):

@@ -16,10 +16,11 @@ from eureka_agent.storage import write_file
 def export_candidate(folder: Path, candidate: Candidate) -> None:
     """Write `reward.py`, `result.json` and, once trained, `curves.csv` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "reward.py", candidate.code.encode(), durable=False)
+    write_file(folder / "reward.py", candidate.code.encode(), durable=False, step="export.reward")
     if candidate.training:
-        write_file(folder / "curves.csv", _curves(candidate.training).encode(), durable=False)
-    write_file(folder / "result.json", (json.dumps(_result(candidate), indent=2) + "\n").encode(), durable=False)
+        write_file(folder / "curves.csv", _curves(candidate.training).encode(), durable=False, step="export.curves")
+    result = json.dumps(_result(candidate), indent=2) + "\n"
+    write_file(folder / "result.json", result.encode(), durable=False, step="export.result")
 
 
 def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
@@ -30,9 +31,12 @@ def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
     texts = {"prompt.md": as_markdown(unpacked(blob(call.prompt))).encode("utf-8", "backslashreplace")}
     if call.response is not None:
         texts["response.md"] = blob(call.response)
+    if call.attempt > 1 and (folder / "prompt.md").exists() and call.response is None:
+        return  # the words are those of the attempt before
     for name, data in texts.items():
         if not (folder / (prefix + name)).exists():
-            write_file(folder / (prefix + name), data, durable=False)
+            step = f"export.{name.removesuffix('.md')}"
+            write_file(folder / (prefix + name), data, durable=False, step=step)
 
 
 def _result(candidate: Candidate) -> dict[str, object]:

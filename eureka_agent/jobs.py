@@ -1,4 +1,7 @@
-"""What a box is asked to do, as values: train on a reward (box A), or score a policy (box B). And one job run alone."""
+"""What a box is asked to do, as values: train on a reward (box A), score a policy (box B), or try a reward on a bank.
+
+And one job run alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from eureka_agent.errors import EnvironmentMissing
 from eureka_agent.settings import Recipe
 from eureka_agent.task import Task
+from eureka_sandbox.bank import BANK_FILE
+from eureka_sandbox.hyperparameters import steps_per_update
 from eureka_sandbox.protocol import (
     Job,
     Limits,
@@ -16,9 +21,18 @@ from eureka_sandbox.protocol import (
     Sandbox,
     SandboxError,
     ScoreSpec,
+    SmokeSpec,
     TrainSpec,
     VideoSpec,
 )
+
+SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
+"""For the wall limit: far below any machine on which a search makes sense."""
+STARTUP_SECONDS = 180
+CHECKPOINT_SECONDS = 30.0
+"""Between two checkpoints of a training: with one rollout on top, a killed box loses a minute at the very most."""
+SILENCE_SECONDS = 120
+"""Longest time without progress in a training, beside what its recipe makes longer; the start takes 1 to 20 s."""
 
 
 def train_job(
@@ -28,6 +42,7 @@ def train_job(
     seed: int,
     timesteps: int | None = None,
     limits: Limits | None = None,
+    checkpoint_seconds: float | None = None,
 ) -> Job:
     """A training on a reward's code (None: the environment's own), for the recipe's environment steps or others."""
     spec = TrainSpec(
@@ -37,9 +52,23 @@ def train_job(
         hyperparameters=recipe.hyperparameters,
         total_timesteps=timesteps or recipe.timesteps,
         seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
     )
     files = {"task.py": task.files["task.py"]} | ({"reward.py": reward.encode()} if reward is not None else {})
     return Job(spec, files, limits or Limits())
+
+
+def training_limits(recipe: Recipe, memory_mb: int, wall_seconds: float | None = None) -> Limits:
+    """What a training of the recipe may use, on the slowest machine on which a search makes sense.
+
+    Silence follows from the recipe: no progress is sent while the policy is updated.
+    """
+    slowest = SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
+    return Limits(
+        wall_seconds=wall_seconds or STARTUP_SECONDS + recipe.timesteps / slowest,
+        silence_seconds=SILENCE_SECONDS + steps_per_update(recipe.algorithm, recipe.hyperparameters) / slowest,
+        memory_mb=memory_mb,
+    )
 
 
 def score_job(
@@ -48,10 +77,20 @@ def score_job(
     policy: Mapping[str, bytes],
     video: VideoSpec | None = None,
     limits: Limits | None = None,
+    idle: bool = False,
+    record_episodes: int = 3,
 ) -> Job:
-    """A scoring, one episode per reset seed, of a policy's two files (none of them: uniform random actions)."""
-    spec = ScoreSpec(environment=task.environment, seeds=tuple(seeds), video=video)
+    """A scoring, one episode per reset seed, of a policy's two files (none: uniform random actions, or zero ones)."""
+    spec = ScoreSpec(
+        environment=task.environment, seeds=tuple(seeds), video=video, idle=idle, record_episodes=record_episodes
+    )
     return Job(spec, {"task.py": task.files["task.py"], **policy}, limits or Limits())
+
+
+def smoke_job(task: Task, code: str, bank: bytes, limits: Limits | None = None) -> Job:
+    """Two passes of a reward's code over a bank of recorded transitions; a box without a simulator."""
+    spec = SmokeSpec(environment=task.environment)
+    return Job(spec, {"reward.py": code.encode(), BANK_FILE: bank}, limits or Limits())
 
 
 def run_alone(

@@ -6,24 +6,36 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eureka_agent import __version__
+from eureka_agent.crashpoints import crashpoint
 from eureka_agent.errors import RunError
+from eureka_agent.lease import RENEW_SECONDS, Lease
 from eureka_agent.storage import storage_errors
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE = "run.db"
 Statement = tuple[str, tuple[Any, ...]]
 CALLS = """
-CREATE {temporary} TABLE calls (
+CREATE {temporary} TABLE {name} (
     key TEXT PRIMARY KEY, brief TEXT NOT NULL, purpose TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL,
-    prompt TEXT NOT NULL, response TEXT, model TEXT, finish_reason TEXT, input_tokens INTEGER, output_tokens INTEGER,
+    prompt TEXT NOT NULL, response TEXT, raw TEXT, asked TEXT, model TEXT, request_id TEXT, ticket TEXT,
+    max_output_tokens INTEGER, finish_reason TEXT, fault TEXT, message TEXT,
+    input_tokens INTEGER, output_tokens INTEGER,
+    cached_tokens INTEGER NOT NULL DEFAULT 0, cache_write_tokens INTEGER NOT NULL DEFAULT 0,
+    reserved_tokens INTEGER NOT NULL DEFAULT 0, tokens INTEGER NOT NULL DEFAULT 0,
+    reserved_cost REAL DEFAULT 0, cost REAL DEFAULT 0, estimated INTEGER NOT NULL DEFAULT 0,
     reserved REAL NOT NULL, sent REAL, received REAL, parsed REAL)
 """
-"""What language models were asked; see `calls.Call`. Format 1 did not have it yet."""
+"""What language models were asked; see `calls.Call`. Format 1 did not have it; what format 2 has was free of charge."""
+CALLS_OF_FORMAT_2 = (
+    "key, brief, purpose, attempt, state, prompt, response, model, finish_reason, input_tokens, output_tokens, "
+    "reserved, sent, received, parsed"
+)
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE decisions (key TEXT PRIMARY KEY, value TEXT NOT NULL, decided REAL NOT NULL);
@@ -39,32 +51,41 @@ CREATE TABLE scores (
     verdict TEXT, message TEXT, record TEXT NOT NULL, finished REAL NOT NULL);
 CREATE VIEW leaderboard AS
     SELECT id, generation, operator, parents, fitness, success_rate, c.verdict, c.message, t.timesteps, t.seconds
-    FROM candidates c LEFT JOIN trainings t ON t.key = c.id LEFT JOIN scores s ON s.key = c.id
+    FROM candidates c
+    LEFT JOIN trainings t ON t.key = COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)
+    LEFT JOIN scores s ON s.key = COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)
     ORDER BY fitness DESC NULLS LAST, generation, slot;
 """
 """`trainings` and `scores` are keyed by what was measured: a candidate's id, `final/<arm>/<index>`, `film/<policy>`."""
 
 
 class Journal:
-    """Rows in, rows out; every write is one durable transaction that also books the time spent."""
+    """Rows in, rows out; every write is one durable transaction that also checks the lease and books the time spent."""
 
     def __init__(self, folder: Path, read_only: bool) -> None:
         """Open the database of the run in `folder`.
 
         Raises:
-            RunError: it is not a run's, of a newer format, or unreadable.
+            RunError: it is not a run's, of a newer format, unreadable, or (for writing) open in another process.
         """
         self.path = folder / DATABASE
-        self._read_only = read_only
         self._lock = threading.RLock()
+        self._closing = threading.Event()
         self._database = _connect(self.path, read_only)
         self._opened = time.monotonic()
-        self._earlier_seconds = float(self.meta("elapsed_seconds"))
+        self._lease: Lease | None = None
+        try:
+            self._earlier_seconds = float(self.meta("elapsed_seconds"))
+            if not read_only:
+                self._take_lease(folder)
+        except BaseException:
+            self._database.close()
+            raise
 
     @property
     def elapsed_seconds(self) -> float:
         """Wall time of all sittings together; a reader's own time does not count."""
-        return self._earlier_seconds + (0.0 if self._read_only else time.monotonic() - self._opened)
+        return self._earlier_seconds + (time.monotonic() - self._opened if self._lease else 0.0)
 
     def meta(self, key: str) -> str:
         """One of the run's own facts."""
@@ -73,29 +94,69 @@ class Journal:
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Read."""
         with self._lock, storage_errors(self.path):
+            if self._lease and self._lease.lost:
+                raise self._lease.taken_over(self._database)
             return self._database.execute(sql, values).fetchall()
 
-    def write(self, statements: Iterable[Statement]) -> None:
-        """One durable transaction.
+    def write(self, statements: Iterable[Statement], step: str, check: Callable[[], None] | None = None) -> None:
+        """One durable transaction; `step` names it for `crashpoints`.
+
+        `check` looks at the result inside the transaction: if it raises, nothing is kept.
 
         Raises:
-            RunError: the disk failed or the run was opened for reading only; nothing of the transaction is kept.
+            RunError: the disk failed, another process took the run over, or the run was opened for reading only;
+                nothing of the transaction is kept.
         """
-        if self._read_only:
+        crashpoint(f"{step}.before")
+        with self._transaction():
+            for sql, values in statements:
+                self._database.execute(sql, values)
+            if check is not None:
+                check()
+            crashpoint(f"{step}.inside")
+        crashpoint(f"{step}.after")
+
+    def close(self) -> None:
+        """Book the time spent, let the next writer in, and close."""
+        self._closing.set()
+        try:
+            if self._lease and not self._lease.lost:
+                crashpoint("close.before")
+                with self._transaction() as lease:
+                    lease.release(self._database)
+                    crashpoint("close.inside")
+                crashpoint("close.after")
+        finally:
+            self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Lease]:
+        """All that is executed inside is kept, or nothing; the lease comes first, so that a replaced writer stops."""
+        if self._lease is None:
             raise RunError(f"{self.path.parent}: opened for reading only")
         booked = "UPDATE meta SET value = ? WHERE key = 'elapsed_seconds'"
         with self._lock, storage_errors(self.path), self._database:
-            for sql, values in statements:
-                self._database.execute(sql, values)
+            self._lease.check(self._database)
             self._database.execute(booked, (f"{self.elapsed_seconds:.3f}",))
+            yield self._lease
 
-    def close(self) -> None:
-        """Book the time spent and close."""
-        try:
-            if not self._read_only:
-                self.write([])
-        finally:
-            self._database.close()
+    def _take_lease(self, folder: Path) -> None:
+        crashpoint("lease.before")
+        with storage_errors(self.path):
+            self._lease = Lease(self._database, folder)
+        crashpoint("lease.after")
+        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+
+    def _renew(self) -> None:
+        """Sign of life while nothing is saved, for instance in a long training."""
+        while not self._closing.wait(RENEW_SECONDS):
+            try:
+                with self._lock:
+                    if not self._closing.is_set():
+                        with self._transaction():
+                            pass
+            except RunError:
+                return  # the next write, or read, says it
 
 
 def write_new_database(folder: Path, meta: Mapping[str, str]) -> None:
@@ -104,7 +165,7 @@ def write_new_database(folder: Path, meta: Mapping[str, str]) -> None:
     facts = {"version": __version__, "created": str(time.time()), "elapsed_seconds": "0", "generations": "0", **meta}
     try:
         database.executescript(TABLES)
-        database.execute(CALLS.format(temporary=""))
+        database.execute(CALLS.format(temporary="", name="calls"))
         database.executemany("INSERT INTO meta VALUES (?, ?)", list(facts.items()))
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         database.commit()
@@ -144,12 +205,23 @@ def _check_format(database: sqlite3.Connection, folder: Path) -> None:
 
 
 def _bring_up_to_date(database: sqlite3.Connection, read_only: bool) -> None:
-    """Give a run of format 1 the table it lacks; a reader gets it in memory."""
+    """Give a run of an earlier format the table of calls as it is now; a reader gets it in memory."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
         return
     database.execute("BEGIN IMMEDIATE" if not read_only else "BEGIN")
-    database.execute(CALLS.format(temporary="TEMPORARY" if read_only else ""))
-    if not read_only:
+    if read_only:
+        database.execute(CALLS.format(temporary="TEMPORARY", name="calls"))  # hides the one in the file
+        _copy_calls(database, version, "main.calls", "temp.calls")
+    else:
+        database.execute(CALLS.format(temporary="", name="calls_now"))
+        _copy_calls(database, version, "calls", "calls_now")
+        database.execute("DROP TABLE IF EXISTS calls")
+        database.execute("ALTER TABLE calls_now RENAME TO calls")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.commit()
+
+
+def _copy_calls(database: sqlite3.Connection, version: int, old: str, new: str) -> None:
+    if version == 2:
+        database.execute(f"INSERT INTO {new} ({CALLS_OF_FORMAT_2}) SELECT {CALLS_OF_FORMAT_2} FROM {old}")

@@ -5,21 +5,25 @@ Every stage is journaled under its key as soon as it ends, and looked up there f
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from eureka_agent.bank import bank_of
+from eureka_agent.checkpoints import continued
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError, TaskError
-from eureka_agent.jobs import score_job, train_job
+from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
+from eureka_agent.jobs import CHECKPOINT_SECONDS, smoke_job, train_job, training_limits
 from eureka_agent.machine import available_memory_mb, cores
-from eureka_agent.population import Candidate, Record, Score, Training
-from eureka_agent.run import Run
+from eureka_agent.population import Candidate, Score, Training
+from eureka_agent.run import Run, standing
+from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
+from eureka_agent.scores import box_name, evaluation_seeds, score_record, scoring_job
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
-from eureka_agent.text import measure, plural
+from eureka_agent.text import plural
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.protocol import (
@@ -28,12 +32,16 @@ from eureka_sandbox.protocol import (
     Finished,
     Job,
     Limits,
+    Report,
     Sandbox,
     SandboxError,
-    ScoreResult,
+    SmokeResult,
+    TrainingCheckpoint,
     TrainResult,
+    TrainSpec,
     Verdict,
     VideoSpec,
+    Wall,
 )
 
 T = TypeVar("T")
@@ -42,17 +50,8 @@ RETRIES = 2
 """How often a job is tried again after the sandbox itself failed."""
 BOX_MEMORY_MB = 600
 """What a training usually takes, with room to spare; a box is stopped only at `Settings.memory_mb`."""
-SLOWEST_STEPS_PER_SECOND = {"ppo": 200, "sac": 20, "td3": 20}
-"""For the wall limit: far below any machine on which a search makes sense."""
-STARTUP_SECONDS = 180
-SILENCE_SECONDS = 120
-"""Longest time without progress in a training; the start and one update of the policy are silent, for 1 to 20 s."""
-
-
-class EvaluationSeeds(Record):
-    """Reset seeds of one policy's episodes."""
-
-    seeds: tuple[int, ...]
+SMOKE_SECONDS = 60
+"""A smoke test starts in 1 to 10 s on a busy machine; its 128 calls take 0.05 s, or the reward is too slow."""
 
 
 class Lab:
@@ -71,6 +70,10 @@ class Lab:
         self.jobs = affordable_jobs(jobs or run.settings.jobs)
         # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
         self._memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
+        self.wall: Wall | None = None
+        """What the self-test of this sitting found; None where nobody asked for one."""
+        self._slots = threading.Semaphore(self.jobs)
+        self._ground = threading.RLock()
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
@@ -83,9 +86,24 @@ class Lab:
             TaskError: every one of them failed in the task's own files.
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
-        measured = self.side_by_side(self._measure, candidates)
+        known = {c.id: c for c in self.run.population().candidates}
+        originals = [c for c in candidates if c.duplicate_of is None]
+        known |= {c.id: c for c in self.side_by_side(self._measure, originals)}
+        measured = [self._likewise(c, known) for c in candidates]
         self._blame_the_task(measured)
         return measured
+
+    def _likewise(self, candidate: Candidate, known: Mapping[str, Candidate]) -> Candidate:
+        """The candidate as it was measured, or as the one was that it duplicates."""
+        if candidate.duplicate_of is None:
+            return known[candidate.id]
+        original = known[candidate.duplicate_of]
+        measured = {"training": original.training, "score": original.score, "failure": original.failure}
+        candidate = candidate.model_copy(update=measured)
+        self.run.save(candidate)
+        self.watcher.stage(f"{candidate.id} is the same program as {original.id}, and is not trained again")
+        self.watcher.finished(candidate)
+        return candidate
 
     def _measure(self, candidate: Candidate) -> Candidate:
         if candidate.failure is None:
@@ -104,6 +122,29 @@ class Lab:
             first = failures[0]
             where = f"{self.run.task.name}/{first.file}" + (f":{first.line}" if first.line else "")
             raise TaskError(f"{where}: {first.message}; correct it and start a new run (this one keeps its own copy)")
+
+    def floor(self) -> Floor:
+        """Play without learning, scored once per run.
+
+        Raises:
+            TaskError: the task's metric fails on it, or tells nothing about learning.
+        """
+        with self._ground:  # several rewards may want it first
+            return self.run.decide(FLOOR, Floor, self._measure_floor)
+
+    def bank(self) -> bytes:
+        """The transitions on which this generation's rewards are tried, see `eureka_sandbox.bank`."""
+        with self._ground:
+            return bank_of(self.run, self.floor)
+
+    def smoke(self, code: str) -> SmokeResult | Failure:
+        """Call a reward on the bank, in a box without a simulator; nothing is journaled."""
+        limits = self._limits(SMOKE_SECONDS)
+        outcome = self._box("smoke", "a smoke test", smoke_job(self.run.task, code, self.bank(), limits), shown=False)
+        if isinstance(outcome, Failed):
+            return outcome.failure
+        assert isinstance(outcome.result, SmokeResult)
+        return outcome.result
 
     def compare(self, best: Candidate) -> Comparison:
         """The final comparison: fresh trainings of the best and the human reward with the same seeds, and random play.
@@ -164,7 +205,7 @@ class Lab:
 
     def score_policy(self, key: str, training: Training) -> Score | Failure:
         """Box B, once per key, on evaluation seeds drawn now."""
-        return self._scored(key, training, self._evaluation_seeds(key), video=None)
+        return self._scored(key, training, evaluation_seeds(self.run, key))
 
     def random_score(self, key: str = "final/random") -> Score:
         """Score uniform random actions.
@@ -172,27 +213,40 @@ class Lab:
         Raises:
             EurekaError: task.py failed on them.
         """
-        score = self._scored(key, None, self._evaluation_seeds(key), video=None)
+        score = self._scored(key, None, evaluation_seeds(self.run, key))
         if isinstance(score, Failure):
             raise EurekaError(f"scoring a random policy failed: {score}")
         return score
 
     # ------------------------------------------------------------------------------------------------------- boxes
 
+    def _measure_floor(self) -> Floor:
+        self.watcher.stage("scoring play without learning: random actions, and none")
+
+        def score(key: str) -> Score | Failure:
+            seeds = evaluation_seeds(self.run, key)
+            return self._scored(key, None, seeds, idle=key == ZERO, record_episodes=RECORDED_EPISODES)
+
+        floor = floor_of(self.run, *self.side_by_side(score, [RANDOM, ZERO]))
+        for warning in floor.warnings:
+            self.watcher.stage(f"{self.run.task.name}: {warning}; is the metric what you mean?")
+        return floor
+
     def _random_trial(self) -> Trial:
         return Trial(training=None, score=self.random_score())
 
     def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
-        recipe = self.recipe
-        slowest = STARTUP_SECONDS + recipe.timesteps / SLOWEST_STEPS_PER_SECOND[recipe.algorithm]
-        limits = self._limits(self.run.settings.wall_seconds or slowest, SILENCE_SECONDS)
-        job = train_job(self.run.task, recipe, code, seed, limits=limits)
+        limits = training_limits(self.recipe, self._memory_mb, self.run.settings.wall_seconds)
+        every = CHECKPOINT_SECONDS
+        job = train_job(self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every)
         outcome = self._box(key, "training", job)
         if isinstance(outcome, Failed):
             return outcome.failure
         result, blobs = outcome.result, outcome.blobs
         if not isinstance(result, TrainResult) or not {"policy.safetensors", "policy.json"} <= blobs.keys():
             return Failure(verdict=Verdict.BAD_RESULT, message="the training ended without a policy")
+        if result.checkpoint_note:
+            self.watcher.stage(f"{key}: {result.checkpoint_note}")
         return Training(
             seed=seed,
             **result.model_dump(),
@@ -201,33 +255,21 @@ class Lab:
         )
 
     def _scored(
-        self, key: str, training: Training | None, seeds: tuple[int, ...], video: VideoSpec | None
+        self,
+        key: str,
+        training: Training | None,
+        seeds: tuple[int, ...],
+        video: VideoSpec | None = None,
+        **play: Any,
     ) -> Score | Failure:
         known = self.run.score(key)
         if known is None:
-            known = self._score(key, training, seeds, video)
+            job = scoring_job(self.run, training, seeds, self._memory_mb, video, **play)
+            outcome = self._box(key, "scoring", job, shown=key not in (RANDOM, ZERO))
+            box = box_name(self.sandbox, self.wall)
+            known = outcome.failure if isinstance(outcome, Failed) else score_record(self.run, job, outcome, box)
             self.run.save_score(key, known)
         return known
-
-    def _score(
-        self, key: str, training: Training | None, seeds: tuple[int, ...], video: VideoSpec | None
-    ) -> Score | Failure:
-        blobs = {"policy.safetensors": training.policy, "policy.json": training.policy_meta} if training else {}
-        policy = {name: self.run.blob(digest) for name, digest in blobs.items()}
-        steps = len(seeds) * self.run.task.spec.environment.episode_steps
-        limits = self._limits(STARTUP_SECONDS + steps / SLOWEST_STEPS_PER_SECOND["ppo"])
-        outcome = self._box(key, "scoring", score_job(self.run.task, seeds, policy, video, limits))
-        if isinstance(outcome, Failed):
-            return outcome.failure
-        result, emitted = outcome.result, outcome.blobs
-        if not isinstance(result, ScoreResult) or len(result.fitness) != len(seeds):
-            return Failure(verdict=Verdict.BAD_RESULT, message=f"the scoring ended without {len(seeds)} scores")
-        return Score(
-            seeds=seeds,
-            **result.model_dump(exclude={"versions"}),
-            episodes=self.run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
-            video=self.run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
-        )
 
     def _filmed(self, arm: Arm) -> Arm:
         """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
@@ -240,25 +282,39 @@ class Lab:
             return arm.model_copy(update={"video_note": str(film)})
         return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
 
-    def _box(self, key: str, stage: str, job: Job) -> Finished | Failed:
-        """Run one job, again if the sandbox itself failed."""
+    def _box(self, key: str, stage: str, job: Job, shown: bool = True) -> Finished | Failed:
+        """Run one job, again if the sandbox failed or the box was killed; at most `jobs` at once.
+
+        A training goes on from its last checkpoint. Not `shown`: it is no trial.
+        """
+        watcher = self.watcher if shown else Silent()
+
+        def hear(report: Report) -> None:
+            if isinstance(report, TrainingCheckpoint):
+                self.run.save_checkpoint(key, report)
+            else:
+                watcher.progress(key, stage, report)
+
         for attempt in range(1 + RETRIES):
-            self.watcher.started(key, stage)
             try:
-                return self.sandbox.run(job, lambda p: self.watcher.progress(key, stage, p), self.stopping)
+                with self._slots:
+                    watcher.started(key, stage)
+                    outcome = self.sandbox.run(self._continued(key, job), hear, self.stopping)
             except SandboxError as error:
                 reason = str(error)
                 self.watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
+                continue
+            if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES:
+                return outcome
+            self.watcher.stage(f"{key}: {outcome.failure.message} at {stage} (attempt {attempt + 1}); it starts again")
         raise EnvironmentMissing(f"{key}: the sandbox failed {1 + RETRIES} times at {stage}, last with: {reason}")
 
-    def _evaluation_seeds(self, key: str) -> tuple[int, ...]:
-        """Drawn from the operating system's entropy once training has ended, so that no reward can know them."""
-        count = self.run.task.spec.evaluation_episodes
-
-        def draw() -> EvaluationSeeds:
-            return EvaluationSeeds(seeds=tuple(secrets.randbits(32) for _ in range(count)))
-
-        return self.run.decide(f"{key}/evaluation-seeds", EvaluationSeeds, draw).seeds
+    def _continued(self, key: str, job: Job) -> Job:
+        """The job with the checkpoint of an earlier box, if it is a training that has one."""
+        checkpoint = self.run.checkpoint(key) if isinstance(job.spec, TrainSpec) else None
+        if checkpoint:
+            self.watcher.stage(f"{key}: the training goes on after {checkpoint.meta.timesteps:,} steps")
+        return continued(job, checkpoint)
 
     def _limits(self, wall_seconds: float, silence_seconds: float | None = None) -> Limits:
         return Limits(wall_seconds=wall_seconds, silence_seconds=silence_seconds, memory_mb=self._memory_mb)
@@ -287,11 +343,8 @@ class Lab:
         return None if limit is None else max(0.0, limit - self.run.elapsed_seconds)
 
     def _raise_out_of_time(self) -> None:
-        best = self.run.population(partial=True).best
-        fitness = measure(best.fitness, self.run.task.spec.metric.unit) if best else ""
-        saved = f"saved; best so far: {best.id} with {fitness}" if best else "nothing has trained to its end yet"
         raise BudgetExhausted(
-            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({saved}); "
+            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({standing(self.run)}); "
             f"`eureka evolve --resume {self.run.folder} --max-time …` continues with more"
         )
 

@@ -79,6 +79,10 @@ class Training(Record):
     policy_meta: str
     """Blob: policy.json."""
     versions: dict[str, str]
+    resumed_at: int = 0
+    """Environment steps of the checkpoint from which the last box went on; 0: one box did it all."""
+    checkpoint_note: str = ""
+    """Why a checkpoint was not used, or none was kept."""
 
     @property
     def steps_per_second(self) -> float:

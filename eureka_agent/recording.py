@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from eureka_agent.calls import Call, as_markdown, unpacked
 from eureka_agent.errors import UsageError
 from eureka_agent.journal import DATABASE
+from eureka_agent.llm.extract import CUT_OFF, REFUSED, extract_code
 from eureka_agent.population import Record
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.storage import storage_errors
+from eureka_sandbox.protocol import Failure
 
 INDEX = "transcript.json"
 KEPT = ("population", "generations", "seed", "timesteps", "algorithm", "learner", "final_seeds")
@@ -50,6 +52,8 @@ class Index(Record):
     """See `Task.digest`."""
     settings: dict[str, Any]
     calls: tuple[Entry, ...]
+    unanswered: tuple[str, ...] = ()
+    """`<brief id>/<purpose>` of requests that the search went on without an answer to."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,27 @@ class Recording:
     """Answer texts by key."""
 
     def entry(self, key: str) -> Entry | None:
-        """The call of that key."""
-        return next((entry for entry in self.index.calls if entry.key == key), None)
+        """The call of that key, whichever attempt at it was the last to be answered."""
+        answered = [entry for entry in self.index.calls if _request(entry.key) == _request(key)]
+        return max(answered, key=lambda entry: int(entry.key.rpartition("/")[2]), default=None)
+
+
+def _request(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _unanswered(run: Run) -> set[str]:
+    """Requests to providers whose last attempt brought nothing that could be used; see `asking.Asking`."""
+    last = {_request(call.key): call for call in sorted(run.calls(), key=lambda call: call.attempt)}
+    return {name for name, call in last.items() if call.asked and not call.open and not _useful(call, run)}
+
+
+def _useful(call: Call, run: Run) -> bool:
+    text = run.blob(call.response).decode("utf-8", "surrogatepass") if call.response else ""
+    if call.finish_reason in REFUSED:
+        return True
+    cut = call.finish_reason in CUT_OFF and isinstance(extract_code(text), Failure)
+    return bool(text.strip()) and not cut
 
 
 def load_recording(folder: Path) -> Recording:
@@ -93,6 +116,7 @@ def recording_of(run: Run) -> Recording:
         task_digest=run.task.digest,
         settings=run.settings.model_dump(include=set(KEPT), exclude_none=True),
         calls=tuple(_entry(call) for call in answered),
+        unanswered=tuple(sorted(_unanswered(run))),
     )
     responses = {call.key: run.blob(call.response or "").decode("utf-8", "surrogatepass") for call in answered}
     return Recording(run.folder, index, responses)

@@ -47,6 +47,8 @@ def recorded_episodes(candidate: Candidate, run: Run) -> dict[int, Episode]:
 def reflection(candidate: Candidate, population: Population, task: Task, episodes: Mapping[int, Episode]) -> str:
     """The text alone."""
     training, score = candidate.training, candidate.score
+    if candidate.duplicate_of:
+        return f"{_name(candidate)} is the same program as {candidate.duplicate_of}, and was not trained again.\n"
     if score is None or training is None:
         return f"{_name(candidate)} failed and has no fitness. {candidate.failure}.\n"
     components = component_statistics(_per_step(training.curves))

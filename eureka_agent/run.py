@@ -15,23 +15,30 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eureka_agent.calls import COLUMNS, Call, call_of, call_row
+from eureka_agent.calls import BOOKED, COLUMNS, Booked, Call, call_of, call_row
+from eureka_agent.checkpoints import FOLDER as CHECKPOINTS
+from eureka_agent.checkpoints import Checkpoints
 from eureka_agent.comparison import Comparison
+from eureka_agent.crashpoints import crashpoint
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.exports import export_call, export_candidate
+from eureka_agent.floor import FLOOR, Floor
 from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
 from eureka_agent.settings import Settings
 from eureka_agent.storage import NOTHING_LEFT, Blobs, WriterLock, appearing, fsync_folder, storage_errors, write_file
 from eureka_agent.task import Anchors, Task, task_from_files
-from eureka_sandbox.protocol import Failure
+from eureka_agent.text import measure
+from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
 AMENDABLE = frozenset(
     {"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb"}
-    | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file"}
+    | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
+MEASURED = "COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)"
+"""Key of a candidate's training and score: a duplicate has its original's."""
 
 
 class TaskSnapshot(Record):
@@ -57,10 +64,13 @@ class Run:
         try:
             self._journal = Journal(folder, read_only)
             self._blobs = Blobs(folder / "blobs")
+            self._checkpoints = Checkpoints(folder / CHECKPOINTS, self._journal)
             self.settings = Settings.model_validate_json(self._journal.meta("settings"))
             self.task = self._task_from_snapshot()
             if not read_only:
-                self._blobs.sweep()
+                with storage_errors(folder / "blobs"):
+                    self._blobs.sweep()
+                self._checkpoints.sweep()
         except BaseException:
             self.close()
             raise
@@ -80,7 +90,10 @@ class Run:
             advice = continues if (folder / DATABASE).is_file() else "choose another folder with --output"
             raise RunError(f"{folder}: already exists and is not empty; {advice}")
         with appearing(folder) as draft:
+            crashpoint("create.drafted")
             _write_draft(draft, task, settings)
+            crashpoint("create.filled")
+        crashpoint("create.renamed")
         return cls(folder)
 
     @classmethod
@@ -123,7 +136,7 @@ class Run:
         if known is not None:
             return known
         row = (key, compute().model_dump_json(), time.time())
-        self._write(("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", row))
+        self._write(("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", row), step=_kind(key))
         stored = self.decided(key, model)
         assert stored is not None
         return stored
@@ -132,6 +145,10 @@ class Run:
         """What was decided under `key`, or None."""
         rows = self._open.rows("SELECT value FROM decisions WHERE key = ?", (key,))
         return model.model_validate_json(rows[0][0]) if rows else None
+
+    def floor(self) -> Floor | None:
+        """What play without learning reaches here; None while nobody has measured it."""
+        return self.decided(FLOOR, Floor)
 
     # ------------------------------------------------------------------------------------------------------- calls
 
@@ -144,9 +161,22 @@ class Run:
         """Every call to a language model, in the order in which they were decided."""
         return tuple(map(call_of, self._open.rows(f"SELECT {COLUMNS} FROM calls ORDER BY reserved, key")))
 
-    def save_call(self, call: Call) -> None:
-        """Store or update a call and its readable export; its blobs must be stored already."""
-        self._write(call_row(call))
+    def attempts(self, brief: str, purpose: str) -> tuple[Call, ...]:
+        """Every request for one answer, the first one first."""
+        sql = f"SELECT {COLUMNS} FROM calls WHERE brief = ? AND purpose = ? ORDER BY attempt"
+        return tuple(map(call_of, self._open.rows(sql, (brief, purpose))))
+
+    def booked(self) -> Booked:
+        """What all calls together count, those under way at their worst case."""
+        return Booked(**dict(zip(Booked.model_fields, self._open.rows(BOOKED)[0], strict=True)))
+
+    def save_call(self, call: Call, check: Callable[[], None] | None = None) -> None:
+        """Store or update a call and its readable export; its blobs must be stored already.
+
+        `check` looks at the run with the call in it: if it raises, the call is not stored.
+        """
+        step = "received" if call.state in ("failed", "unknown") else call.state
+        self._open.write([call_row(call)], f"call.{step}", check)
         with storage_errors(self.folder / "candidates"):
             export_call(self.folder / "candidates" / call.brief, call, self.blob)
 
@@ -160,7 +190,18 @@ class Run:
         """Store what box A answered; its blobs must be stored already."""
         t = outcome if isinstance(outcome, Training) else None
         numbers = (t.seed, t.timesteps, t.seconds, t.peak_return) if t else (None,) * 4
-        self._write(_outcome_row("trainings", key, numbers, outcome))
+        used_up = self._checkpoints.digest(key)
+        row = _outcome_row("trainings", key, numbers, outcome)
+        self._write(row, self._checkpoints.ending(key), step="training")
+        self._checkpoints.drop(used_up)
+
+    def save_checkpoint(self, key: str, checkpoint: TrainingCheckpoint) -> None:
+        """Store where the training under `key` could go on from, until it ends or the next checkpoint comes."""
+        self._checkpoints.put(key, checkpoint)
+
+    def checkpoint(self, key: str) -> TrainingCheckpoint | None:
+        """Where the training under `key` can go on from; None: it begins at the beginning."""
+        return self._checkpoints.get(key)
 
     def score(self, key: str) -> Score | Failure | None:
         """What box B answered under `key`; None if it has not finished."""
@@ -170,7 +211,7 @@ class Run:
         """Store what box B answered; its blobs must be stored already."""
         s = outcome if isinstance(outcome, Score) else None
         numbers = (len(s.fitness), s.mean, s.success_rate, s.seconds) if s else (None,) * 4
-        self._write(_outcome_row("scores", key, numbers, outcome))
+        self._write(_outcome_row("scores", key, numbers, outcome), step="score")
 
     def _outcome(self, table: str, key: str, model: type[M]) -> M | Failure | None:
         rows = self._open.rows(f"SELECT record, verdict FROM {table} WHERE key = ?", (key,))
@@ -183,7 +224,7 @@ class Run:
 
     def save(self, candidate: Candidate) -> None:
         """Store or update a candidate (its training and score are stored under its id) and its readable export."""
-        self._write(_candidate_row(candidate))
+        self._write(_candidate_row(candidate), step="candidate")
         self._export(candidate)
 
     def extend(self, population: Population, generation: Iterable[Candidate]) -> Population:
@@ -191,7 +232,8 @@ class Run:
         extended = population.extended(generation)
         new = extended.candidates[len(population.candidates) :]
         count = str(extended.generations)
-        self._write(*map(_candidate_row, new), ("UPDATE meta SET value = ? WHERE key = 'generations'", (count,)))
+        counted = ("UPDATE meta SET value = ? WHERE key = 'generations'", (count,))
+        self._write(*map(_candidate_row, new), counted, step="generation")
         for candidate in new:
             self._export(candidate)
         return extended
@@ -200,8 +242,8 @@ class Run:
         """All candidates of the finished generations; `partial` adds those of the generation under way."""
         rows = self._open.rows(
             "SELECT c.record, t.record, s.record FROM candidates c "
-            "LEFT JOIN trainings t ON t.key = c.id AND t.verdict IS NULL "
-            "LEFT JOIN scores s ON s.key = c.id AND s.verdict IS NULL "
+            f"LEFT JOIN trainings t ON t.key = {MEASURED} AND t.verdict IS NULL "
+            f"LEFT JOIN scores s ON s.key = {MEASURED} AND s.verdict IS NULL "
             "WHERE ? OR c.generation < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generations') "
             "ORDER BY c.generation, c.slot",
             (partial,),
@@ -210,11 +252,10 @@ class Run:
 
     def comparison(self) -> Comparison | None:
         """The last comparison, if the run has come to its end; none once it was given more generations."""
-        sql = "SELECT key, value FROM decisions WHERE key LIKE 'comparison/%' ORDER BY decided DESC LIMIT 1"
-        for key, value in self._open.rows(sql):
-            if int(key.removeprefix("comparison/")) >= self.settings.generations:
-                return Comparison.model_validate_json(value)
-        return None
+        rows = self._open.rows("SELECT key, value FROM decisions WHERE key LIKE 'comparison/%'")
+        after = {int(key.removeprefix("comparison/")): value for key, value in rows}  # not by time: clocks jump
+        last = max(after, default=0)
+        return Comparison.model_validate_json(after[last]) if last >= self.settings.generations else None
 
     def _export(self, candidate: Candidate) -> None:
         with storage_errors(self.folder / "candidates"):
@@ -257,7 +298,8 @@ class Run:
                 allowed = ", ".join(sorted(AMENDABLE))
                 raise UsageError(f"{name} is fixed when a run begins; a resumed run may change {allowed}")
         self.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
-        self._write(("UPDATE meta SET value = ? WHERE key = 'settings'", (self.settings.model_dump_json(),)))
+        row = (self.settings.model_dump_json(),)
+        self._write(("UPDATE meta SET value = ? WHERE key = 'settings'", row), step="settings")
 
     @property
     def _open(self) -> Journal:
@@ -265,13 +307,21 @@ class Run:
             raise RunError(f"{self.folder}: the run is closed")
         return self._journal
 
-    def _write(self, *statements: Statement) -> None:
-        self._open.write(statements)
+    def _write(self, *statements: Statement, step: str) -> None:
+        self._open.write(statements, step)
 
     def _task_from_snapshot(self) -> Task:
         snapshot = TaskSnapshot.model_validate_json(self._open.meta("task"))
         files = {name: self._blobs.get(digest) for name, digest in snapshot.files.items()}
         return task_from_files(snapshot.name, self.folder / "task", files, snapshot.anchors)
+
+
+def standing(run: Run) -> str:
+    """What there is so far, for the message of a search that stops early."""
+    best = run.population(partial=True).best
+    if best is None:
+        return "nothing has trained to its end yet"
+    return f"saved; best so far: {best.id} with {measure(best.fitness, run.task.spec.metric.unit)}"
 
 
 def start_run(root: Path, task: Task, settings: Settings) -> Run:
@@ -282,6 +332,7 @@ def start_run(root: Path, task: Task, settings: Settings) -> Run:
     with storage_errors(link):
         link.symlink_to(name)
         os.replace(link, run.folder.with_name("latest"))
+    crashpoint("create.linked")
     return run
 
 
@@ -296,6 +347,11 @@ def _write_draft(draft: Path, task: Task, settings: Settings) -> None:
     snapshot = TaskSnapshot(name=task.name, origin=str(task.folder), files=digests, anchors=task.anchors)
     write_new_database(draft, {"settings": settings.model_dump_json(), "task": snapshot.model_dump_json()})
     fsync_folder(draft)
+
+
+def _kind(key: str) -> str:
+    """What sort of decision is kept under a key: `briefs` for `g0/briefs`, `comparison` for `comparison/2`."""
+    return [part for part in key.split("/") if not part[-1:].isdigit()][-1]
 
 
 def _outcome_row(table: str, key: str, numbers: tuple[Any, ...], outcome: Record | Failure) -> Statement:

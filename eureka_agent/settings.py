@@ -23,13 +23,17 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
     model: str = "offline"
-    """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several with `NAME=WEIGHT`, joined by commas."""
+    """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several as `NAME=WEIGHT`, joined by commas."""
     models_file: str | None = None
     """Absolute path of a YAML file with addresses, prices and limits of models."""
+    base_url: str | None = Field(default=None, pattern="^https?://")
+    """Address of all `openai/` models: Ollama, vLLM, llama.cpp, LM Studio or another server of OpenAI's chat."""
     effort: str | None = None
     """Reasoning effort, in the provider's word."""
     max_output_tokens: int = Field(default=16_000, ge=256)
     """Longest answer of one call, thinking included."""
+    prompt_tokens: int = Field(default=24_000, ge=2_000)
+    """Longest prompt, by a high estimate; what matters least is left out of a longer one."""
     max_cost: float | None = Field(default=None, gt=0)
     """US dollars that all calls of the run may cost."""
     max_tokens: int | None = Field(default=None, gt=0)
@@ -63,7 +67,8 @@ class Settings(BaseModel):
     def derived_seed(self, *labels: str | int) -> int:
         """A training or search seed: the first 32 bits of SHA-256 over `seed` and `labels`, joined by `/`.
 
-        Labels in use: `train/<candidate>`, `propose/<candidate>`, `final/<index>`, `bootstrap`. The same labels give
+        Labels in use: `train/<candidate>`, `propose/<candidate>`, `final/<index>`, `bootstrap`,
+        `model/<candidate>`. The same labels give
         the same seed in every sitting and on every machine.
         """
         text = "/".join(str(part) for part in (self.seed, *labels))

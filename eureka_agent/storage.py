@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import sqlite3
 import time
 import uuid
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
+from eureka_agent.crashpoints import crashpoint
 from eureka_agent.errors import RunError
 from eureka_sandbox.backends.folder_lock import lock_folder
 
@@ -53,19 +55,25 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write by rename, so that a reader sees the old file or the new one; `durable` waits for the disk."""
+def write_file(path: Path, data: bytes, durable: bool = True, step: str = "file") -> None:
+    """Write by rename, so that a reader sees the old file or the new one; `durable` waits for the disk.
+
+    `step` names it for `crashpoints`.
+    """
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
+        crashpoint(f"{step}.before")
         with open(temporary, "xb") as file:
             file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        crashpoint(f"{step}.written")
         os.rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    crashpoint(f"{step}.renamed")
     if durable:
         fsync_folder(path.parent)
 
@@ -143,7 +151,8 @@ class Blobs:
         if path.exists():
             fsync_folder(self.folder)  # another thread, or one that was killed, may have just renamed it
         else:
-            write_file(path, data)
+            write_file(path, data, step="blob")
+            crashpoint("blob.stored")
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -177,17 +186,23 @@ class WriterLock:
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                self._take()
-            except BlockingIOError:
-                holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
+                self._take(path)
+            except BaseException:
                 os.close(self._descriptor)
-                who = holder or "another process"
-                raise RunError(f"{path.parent}: the run is open by {who}; wait until it ends, or end it") from None
-            os.ftruncate(self._descriptor, 0)
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            os.pwrite(self._descriptor, f"pid {os.getpid()} since {since}".encode(), 0)
+                raise
+        crashpoint("lock.taken")
 
-    def _take(self) -> None:
+    def _take(self, path: Path) -> None:
+        try:
+            self._wait_a_moment()
+        except BlockingIOError:
+            who = os.read(self._descriptor, 200).decode(errors="replace").strip() or "another process"
+            raise RunError(f"{path.parent}: the run is open by {who}; wait until it ends, or end it") from None
+        os.ftruncate(self._descriptor, 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.pwrite(self._descriptor, f"pid {os.getpid()} on host {socket.gethostname()} since {since}".encode(), 0)
+
+    def _wait_a_moment(self) -> None:
         """`eureka runs` holds the lock for a moment when it looks whether a writer is there: try for half a second."""
         until = time.monotonic() + 0.5
         while True:

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from eureka_agent.content import content
 from eureka_agent.errors import TaskError
 from eureka_agent.reward_code import check_reward_code
 from eureka_agent.syntax import parse
+from eureka_agent.yaml_lines import line_of
 from eureka_sandbox.bodies import BODIES, Body
+from eureka_sandbox.hyperparameters import settle
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,6 +69,13 @@ class TrainingSettings(Section):
     algorithm: Literal["ppo", "sac", "td3"] = "ppo"
     timesteps: int = Field(gt=0)
     hyperparameters: dict[str, Any] = {}
+
+    @field_validator("hyperparameters")
+    @classmethod
+    def _settled(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if algorithm := info.data.get("algorithm"):
+            settle(algorithm, value)  # a wrong name or value is told here, not by the first training
+        return value
 
 
 class TaskFile(Section):
@@ -217,14 +226,14 @@ def _validated(model: type[M], text: bytes, path: Path) -> M:
     if not isinstance(data, dict):
         raise TaskError(f"{path}:1: expected a mapping with description, environment, metric, training")
     if model is TaskFile and isinstance(data.get("format"), int) and data["format"] > TASK_FORMAT:
-        line = _line_of(node, ("format",))
+        line = line_of(node, ("format",))
         newer = f"format {data['format']} is newer than this version reads ({TASK_FORMAT})"
         raise TaskError(f"{path}:{line}: {newer}; upgrade eureka-agent")
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        line = _line_of(node, first["loc"])
+        line = line_of(node, first["loc"])
         name = ".".join(str(part) for part in first["loc"])
         raise TaskError(f"{path}:{line}: {name}: {_complaint(first, model)}") from error
 
@@ -247,24 +256,6 @@ def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{message} (given: {str(error['input'])[:60]!r})"
 
 
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """Line (from 1) of the deepest part of `location` that the YAML text holds."""
-    line = 1
-    for part in location:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, child = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
-            break
-        node = child
-    return line
-
-
 def _check_variables(task: Task) -> None:
     path = task.folder / "task.yaml"
     known = [v.name for v in task.body.variables] + [v.name for v in task.spec.derived]
@@ -277,7 +268,7 @@ def _check_variables(task: Task) -> None:
             hint = f"did you mean {close[0]!r}? " if close else ""
             node = yaml.compose(task.files["task.yaml"].decode(), Loader=yaml.SafeLoader)
             index = (task.spec.state_variables or []).index(name)
-            line = _line_of(node, ("state_variables", index))
+            line = line_of(node, ("state_variables", index))
             raise TaskError(f"{path}:{line}: state_variables: unknown {name!r}; {hint}it has: {', '.join(known)}")
 
 

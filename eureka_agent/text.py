@@ -56,6 +56,13 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def dollars(value: float) -> str:
+    """`$0`, `$0.0042`, `$0.31`, `$12.40`, `$1,234.00`: cents, or two digits of what is less."""
+    if value == 0 or value >= 0.1:
+        return f"${value:,.2f}" if value else "$0"
+    return f"${float(f'{value:.2g}'):.9f}".rstrip("0")
+
+
 def plural(amount: int, noun: str) -> str:
     """`1 candidate`, `8 candidates`."""
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from eureka_sandbox.backends.docker_engine import Engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +22,19 @@ def compile_cache(request: pytest.FixtureRequest) -> None:
 def one_torch_thread() -> None:
     """As in a box: a second thread makes training several times slower."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Engine:
+    """A Docker Engine that has the sandbox's image. Skips visibly without one, unless `EUREKA_REQUIRE_DOCKER` is set."""
+    from eureka_sandbox.backends.docker_engine import Engine
+    from eureka_sandbox.protocol import SandboxError
+
+    engine = Engine()
+    try:
+        engine.image()
+    except SandboxError as error:
+        if os.environ.get("EUREKA_REQUIRE_DOCKER"):
+            raise
+        pytest.skip(f"needs Docker: {error}")
+    return engine

@@ -1,182 +1,134 @@
-"""SIGKILL at every durable step of a search: resume ends with the same lineage and repeats no finished training."""
+"""SIGKILL at every durable step of a search: resume ends with the same lineage and repeats nothing that was finished."""
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-import os
+import random
 import signal
-import sqlite3
-import threading
-from collections.abc import Callable
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
+from crash_cases import KILLED, Boxes, Passes, Place, faults, in_child, killed_sitting, lineage, places, sitting, standing
 
-from eureka_agent import storage
-from eureka_agent.comparison import Comparison
-from eureka_agent.journal import Journal
-from eureka_agent.lab import Lab
-from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Population, Proposal
+from eureka_agent.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
 from eureka_agent.run import Run
-from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
-from eureka_agent.task import Task, load_task
-from eureka_sandbox.backends.scripted import ScriptedSandbox
-from eureka_sandbox.protocol import TrainSpec
 
-TASK = load_task("hopper_forward")
-SETTINGS = Settings(population=3, generations=2, timesteps=1000, final_seeds=1, jobs=2)
-EVERY = 11
-"""Every eleventh step is tried here; a prime, so that all kinds of steps come up. One tries them all, in a minute."""
+COMMITTED = 84
+"""So many crash points there were when this was written; they may only become more."""
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["eureka_agent.loop", "eureka_sandbox.backends.scripted", "pytest", "scipy.stats"])
-
-
-class Proposals:
-    """Code that depends on the parents' fitness, so that a lineage that strays shows."""
-
-    def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
-        if brief.id == "g0c1":
-            return Proposal(code="# scripted: verdict=time\n")
-        fitness = [population[parent].fitness for parent in brief.parents]
-        return Proposal(code=f"# {brief.id} from {brief.parents} {fitness}\n")
-
-
-def lineage(run: Run) -> str:
-    """SHA-256 over candidates, parents, code, seeds, verdicts and fitness, and the comparison's figures."""
-    comparison = run.comparison()
-    lines = [
-        f"{c.id} {c.brief} {hashlib.sha256(c.code.encode()).hexdigest()} {c.training.seed if c.training else None} "
-        f"{c.failure} {c.fitness} {c.reflection}"
-        for c in run.population().candidates
-    ]
-    if comparison:
-        figures = [(t.training.seed if t.training else None, t.score) for arm in comparison.arms for t in arm.trials]
-        lines += [str((seed, score.fitness if score else None)) for seed, score in figures]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def search(run: Run, sandbox: ScriptedSandbox) -> Comparison:
-    return evolve(run, Proposals(), Incumbent(), Lab(sandbox, run))
-
-
-def in_child(work: Callable[..., None], *arguments: object) -> int:
-    """Run in a process forked from a clean, warm server; returns its exit code, -9 for SIGKILL."""
-    child = SERVER.Process(target=work, args=arguments)
-    child.start()
-    child.join(60)
-    assert child.exitcode is not None
-    return child.exitcode
-
-
-class Steps:
-    """Counts durable steps (around each commit, each blob's fsync and rename) and kills this process at one."""
-
-    def __init__(self, fatal: int | None) -> None:
-        self.count = 0
-        self.fatal = fatal
-        self._lock = threading.Lock()
-
-    def step(self) -> None:
-        with self._lock:
-            self.count += 1
-            if self.count == self.fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(self, function: Callable[..., object]) -> Callable[..., object]:
-        def stepped(*arguments: object, **named: object) -> object:
-            self.step()
-            result = function(*arguments, **named)
-            self.step()
-            return result
-
-        return stepped
-
-
-def search_with_steps(folder: Path, fatal: int | None) -> int:
-    steps = Steps(fatal)
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Journal, "write", steps.around(Journal.write))
-    patch.setattr(storage.os, "fsync", steps.around(os.fsync))
-    patch.setattr(storage.os, "rename", steps.around(os.rename))
-    try:
-        with Run.open(folder) as run:
-            search(run, ScriptedSandbox())
-    finally:
-        patch.undo()
-    return steps.count
-
-
-def finished_keys(folder: Path, table: str) -> set[str]:
-    with sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True) as database:
-        return {key for (key,) in database.execute(f"SELECT key FROM {table}")}
+Places = Callable[[str], Place]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
-    """The lineage that every other run must reach, and how many durable steps it takes."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    Run.create(folder, TASK, SETTINGS).close()
-    count = search_with_steps(folder, fatal=None)
-    with Run.open(folder) as run:
-        return lineage(run), count
+def place() -> Iterator[Places]:
+    with places() as maker:
+        yield maker
 
 
-def test_two_whole_searches_have_the_same_lineage(uninterrupted: tuple[str, int], tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", TASK, SETTINGS) as run:
-        search(run, ScriptedSandbox())
-        assert lineage(run) == uninterrupted[0]
-    with Run.create(tmp_path / "other", TASK, SETTINGS.model_copy(update={"seed": 1})) as run:
-        search(run, ScriptedSandbox())
-        assert lineage(run) != uninterrupted[0]
+@pytest.fixture(scope="module")
+def passes() -> Passes:
+    return Passes()
 
 
-def test_killed_at_any_durable_step_a_search_resumes_to_the_same_end(
-    uninterrupted: tuple[str, int], tmp_path: Path
+@pytest.fixture(scope="module")
+def uninterrupted(place: Places, passes: Passes) -> str:
+    """The lineage that every other run must reach."""
+    whole = place("whole")
+    sitting(whole, passes)
+    assert faults(whole, *[dict.fromkeys(("trainings", "scores"), 0)] * 2, lineage(whole)) == []
+    return lineage(whole)
+
+
+def test_the_reference_search_passes_every_crash_point_and_none_was_dropped(uninterrupted: str, passes: Passes) -> None:
+    assert len(set(POINTS)) == len(POINTS) >= COMMITTED
+    assert [name for name in POINTS if not passes.counts[name]] == []
+
+
+def test_another_search_has_another_lineage(uninterrupted: str, place: Places) -> None:
+    same, other = place("same"), place("other")
+    sitting(same)
+    sitting(other, seed=1)
+    assert lineage(same) == uninterrupted
+    assert lineage(other) != uninterrupted
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_controller_that_is_killed_resumes_to_the_same_end(name: str, uninterrupted: str, place: Places) -> None:
+    killed = place(name)
+    assert in_child(killed_sitting, killed, name, 1) == KILLED
+    before = standing(killed)
+    sitting(killed)
+    assert faults(killed, *before, uninterrupted) == []
+
+
+@pytest.mark.parametrize("commit", COMMITS)
+def test_boxes_that_are_killed_are_replaced_and_nothing_else_is_repeated(
+    commit: str, uninterrupted: str, place: Places
 ) -> None:
-    expected, total = uninterrupted
-    assert total > 150
-    for fatal in range(1, total - 20, EVERY):  # threads that store the same blob at once may save a few steps
-        folder = tmp_path / f"run{fatal}"
-        Run.create(folder, TASK, SETTINGS).close()
-        assert in_child(search_with_steps, folder, fatal) == -signal.SIGKILL, fatal
-        trained = finished_keys(folder, "trainings")
-        sandbox = ScriptedSandbox()
-        with Run.open(folder) as run:
-            search(run, sandbox)
-            assert lineage(run) == expected, fatal
-        repeated = _train_starts(sandbox) - (len(finished_keys(folder, "trainings")) - len(trained))
-        assert repeated == 0, fatal
-        assert list((folder / "blobs").glob(".tmp-*")) == [], fatal
+    with_losses = place(f"{commit}-boxes")
+    boxes = Boxes(with_losses)
+    hearer = Killer(f"{commit}.inside", what="box", kill=boxes.kill)
+    sitting(with_losses, hearer, boxes)
+    assert faults(with_losses, *[dict.fromkeys(("trainings", "scores"), 0)] * 2, uninterrupted) == []
 
 
-def test_killed_again_and_again_a_search_still_ends_the_same(uninterrupted: tuple[str, int], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    Run.create(folder, TASK, SETTINGS).close()
+def test_killed_again_and_again_a_search_still_ends_the_same(uninterrupted: str, place: Places) -> None:
+    killed, draw = place("again"), random.Random(0)
     kills = 0
-    while in_child(search_with_steps, folder, 60) == -signal.SIGKILL:
-        kills += 1
-        assert kills < 20, "no sitting gets further than the one before"
+    for _ in range(8):
+        kills += in_child(killed_sitting, killed, draw.choice(POINTS), 1) == KILLED
     assert kills >= 3
-    with Run.open(folder) as run:
-        assert lineage(run) == uninterrupted[0]
-        with sqlite3.connect(folder / "run.db") as database:
-            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    before = standing(killed)
+    sitting(killed)
+    assert faults(killed, *before, uninterrupted) == []
 
 
-def create_and_die(folder: Path) -> None:
-    pytest.MonkeyPatch().setattr(storage.os, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    Run.create(folder, TASK, SETTINGS)
+def test_a_crash_while_the_report_is_written_leaves_the_previous_one_whole(place: Places) -> None:
+    killed = place("report")
+    sitting(killed)
+    report = killed.run / "report.html"
+    report.write_text("the previous one")
+    assert in_child(killed_sitting, killed, "report.written", 1) == KILLED
+    assert report.read_text() == "the previous one"
 
 
-def test_a_killed_creation_leaves_no_run_under_its_name(tmp_path: Path) -> None:
-    assert in_child(create_and_die, tmp_path / "run") == -signal.SIGKILL
-    assert not (tmp_path / "run").exists()
-    Run.create(tmp_path / "run", TASK, SETTINGS).close()
+def test_a_creation_that_was_killed_leaves_no_run_under_its_name(place: Places) -> None:
+    killed = place("creation")
+    assert in_child(killed_sitting, killed, "create.filled", 1) == KILLED
+    assert [path.name for path in killed.run.parent.iterdir() if not path.name.startswith(".")] == []
 
 
-def _train_starts(sandbox: ScriptedSandbox) -> int:
-    return sum(isinstance(job.spec, TrainSpec) for job in sandbox.started)
+def test_a_durable_step_without_a_name_is_noticed(place: Places) -> None:
+    unnamed = place("unnamed")
+    sitting(unnamed)
+    with Run.open(unnamed.run) as run, heard_by(Passes()), pytest.raises(LookupError, match=r"'news\.before' is not"):
+        run._write(step="news")  # noqa: SLF001
+
+
+def test_nothing_happens_at_a_crash_point_unless_it_is_asked_for() -> None:
+    for name in POINTS:
+        crashpoint(name)
+    with pytest.raises(ValueError, match="EUREKA_CRASH_AT=nowhere: no crash point has that name"):
+        Killer("nowhere")
+    with pytest.raises(ValueError, match="EUREKA_CRASH_WHAT=everything"):
+        Killer("lock.taken", what="everything")
+
+
+def test_only_boxes_are_killed_where_boxes_are_to_be_killed() -> None:
+    """By their command line; a process that asks language models, for instance, is spared."""
+    sleep = "import time; print(flush=True); time.sleep(600)"
+    with (
+        subprocess.Popen([sys.executable, "-c", sleep, "eureka_sandbox.worker"], stdout=subprocess.PIPE) as box,
+        subprocess.Popen([sys.executable, "-c", sleep], stdout=subprocess.PIPE) as other,
+    ):
+        try:
+            for process in (box, other):
+                assert process.stdout is not None
+                process.stdout.readline()
+            assert kill_boxes() == 1
+            assert box.wait(20) == -signal.SIGKILL
+            assert other.poll() is None
+        finally:
+            box.kill()
+            other.kill()

@@ -177,7 +177,7 @@ def test_half_written_blobs_of_a_killed_writer_are_removed(run: Run) -> None:
 
 
 def test_a_second_writer_is_told_who_holds_the_run(run: Run) -> None:
-    with pytest.raises(RunError, match=rf"the run is open by pid {os.getpid()} since \d{{4}}-"):
+    with pytest.raises(RunError, match=rf"the run is open by pid {os.getpid()} on host \S+ since \d{{4}}-"):
         Run.open(run.folder)
     Run.open(run.folder, read_only=True).close()
     reopened(run).close()

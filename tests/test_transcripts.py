@@ -163,7 +163,7 @@ class Fatal(Tape):
 def ask_and_die(folder: Path, home: Path) -> None:
     patch = pytest.MonkeyPatch()
     patch.setenv("HOME", str(home))
-    patch.setattr("eureka_agent.llm.proposer.extract_code", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    patch.setattr("eureka_agent.llm.gates.extract_code", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with Run.open(folder) as run:
         LLMProposer(Fatal(), Prompts(), RunTranscript(run)).propose(BRIEF, TASK, Population())
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
-from eureka_agent.cli import doctor, evolve, export, new, report, rollout, runs, tasks
+from eureka_agent.cli import doctor, evolve, export, new, report, rollout, runs, tasks, verify
+from eureka_agent.cli.interrupts import EXIT_CODE, interruptible
 from eureka_agent.errors import EurekaError
 
 DEBUG = "EUREKA_DEBUG"
@@ -35,6 +37,7 @@ app.command()(runs.runs)
 app.command()(report.report)
 app.command()(rollout.rollout)
 app.command()(export.export)
+app.command()(verify.verify)
 app.command()(doctor.doctor)
 
 
@@ -60,13 +63,22 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error is one line on stderr."""
+    with interruptible() as interrupts:
+        try:
+            code = _run(arguments)
+        except KeyboardInterrupt:
+            return _failed(interrupts.words, EXIT_CODE)
+        return _failed(interrupts.words, EXIT_CODE) if interrupts.heard and code != EXIT_CODE else code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name="eureka", standalone_mode=False)
-        return _failed("interrupted", 130) if code == 130 else int(code or 0)
+        if code == EXIT_CODE:  # so it says that it was interrupted
+            raise KeyboardInterrupt
+        return int(code or 0)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
-    except KeyboardInterrupt:
-        return _failed("interrupted", 130)
     except BrokenPipeError:
         # the reader of our output is gone (`eureka runs | head`): nothing is left to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{error.filename or 'system'}: {error.strerror or error}; `eureka -v …` shows where", 1)
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # typer before 0.24 makes it an Abort
-            return _failed("interrupted", 130)
+            raise KeyboardInterrupt from error
         if hasattr(error, "format_message"):
             return _misused(error)
         text = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -101,5 +113,6 @@ def _failed(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):  # the terminal may be gone, which is why we end
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201
     return code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eureka_agent.cli.common import ChecksFailed, result_console, terminable
+from eureka_agent.cli.common import ChecksFailed, result_console
 from eureka_agent.estimate import human_job
 from eureka_agent.jobs import run_alone, score_job
 from eureka_agent.reward_code import component_names
@@ -34,15 +34,14 @@ def check_task(name: str) -> None:
     passed(f"files: task.yaml, task.py and reward_human.py in {task.folder}")
     passed(f"state variables: {len(task.variables)} that a reward may name; `eureka tasks show {name}` lists them")
     sandbox = make_sandbox("embedded")
-    with terminable():
-        trained = _finished(sandbox, human_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
-        result = trained.result
-        assert isinstance(result, TrainResult)
-        passed(f"reward_human.py: a total and {_components(task, result)}")
-        speed = count(result.timesteps / max(result.seconds, 1e-3))
-        passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
-        trial = _scored(sandbox, task, trained)
-        random = _scored(sandbox, task, None)
+    trained = _finished(sandbox, human_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
+    result = trained.result
+    assert isinstance(result, TrainResult)
+    passed(f"reward_human.py: a total and {_components(task, result)}")
+    speed = count(result.timesteps / max(result.seconds, 1e-3))
+    passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
+    trial = _scored(sandbox, task, trained)
+    random = _scored(sandbox, task, None)
     unit = task.spec.metric.unit
     passed(f"fitness: {_spread(trial, unit)} after this short training, {_spread(random, unit)} at random")
     passed(f"success: {percent(_share(trial))} after this short training, {percent(_share(random))} at random")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from eureka_agent.errors import EurekaError, RunError, UsageError
 from eureka_agent.storage import DRAFT, storage_errors
@@ -18,12 +15,6 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """Where runs are kept unless told otherwise."""
 PIPE_COLUMNS = 200
-
-
-class Interrupted(EurekaError):
-    """Ctrl-C; everything that had finished is saved."""
-
-    exit_code = 130
 
 
 class ChecksFailed(EurekaError):
@@ -125,21 +116,3 @@ def must_be_writable(folder: Path) -> None:
         raise RunError(f"{folder}: {parent} is a file; choose another folder with --output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"{folder}: {parent} is not writable; choose another folder with --output")
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, so that no box outlives the command."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

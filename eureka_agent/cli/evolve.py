@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +117,8 @@ def _begin(
     if "model" not in given:
         console.print(chosen.reason, soft_wrap=True)
     begun = start_run(RUNS, task, settings) if output is None else Run.create(output, task, settings)
-    with begun as run, _continuable(run):
+    with begun as run:
+        _say_how_to_continue(run)
         _say_estimate(task, settings, 0, console)
         _search(run, as_json, console)
 
@@ -128,7 +127,8 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
     from eureka_agent.cli.common import find_run
     from eureka_agent.run import Run
 
-    with Run.open(find_run(name), read_only=dry_run) as run, _continuable(run):
+    with Run.open(find_run(name), read_only=dry_run) as run:
+        _say_how_to_continue(run)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.population().generations
         if dry_run:
@@ -163,21 +163,16 @@ def build_settings(given: dict[str, Any]) -> Settings:
         raise UsageError(f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
 
 
-@contextmanager
-def _continuable(run: Run) -> Iterator[None]:
-    """Ctrl-C, whenever it comes, ends with the command that continues."""
-    from eureka_agent.cli.common import Interrupted
+def _say_how_to_continue(run: Run) -> None:
+    """An interrupt, whenever it comes from here on, ends with the command that continues."""
+    from eureka_agent.cli.interrupts import last_words
     from eureka_agent.text import command
 
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = command(["eureka", "evolve", "--resume", _short(run.folder)])
-        raise Interrupted(f"interrupted; all that had finished is saved, continue with: {again}") from None
+    again = command(["eureka", "evolve", "--resume", _short(run.folder)])
+    last_words(f"interrupted; all that had finished is saved, continue with: {again}")
 
 
 def _search(run: Run, as_json: bool, console: Console) -> None:
-    from eureka_agent.cli.common import terminable
     from eureka_agent.cli.result import print_result
     from eureka_agent.display import watching
     from eureka_agent.errors import BudgetExhausted
@@ -191,7 +186,7 @@ def _search(run: Run, as_json: bool, console: Console) -> None:
 
     known = cached_price(run.task, run.settings, run.population().generations)
     try:
-        with terminable(), watching(run, console, known.seconds if known else None) as watcher:
+        with watching(run, console, known.seconds if known else None) as watcher:
             lab = Lab(make_sandbox("embedded"), run, watcher=watcher)
             sitting = Sitting(run, watcher, lab.stopping)
             proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)

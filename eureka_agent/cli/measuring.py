@@ -12,8 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from eureka_agent.cli.common import Interrupted, must_be_writable, progress_console, result_console, terminable
+from eureka_agent.cli.common import must_be_writable, progress_console, result_console
 from eureka_agent.cli.evolve import build_settings
+from eureka_agent.cli.interrupts import last_words
 from eureka_agent.display import watching
 from eureka_agent.errors import RunError
 from eureka_agent.estimate import Estimate, cache_path, cached_speed, learn_from
@@ -37,17 +38,15 @@ def measure_task(name: str, seeds: int, episodes: int, jobs: int | None, learner
     settings = build_settings({"learner": learner, "population": seeds, "generations": 1, "jobs": side_by_side})
     console.print(f"{task.name}: {_estimate(task, settings, seeds)}", soft_wrap=True)
     folder = cache_path().parent / "measurements" / f"{task.name}-{task.digest[:12]}-{learner}-{seeds}-{episodes}"
-    try:
-        with _opened(folder, _with_episodes(task, episodes), settings) as run:
-            with terminable(), watching(run, console) as watcher:
-                lab = Lab(make_sandbox("embedded"), run, side_by_side, watcher)
-                human = _human_scores(lab.measure(_candidates(task, settings, seeds)))
-                random = [lab.random_score(f"random-{index}") for index in range(seeds)]
-            anchors = _anchors(run, human, random, episodes)
-            learn_from(run)
-    except KeyboardInterrupt:
-        again = command(["eureka", "tasks", "measure", name, "--seeds", str(seeds), "--episodes", str(episodes)])
-        raise Interrupted(f"interrupted; the finished trainings are kept, continue with: {again}") from None
+    again = command(["eureka", "tasks", "measure", name, "--seeds", str(seeds), "--episodes", str(episodes)])
+    last_words(f"interrupted; the finished trainings are kept, continue with: {again}")
+    with _opened(folder, _with_episodes(task, episodes), settings) as run:
+        with watching(run, console) as watcher:
+            lab = Lab(make_sandbox("embedded"), run, side_by_side, watcher)
+            human = _human_scores(lab.measure(_candidates(task, settings, seeds)))
+            random = [lab.random_score(f"random-{index}") for index in range(seeds)]
+        anchors = _anchors(run, human, random, episodes)
+        learn_from(run)
     path = _write(task, anchors)
     shutil.rmtree(folder, ignore_errors=True)
     _print(task, anchors, path)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from eureka_agent.llm.prompting import Request
 from eureka_agent.population import Record
+from eureka_sandbox.protocol import Failure
 
 
 class Usage(Record):
@@ -52,3 +53,11 @@ class LLM(Protocol):
 
 class AskingStopped(Exception):
     """The sitting ended before an answer came; nobody is told, and a later sitting waits on."""
+
+
+class NoAnswer(Exception):
+    """No answer is to be had for this one request: its candidate goes without, and the search goes on."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure

@@ -39,7 +39,7 @@ def names_and_weights(text: str) -> dict[str, float]:
 
 
 class Ensemble:
-    """Several models, each asked as often as its weight says. They are asked by `asking.Asking`, as every call counts."""
+    """Several models, each chosen as often as its weight says. A run's `asking.Asking` asks them: every call counts."""
 
     free = False
 

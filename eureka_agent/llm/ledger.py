@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from threading import Event
 
 from eureka_agent.calls import Booked, Call
 from eureka_agent.llm.completion import AskingStopped, Usage
-from eureka_agent.llm.prices import cost_of
+from eureka_agent.llm.prices import cost_of, worst_cost
 from eureka_agent.llm.wire import Price
 from eureka_agent.run import Run, standing
 from eureka_agent.text import command, count, dollars, plural
@@ -46,7 +47,7 @@ class Ledger:
         with self._settled:
             while True:
                 try:
-                    self._run.save_call(call, check=self._check)
+                    self._run.save_call(call, check=lambda: self._check(call))
                     self._flying.add(call.key)
                     return None
                 except _NoRoom as full:
@@ -55,11 +56,6 @@ class Ledger:
                 if self._stopping.is_set():
                     raise AskingStopped(call.key)
                 self._settled.wait(RECHECK_SECONDS)
-
-    def continued(self, call: Call) -> None:
-        """A call that an earlier sitting has reserved is sent now."""
-        with self._settled:
-            self._flying.add(call.key)
 
     def settle(self, call: Call) -> None:
         """Store what a call has come to."""
@@ -72,35 +68,52 @@ class Ledger:
             self._flying.discard(call.key)
             self._settled.notify_all()
 
-    def _check(self) -> None:
+    def _check(self, call: Call) -> None:
         """Inside the transaction that stores a call, with the call in it."""
-        if reason := exceeded(self._run, self._run.booked()):
+        if reason := exceeded(self._run, call):
             raise _NoRoom(reason)
 
 
-def exceeded(run: Run, booked: Booked) -> str:
-    """Which cap these sums break and how the search continues with a higher one; empty if none."""
-    caps = run.settings
+def exceeded(run: Run, call: Call) -> str:
+    """Which cap a call that has been stored breaks, and how the search continues with a higher one; empty if none."""
+    caps, booked = run.settings, run.booked()
     if caps.max_cost is not None and booked.unpriced:
-        return (
-            f"{plural(booked.unpriced, 'call')} without a known price cannot be counted against the cost cap of "
-            f"{dollars(caps.max_cost)}; add the price to the models file"
-        )
-    if caps.max_cost is not None and booked.cost > caps.max_cost:
-        return _reached(run, f"cost cap of {dollars(caps.max_cost)}", "--max-cost", f"{2 * caps.max_cost:g}")
-    if caps.max_tokens is not None and booked.tokens > caps.max_tokens:
-        return _reached(run, f"cap of {count(caps.max_tokens)} tokens", "--max-tokens", str(2 * caps.max_tokens))
-    if caps.max_calls is not None and booked.calls > caps.max_calls:
-        return _reached(run, f"cap of {plural(caps.max_calls, 'call')}", "--max-calls", str(2 * caps.max_calls))
+        return unpriced_text(booked.unpriced, caps.max_cost)
+    over = {
+        ("--max-cost", "cost cap of", dollars): (booked.cost, caps.max_cost),
+        ("--max-tokens", "token cap of", count): (booked.tokens, caps.max_tokens),
+        ("--max-calls", "cap on calls of", str): (booked.calls, caps.max_calls),
+    }
+    for (flag, cap, written), (sum_, limit) in over.items():
+        if limit is not None and sum_ > limit:
+            before = booked.model_copy(
+                update={
+                    "cost": round(booked.cost - (call.cost or 0.0), 9),
+                    "tokens": booked.tokens - call.tokens,
+                    "calls": booked.calls - 1,
+                }
+            )
+            return (
+                f"the {cap} {written(limit)} leaves no room for the next call at its worst case ({so_far(before)}; "
+                f"{standing(run)}); continue with: {again(run, flag, _raised(limit, sum_))}"
+            )
     return ""
 
 
-def _reached(run: Run, cap: str, flag: str, more: str) -> str:
-    before = run.booked()
+def unpriced_text(calls: int, cap: float) -> str:
+    """Why a cost cap cannot be kept, and what helps."""
     return (
-        f"the {cap} leaves no room for the next call at its worst case ({so_far(before)} so far; {standing(run)}); "
-        f"continue with: {again(run, flag, more)}"
+        f"{plural(calls, 'call')} of a model without a known price cannot be counted against the cost cap of "
+        f"{dollars(cap)}: name its price in a models file (--models-file), or cap tokens instead (--max-tokens)"
     )
+
+
+def _raised(cap: float, needed: float) -> str:
+    """Twice the cap, or what is needed with two digits, rounded up."""
+    if needed <= 2 * cap:
+        return f"{2 * cap:.12g}"
+    digit = 10.0 ** (math.floor(math.log10(needed)) - 1)
+    return f"{math.ceil(needed / digit) * digit:.12g}"
 
 
 def again(run: Run, *flags: str) -> str:
@@ -140,3 +153,23 @@ def _possible(usage: Usage, worst: int) -> bool:
     sound = all(isinstance(n, int) and 0 <= n < math.inf for n in numbers)
     cached = usage.cached_tokens + usage.cache_write_tokens
     return sound and cached <= usage.input_tokens and usage.input_tokens + usage.output_tokens <= ABSURD * worst
+
+
+def price_again(run: Run, prices: Mapping[str, Price | None]) -> None:
+    """Book calls that had no known price, now that `prices` (by the model asked for) has one."""
+    for call in run.calls():
+        price = prices.get(call.asked or "")
+        if call.cost is not None or price is None or call.state == "failed":
+            continue
+        worst = worst_cost(price, call.reserved_tokens - (call.max_output_tokens or 0), call.max_output_tokens or 0)
+        now = call.model_copy(update={"reserved_cost": worst, "cost": worst})
+        usage = usage_of(call)
+        run.save_call(booked(now, usage, price) if call.answered and not call.estimated else now)
+
+
+def usage_of(call: Call) -> Usage | None:
+    """What the provider counted."""
+    if call.input_tokens is None or call.output_tokens is None:
+        return None
+    names = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens")
+    return Usage(**{name: getattr(call, name) for name in names})

@@ -97,7 +97,8 @@ class Prompts:
             gamma=_discount(recipe),
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
-            failures=[_failure(c) for c in population.candidates if c.failure][-HISTORY:],
+            failures=[_failure(c) for c in population.candidates if c.failure and not c.duplicate_of][-HISTORY:],
+            repeats=[f"{c.id} (as {c.duplicate_of})" for c in population.candidates if c.duplicate_of][-HISTORY:],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot

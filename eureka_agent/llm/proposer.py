@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from eureka_agent.llm.completion import LLM, Completion
+from eureka_agent.llm.completion import LLM, Completion, NoAnswer
 from eureka_agent.llm.extract import REFUSED
 from eureka_agent.llm.gates import Examined, Smoke, examine
 from eureka_agent.llm.prompting import Prompts, Request
@@ -17,13 +17,15 @@ from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
 
 
-def proposer_of(llm: LLM, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:
+def proposer_of(
+    llm: LLM, prompts_folder: Path | None, sitting: Sitting | None, transcript: Transcript | None = None
+) -> LLMProposer:
     """A model as proposer: with its run's recipe, transcript and gates, and a critic if one is wanted."""
     if sitting is None:
         return LLMProposer(llm, Prompts(prompts_folder))
     settings = sitting.run.settings
-    prompts, transcript = Prompts(prompts_folder, settings), RunTranscript(sitting.run)
-    return LLMProposer(llm, prompts, transcript, sitting.smoke, settings.critic)
+    kept = transcript or RunTranscript(sitting.run)
+    return LLMProposer(llm, Prompts(prompts_folder, settings), kept, sitting.smoke, settings.critic)
 
 
 class Transcript(Protocol):
@@ -75,7 +77,7 @@ class LLMProposer:
             )
             if examined.proposal.failure and not first.proposal.failure:
                 examined = first  # what could be trained before the repair still can
-            elif examined.catch is None:
+            elif examined.proposal.failure is None and examined.catch is None:
                 catches = [c.model_copy(update={"mended": True}) for c in catches]
         if self._critic and examined.proposal.failure is None:
             examined, found = self._reviewed(request, completion, examined, task)
@@ -89,7 +91,10 @@ class LLMProposer:
         found: list[Catch] = []
         for number in range(1, MOST_ROUNDS + 1):
             asked = self._prompts.criticise(request, examined.proposal.code, task, number)
-            asked, opinion = self._completed(asked)
+            try:
+                asked, opinion = self._completed(asked)
+            except NoAnswer:
+                break
             objections = verdict_of(opinion.text)
             self._parsed(asked)
             if not objections:
@@ -104,7 +109,10 @@ class LLMProposer:
         return examined, found
 
     def _answer(self, request: Request, task: Task) -> tuple[Request, Completion, Examined]:
-        request, completion = self._completed(request)
+        try:
+            request, completion = self._completed(request)
+        except NoAnswer as gone:
+            return request, Completion(text="", model=""), Examined(Proposal(failure=gone.failure))
         examined = examine(completion, task, self._smoke)
         self._parsed(request)
         return request, completion, examined

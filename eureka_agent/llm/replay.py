@@ -13,13 +13,14 @@ from typing import Any
 
 from eureka_agent.calls import prompt_hash
 from eureka_agent.errors import UsageError
-from eureka_agent.llm.completion import Completion, Usage
+from eureka_agent.llm.completion import Completion, NoAnswer, Usage
 from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.transcript import call_key
 from eureka_agent.proposers import Sitting
 from eureka_agent.recording import Recording, load_recording
 from eureka_agent.task import Task
+from eureka_sandbox.protocol import Failure, Verdict
 
 
 def from_model_name(argument: str, task: Task, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:
@@ -62,8 +63,12 @@ class ReplayLLM:
 
         Raises:
             UsageError: there is none for this call.
+            NoAnswer: the recorded search had none either.
         """
         key = call_key(request)
+        if f"{request.brief}/{request.purpose}" in self._recording.index.unanswered:
+            message = "the recorded search had no usable answer here either"
+            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=message))
         entry = self._recording.entry(key)
         if entry is None:
             recorded, settings = len(self._recording.index.calls), self._recording.index.settings
@@ -77,7 +82,7 @@ class ReplayLLM:
         if entry.input_tokens is not None and entry.output_tokens is not None:
             usage = Usage(input_tokens=entry.input_tokens, output_tokens=entry.output_tokens)
         return Completion(
-            text=self._recording.responses[key], finish_reason=entry.finish_reason, model=entry.model, usage=usage
+            text=self._recording.responses[entry.key], finish_reason=entry.finish_reason, model=entry.model, usage=usage
         )
 
     def _warn(self, key: str) -> None:

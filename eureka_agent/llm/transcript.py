@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from eureka_agent.calls import Call, packed, unpacked
-from eureka_agent.errors import EurekaError
-from eureka_agent.llm.completion import LLM, Completion, Usage
+from eureka_agent.errors import BudgetExhausted, EurekaError
+from eureka_agent.llm.completion import LLM, Completion
+from eureka_agent.llm.ledger import Ledger, usage_of
 from eureka_agent.llm.prompting import Prompts, Request
 from eureka_agent.proposers import Sitting
 from eureka_agent.run import Run
@@ -37,12 +38,14 @@ class RunTranscript:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._ledger = Ledger(run)
 
     def ask(self, llm: LLM, request: Request) -> tuple[Request, Completion]:
         """The answer to a request, with the request as it was sent.
 
         Raises:
             EurekaError: it was sent in an earlier sitting, never answered, and may cost to send again.
+            BudgetExhausted: the cap on calls is reached.
         """
         call = self._run.call(call_key(request)) or self._reserved(request)
         request = request.model_copy(update={"messages": unpacked(self._run.blob(call.prompt))})
@@ -55,8 +58,10 @@ class RunTranscript:
             )
         call = call.model_copy(update={"state": "sent", "sent": time.time()})
         self._run.save_call(call)
-        completion = llm.complete(request)
-        return request, self._received(call, completion)
+        try:
+            return request, self._received(call, llm.complete(request))
+        finally:
+            self._ledger.gone(call)
 
     def parsed(self, request: Request) -> None:
         """Note that the answer has become a proposal or a failure."""
@@ -71,9 +76,12 @@ class RunTranscript:
             brief=request.brief,
             purpose=request.purpose,
             prompt=self._run.put_blob(packed(request.messages)),
+            reserved_cost=0.0,
+            cost=0.0,
             reserved=time.time(),
         )
-        self._run.save_call(call)
+        if full := self._ledger.reserve(call):
+            raise BudgetExhausted(full)
         return call
 
     def _received(self, call: Call, completion: Completion) -> Completion:
@@ -84,20 +92,16 @@ class RunTranscript:
             "response": self._run.put_blob(completion.text.encode("utf-8", "surrogatepass")),
             "model": completion.model,
             "finish_reason": completion.finish_reason,
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
+            **(usage.model_dump() if usage else {}),
         }
         self._run.save_call(call.model_copy(update=answer))
         return completion
 
     def _stored(self, call: Call) -> Completion:
         assert call.response is not None
-        usage = None
-        if call.input_tokens is not None and call.output_tokens is not None:
-            usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens)
         return Completion(
             text=self._run.blob(call.response).decode("utf-8", "surrogatepass"),
             finish_reason=call.finish_reason or "stop",
             model=call.model or "",
-            usage=usage,
+            usage=usage_of(call),
         )

@@ -1,21 +1,25 @@
 """Where candidates come from: a proposer answers each brief with reward code.
 
-`--model` names it. `offline` is the search without a language model; `mailbox:DIR` asks whoever answers files,
-`replay:RUN` takes the answers that another run recorded, `scripted:DIR` those in a folder of files.
+`--model` names it. `offline` is the search without a language model; `PROVIDER/MODEL` asks a provider, several of them
+in turn if the flag is repeated; `mailbox:DIR` asks whoever answers files, `replay:RUN` takes the answers that another
+run recorded, `scripted:DIR` those in a folder of files.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Population, Proposal
+from eureka_agent.settings import Settings
 from eureka_agent.task import Task
+from eureka_sandbox.protocol import Failure, SmokeResult
 
 if TYPE_CHECKING:
     from eureka_agent.run import Run
@@ -46,6 +50,10 @@ class Sitting:
     """Hears what is waited for."""
     stopping: Event
     """Set when the work must end; whoever waits returns at once."""
+    smoke: Callable[[str], SmokeResult | Failure] | None = None
+    """Runs reward code in a box on recorded transitions; without it code is only read."""
+    resources: ExitStack = field(default_factory=ExitStack)
+    """What is let go when the sitting ends, such as the process that asks providers."""
 
 
 class Provider(NamedTuple):
@@ -80,19 +88,46 @@ Factory = Callable[[str, Task, Path | None, Sitting | None], Proposer]
 
 
 def make_proposer(
-    model: str, task: Task, prompts_folder: Path | str | None = None, sitting: Sitting | None = None
+    model: str,
+    task: Task,
+    prompts_folder: Path | str | None = None,
+    sitting: Sitting | None = None,
+    settings: Settings | None = None,
 ) -> Proposer:
-    """The proposer that `model` names (`offline`, `mailbox:DIR`, …).
+    """The proposer that `model` names (`offline`, `mailbox:DIR`, `openai/NAME`, …).
 
     Templates in `prompts_folder` replace the shipped prompts of the same name. Without a `sitting` nothing of what is
-    asked and answered is kept, which is enough to see whether the model can be used for a new run.
+    asked and answered is kept, which is enough to see whether the model can be used for a new run with `settings`.
 
     Raises:
-        UsageError: nothing goes by that name.
+        UsageError: nothing goes by that name, or the settings do not go with it.
     """
+    folder = Path(prompts_folder) if prompts_folder else None
+    if asks_providers(model):
+        from eureka_agent.llm.providers import from_settings
+
+        known = sitting.run.settings if sitting else settings or Settings()
+        return from_settings(known.model_copy(update={"model": model}), folder, sitting)
     provider, argument = _provider(model)
     factory = cast(Factory, _function(provider.factory))
-    return factory(argument, task, Path(prompts_folder) if prompts_folder else None, sitting)
+    return factory(argument, task, folder, sitting)
+
+
+def asks_providers(model: str) -> bool:
+    """Whether a name, or names joined by commas, are models of providers, `PROVIDER/MODEL`."""
+    return model.partition(":")[0] not in PROVIDERS and "/" in model
+
+
+def check_settings(settings: Settings) -> None:
+    """See before a run is changed whether its models can be asked with these settings.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if asks_providers(settings.model):
+        from eureka_agent.llm.providers import ensemble_of
+
+        ensemble_of(settings)
 
 
 def usual_settings(model: str) -> dict[str, Any]:
@@ -101,6 +136,8 @@ def usual_settings(model: str) -> dict[str, Any]:
     Raises:
         UsageError: nothing goes by that name.
     """
+    if asks_providers(model):
+        return {}
     provider, argument = _provider(model)
     return cast(dict[str, Any], _function(provider.settings)(argument)) if provider.settings else {}
 
@@ -109,13 +146,25 @@ def _provider(model: str) -> tuple[Provider, str]:
     word, _, argument = model.partition(":")
     if word not in PROVIDERS:
         available = ", ".join(provider.usage for provider in PROVIDERS.values())
-        raise UsageError(f"unknown model {model!r}; this version has: {available}")
+        raise UsageError(f"unknown model {model!r}; there is PROVIDER/MODEL (openai/NAME, anthropic/NAME, …), {available}")
     return PROVIDERS[word], argument
 
 
 def _function(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
+def joined_models(names: Sequence[str]) -> str:
+    """The models of one run as one name: `openai/a,anthropic/b=2`.
+
+    Raises:
+        UsageError: one of several is no provider's.
+    """
+    for name in names:
+        if len(names) > 1 and not asks_providers(name):
+            raise UsageError(f"--model {name}: only models of providers can be mixed (--model openai/A --model groq/B)")
+    return ",".join(map(absolute_model, names))
 
 
 def absolute_model(model: str) -> str:

@@ -48,7 +48,7 @@ def write_report(run: Run) -> Path:
     path = run.folder / "report.html"
     page = render(gather(run))
     with storage_errors(path):
-        write_file(path, page.encode(), durable=False)
+        write_file(path, page.encode(), durable=False, step="report")
     return path
 
 

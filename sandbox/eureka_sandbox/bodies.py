@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eureka_sandbox.protocol import VariableSpec
+from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
 
 Kind = Literal[
     "position",
@@ -316,3 +316,9 @@ ANT = Body(
 BODIES: dict[str, Body] = {
     body.name: body for body in (HALF_CHEETAH, HOPPER, WALKER2D, SWIMMER, REACHER, INVERTED_PENDULUM, ANT)
 }
+
+
+def variable_shapes(environment: EnvironmentSpec) -> dict[str, tuple[int, ...]]:
+    """Shape per environment of every state variable a reward may name, the body's first."""
+    shapes = {v.name: v.shape for v in BODIES[environment.body].variables}
+    return shapes | {v.name: v.shape for v in environment.derived}

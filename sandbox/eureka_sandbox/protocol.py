@@ -1,8 +1,8 @@
 """The boundary: every type that crosses between the host and a box. Defined once, imported by both sides.
 
-A *job* goes in (a spec as JSON plus named files); *frames* come out on the box's stdout: `HELLO`, `PROGRESS`…, then
-either `BLOB`… and `RESULT`, or `FAILURE`. Everything that comes out is untrusted and checked by `backends` (frames,
-results, blob_check).
+A *job* goes in (a spec as JSON plus named files); *frames* come out on the box's stdout: `HELLO`, `PROGRESS` and
+`CHECKPOINT`…, then either `BLOB`… and `RESULT`, or `FAILURE`. Everything that comes out is untrusted and checked by
+`backends` (frames, results, blob_check, checkpoint_check).
 This module imports no torch, mujoco or gymnasium.
 """
 
@@ -19,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 VARIABLE_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COMPONENT_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+CURVE_NAME = r"^[a-z]+/[a-z0-9_]{1,64}$"
+MAX_COMPONENTS = 32
+FINGERPRINT_SIZE = 256
 
 
 class Boundary(BaseModel):
@@ -70,8 +73,8 @@ class TrainSpec(Boundary):
     progress_seconds: float = 0.5
     """Least time between two progress frames."""
     checkpoint_seconds: float | None = Field(default=None, gt=0)
-    """Least time between two checkpoint frames; None: no checkpoints. A job that holds the files of a checkpoint
-    continues from it."""
+    """Least time between two checkpoint frames; None: no checkpoints. PPO only: the replay buffers of SAC and TD3 are
+    too large, so their trainings start again. A job that holds the files of a checkpoint continues from it."""
 
 
 class VideoSpec(Boundary):
@@ -85,12 +88,14 @@ class VideoSpec(Boundary):
 
 
 class ScoreSpec(Boundary):
-    """Box B: roll out `policy.safetensors` + `policy.json` (absent: uniform random actions), one episode per seed."""
+    """Box B: roll out `policy.safetensors` + `policy.json` (absent: play without learning), one episode per seed."""
 
     kind: Literal["score"] = "score"
     environment: EnvironmentSpec
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1024)
     """Reset seed of each episode, drawn by the host after training."""
+    idle: bool = False
+    """Without a policy: zero actions instead of uniform random ones."""
     record_episodes: int = Field(default=3, ge=0, le=16)
     """How many trajectories come back: worst, median and best first."""
     video: VideoSpec | None = None
@@ -99,7 +104,7 @@ class ScoreSpec(Boundary):
 class SmokeSpec(Boundary):
     """A box without a simulator: call the reward in `reward.py` on recorded transitions (`bank.safetensors`).
 
-    The bank holds every state variable of the environment and the task as float32 `(T, *shape)`.
+    The bank (see `eureka_sandbox.bank`) holds every state variable of the environment and the task.
     """
 
     kind: Literal["smoke"] = "smoke"
@@ -130,8 +135,13 @@ class Job:
 
     spec: TrainSpec | ScoreSpec | SmokeSpec
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """`reward.py` (box A only), `task.py`, `policy.safetensors`, `policy.json`."""
+    """`reward.py` (never in box B), `task.py`, `policy.safetensors`, `policy.json`, `bank.safetensors`; for a training
+    that goes on, the two files of `TrainingCheckpoint`."""
     limits: Limits = field(default_factory=Limits)
+    warm_up: bool = False
+    """A training without reward code whose compiled programs are kept for later boxes, see `backends.compile_cache`."""
+    origin: str = ""
+    """Whose work it is, `<run>/<candidate>`: a label on the box for people who look at the machine."""
 
 
 # --------------------------------------------------------------------------------------------------- what comes out
@@ -162,6 +172,64 @@ class TrainResult(Boundary):
     curves: dict[str, list[float | None]]
     """SB3's logger keys plus `reward/<component>` (mean episode sum), all as long as `time/total_timesteps`."""
     versions: dict[str, str]
+    resumed_at: int = Field(default=0, ge=0)
+    """Environment steps of the checkpoint that the training went on from; 0: it began at the beginning."""
+    checkpoint_note: str = ""
+    """Why the checkpoint among the job's files was not used, or why none was sent."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class CheckpointMeta(Boundary):
+    """What a training that stopped halfway was, and the numbers and names that go with the checkpoint's arrays.
+
+    The arrays are named in `checkpoint_arrays`. Only `timesteps`, `seconds` and `versions` mean something to the host.
+    """
+
+    format: Literal[1] = 1
+    job: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the spec, the reward and the task: a checkpoint of anything else is not continued."""
+    versions: dict[str, str] = Field(max_length=32)
+    """Of everything whose change could change a number."""
+    timesteps: int = Field(gt=0, lt=2**53)
+    seconds: float = Field(ge=0)
+    """Wall time of training so far, without imports, over all boxes."""
+    updates: Count
+    """SB3's `_n_updates`."""
+    optimizer_steps: Count
+    reward_calls: Count
+    components: tuple[Annotated[str, Field(pattern=COMPONENT_NAME)], ...] = Field(max_length=32)
+    """Columns of the arrays that are kept per reward component."""
+    log: tuple[Annotated[str, Field(pattern=CURVE_NAME)], ...] = Field(max_length=256)
+    """Logged since the last row of the curves."""
+    curves: tuple[Annotated[str, Field(pattern=CURVE_NAME)], ...] = Field(max_length=256)
+    """Columns of the curves so far."""
+    curves_every: int = Field(gt=0, lt=2**53)
+    curves_written: Count
+    """Rows ever written, one per rollout."""
+    curves_whole: bool
+    """Whether the newest row is one that stays when rows are thinned out."""
+    peak_timesteps: Count | None
+    """When the best policy so far was copied; None while there is none."""
+    peak_return: float | None
+
+
+@dataclass(frozen=True)
+class TrainingCheckpoint:
+    """Everything that a training needs to go on as if it had never stopped. Goes back into box A of the same job."""
+
+    meta: CheckpointMeta
+    arrays: bytes
+    """safetensors."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The two files of a job that continues from here."""
+        return {CHECKPOINT_META: self.meta.model_dump_json().encode(), CHECKPOINT_ARRAYS: self.arrays}
+
+
+CHECKPOINT_META, CHECKPOINT_ARRAYS = "checkpoint.json", "checkpoint.safetensors"
 
 
 class ScoreResult(Boundary):
@@ -200,8 +268,8 @@ class SmokeResult(Boundary):
     """Whether a second pass over the same transitions gave the same totals."""
     seconds_per_step: float
     """Wall time of one call divided by its batch."""
-    fingerprint: list[float] = Field(max_length=256)
-    """Totals on evenly spread transitions of the bank: equal rewards have equal fingerprints."""
+    fingerprint: list[float] = Field(max_length=FINGERPRINT_SIZE)
+    """Totals on evenly spread transitions that all banks of a run share: equal rewards have equal fingerprints."""
     seconds: float
     versions: dict[str, str]
 
@@ -282,6 +350,9 @@ class Failed:
 
     failure: Failure
     seconds: float
+    killed: bool = False
+    """Something ended the box by SIGKILL or SIGTERM that was not the sandbox. It may have been the job itself, so the
+    failure stands unless another box does better."""
 
 
 Outcome = Finished | Failed
@@ -293,6 +364,10 @@ class SandboxError(Exception):
 
 class JobStopped(Exception):
     """The host asked for the stop; nothing is known about the candidate."""
+
+
+Report = Progress | TrainingCheckpoint
+"""What a box tells before its result."""
 
 
 class Wall(Boundary):
@@ -329,12 +404,13 @@ class Sandbox(Protocol):
         """
         ...
 
-    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
+    def run(self, job: Job, on_progress: Callable[[Report], None], stop: Event) -> Outcome:
         """Block until the box has ended.
 
         Args:
             job: what to do.
-            on_progress: called from this thread for each valid progress frame (at most 10 per second).
+            on_progress: called from this thread for each valid progress frame (at most 10 per second), and for each
+                checkpoint of a training that was asked for them.
             stop: when set, the box is killed within a second.
 
         Raises:
@@ -349,6 +425,8 @@ class Sandbox(Protocol):
 FRAME_HEADER = ">cI"
 """One kind byte, then the payload's length in bytes (big endian)."""
 PROGRESS_BYTES = 1024
+CHECKPOINT_BYTES = 16 * 2**20
+CHECKPOINT_META_BYTES = 2**16
 RESULT_BYTES = 2**20
 """Curves of 400 rows × 40 columns at 26 bytes a number (sign, 17 digits, exponent, comma, blank) are 0.4 MiB."""
 
@@ -360,9 +438,11 @@ class FrameKind:
     """JSON `{"pid": int}`: imports are done, the job was read."""
     PROGRESS = b"P"
     """JSON `Progress`, at most `PROGRESS_BYTES`."""
+    CHECKPOINT = b"C"
+    """JSON `CheckpointMeta`, one newline, safetensors: at most `CHECKPOINT_BYTES`. Each replaces the one before."""
     BLOB = b"B"
     """File name, one newline, the bytes."""
     RESULT = b"R"
-    """JSON `TrainResult` or `ScoreResult`, at most `RESULT_BYTES`; last frame."""
+    """JSON `TrainResult`, `ScoreResult` or `SmokeResult`, at most `RESULT_BYTES`; last frame."""
     FAILURE = b"F"
     """JSON `Failure`, at any point; last frame. Before `HELLO` it is the sandbox's failure, not the candidate's."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # a box's supervisor imports this package too, and `typing` takes as long as all the rest
 if TYPE_CHECKING:
     from eureka_sandbox.protocol import Sandbox
 
 BACKENDS: dict[str, str] = {
+    "docker": "eureka_sandbox.backends.docker:DockerSandbox",
     "embedded": "eureka_sandbox.backends.embedded:EmbeddedSandbox",
+    "none": "eureka_sandbox.backends.unwalled:UnwalledSandbox",
 }
 """Backend name → `module:class`, whose constructor takes no argument."""
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
+from typing import IO, Protocol
 
 from eureka_sandbox.backends.frames import Answer, FrameDecoder
-from eureka_sandbox.backends.process import BoxProcess, ending
+from eureka_sandbox.backends.process import ending
 from eureka_sandbox.backends.process_table import oom_kills
+from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation, one_line
-from eureka_sandbox.protocol import Failure, Job, JobStopped, Progress, SandboxError, Verdict
+from eureka_sandbox.protocol import (
+    Failed,
+    Failure,
+    Finished,
+    Job,
+    JobStopped,
+    Outcome,
+    Report,
+    SandboxError,
+    Verdict,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +44,43 @@ CLOSE_SECONDS = 0.5
 STDERR_FLOOD = 1024
 """A box is stopped after printing this many times `limits.stderr_kb`; up to there it is read and dropped."""
 CHUNK = 2**16
+
+
+class Box(Protocol):
+    """What a conversation needs of a box, be it a process tree or a container."""
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The frame stream, always the same object; ends no later than the box."""
+
+    @property
+    def stderr(self) -> IO[bytes]:
+        """Everything that the box prints, always the same object."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, a signal negated, or None while it runs; cheap to ask."""
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether the kernel killed any process of it at the box's own memory limit; settled once it has ended."""
+
+    def memory_bytes(self, suspicious: int) -> int:
+        """Memory in use; more exactly, if that is dearer, beyond `suspicious`. 0 where the kernel holds the limit."""
+
+    def wait(self, seconds: float) -> int | None:
+        """The return code, once there is one within `seconds`.
+
+        Raises:
+            SandboxError: the box was lost through no fault of the job's code.
+        """
+
+    def end(self) -> None:
+        """Kill it, if it still runs."""
+
+
+class Killed(Failure):
+    """The box ended by SIGKILL or SIGTERM, and nothing here sent it: somebody did from outside, or the job itself."""
 
 
 @dataclass
@@ -62,7 +112,7 @@ class Conversation:
     """One box, from its first byte to its last."""
 
     def __init__(
-        self, box: BoxProcess, job: Job, on_progress: Callable[[Progress], None], stop: Event, started: float
+        self, box: Box, job: Job, on_progress: Callable[[Report], None], stop: Event, started: float
     ) -> None:
         self._box, self._job, self._on_progress, self._stop = box, job, on_progress, stop
         self._decoder = FrameDecoder(job)
@@ -79,14 +129,19 @@ class Conversation:
         """Listen to the end. The box may still run when this returns or raises; its owner ends it.
 
         Raises:
-            SandboxError: the box ended before any of the job's code ran, or the machine ran out of memory.
+            SandboxError: the box ended before any of the job's code ran, or was lost, or the machine ran out of memory.
             JobStopped: the stop event was set.
         """
         try:
             self._listen()
             ended = self._decoder.outcome or self._without_result()
+            self._box.wait(CLOSE_SECONDS)
         except Violation as violation:
+            self._box.end()
             ended = violation.failure
+        if self._box.oom_killed:  # even beside a result: a part of the work may be missing from it
+            limit = f"memory_mb={self._job.limits.memory_mb}"
+            ended = Failure(verdict=Verdict.MEMORY, message=f"the kernel ended the box, or a part of it, at {limit}")
         if not self._decoder.greeted:
             # Only the sandbox's own code runs before HELLO: whatever went wrong, no candidate did it.
             self._box.end()
@@ -122,8 +177,8 @@ class Conversation:
 
     def _hear(self, data: bytes) -> None:
         self._silence = 0.0
-        for progress in self._decoder.feed(data):
-            self._on_progress(progress)
+        for report in self._decoder.feed(data):
+            self._on_progress(report)
         if self._decoder.outcome:
             self._deadline = min(self._deadline, time.monotonic() + EXIT_SECONDS)
 
@@ -171,7 +226,8 @@ class Conversation:
         if killed and oom_kills() > self._oom_kills:
             raise SandboxError("the machine ran out of memory and the kernel killed a box; run fewer jobs at once")
         message = f"the box ended ({how}) without a result" + (f", {cut}" if cut else "")
-        return Failure(verdict=Verdict.BAD_RESULT, message=message)
+        from_outside = returncode in (-signal.SIGKILL, -signal.SIGTERM)
+        return (Killed if from_outside else Failure)(verdict=Verdict.BAD_RESULT, message=message)
 
     def _hear_last_words(self) -> None:
         """Read what is left on stderr, as far as it has been written."""
@@ -182,3 +238,14 @@ class Conversation:
                 self._tail.add(data)
         except BlockingIOError:
             return
+
+
+def concluded(ended: Answer | Failure, job: Job, started: float) -> Outcome:
+    """What a conversation came to, its answer checked against the job; call it once the box is gone."""
+    try:
+        if isinstance(ended, Answer):
+            answer = checked(ended, job)
+            return Finished(answer.result, answer.blobs, time.monotonic() - started)
+    except Violation as violation:
+        ended = violation.failure
+    return Failed(ended, time.monotonic() - started, killed=isinstance(ended, Killed))

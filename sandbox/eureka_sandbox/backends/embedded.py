@@ -1,97 +1,93 @@
-"""The embedded backend: a box is an ordinary process tree of the same user, started, watched and ended by the host.
+"""The embedded backend: a box is a process tree behind a wall of namespaces and a seccomp filter, without root.
 
-Covered: no environment variable of the host reaches the box except those listed here; wall-clock, memory and output
-limits; nothing of the box outlives the job or the host; only a complete, validated result counts.
+Covered: the host's files (a box reads the system's programs, Python and its job, and writes a small tmpfs of its own),
+the host's processes and their environments, every network and local socket, new namespaces and the kernel interfaces
+that no training needs, the number of processes, the size and number of files, time, memory and output; nothing of the
+box outlives the job or the host; only a complete, validated result counts.
 
-Not covered: the box runs as the user. It can read and write what the user can (also the host's environment through
-/proc), reach the network, fill the disk, and signal the user's processes. Code that means harm needs a stronger wall.
+Not covered: unknown bugs of the Linux kernel, side channels of the shared hardware, and a share of the processor: a box
+is as hungry as its user may be. The memory limit is watched ten times a second, not held by the kernel.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 
-from eureka_sandbox.backends.conversation import Conversation
-from eureka_sandbox.backends.frames import Answer
-from eureka_sandbox.backends.job_folder import SCRATCH, job_folder, sweep_stale
+from eureka_sandbox.backends import compile_cache, probes, wall
+from eureka_sandbox.backends.job_folder import JOB, ROOT, job_folder
+from eureka_sandbox.backends.local import WORKER, LocalRunner, Place, box_environment
 from eureka_sandbox.backends.process import BoxProcess
-from eureka_sandbox.backends.results import checked
-from eureka_sandbox.backends.untrusted import Violation
-from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Outcome, Progress
+from eureka_sandbox.protocol import Job, Outcome, Report, SandboxError, Wall
 
-logger = logging.getLogger(__name__)
-
-WORKER = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker")
-"""Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""
-
-PASSED_ON = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "EGL_PLATFORM", "LIBGL_ALWAYS_SOFTWARE", "LD_LIBRARY_PATH", "TZ")
-"""The user's own choices of how to render and where libraries are."""
-
-
-def box_environment(scratch: Path, host: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a box: what it needs, and nothing else that the host has."""
-    home = Path(host.get("HOME") or scratch)
-    return {
-        "PATH": host.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "MPLCONFIGDIR": str(scratch),
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "EUREKA_COMPILE_CACHE": host.get("EUREKA_COMPILE_CACHE", str(home / ".cache" / "eureka-agent" / "xla")),
-        **{name: host[name] for name in PASSED_ON if name in host},
-    }
+SELF_TEST = (sys.executable, "-I", "-S", str(Path(wall.__file__).parents[1] / "worker" / "selftest.py"))
+TIER = "namespaces, seccomp filter, no capabilities, private tmpfs, supervisor"
+GAPS = (
+    "unknown bugs of the Linux kernel",
+    "side channels of the hardware",
+    "the processor's time is shared, not bounded",
+    "memory is watched every 0.1 s, not held by the kernel",
+)
 
 
 class EmbeddedSandbox:
-    """Runs each job in a supervised process tree on this machine; safe to use from several threads."""
+    """Runs each job in a walled, supervised process tree on this machine; safe to use from several threads."""
 
     name = "embedded"
 
     def __init__(self, command: Sequence[str] = WORKER) -> None:
         """`command` is the worker's, to which the job folder is appended."""
-        self._command = tuple(command)
-        self._swept = False
-        self._sweep = Lock()
+        self._runner = LocalRunner(command)
 
-    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: Event) -> Outcome:
+    def check(self) -> Wall:
+        """See `protocol.Sandbox.check`.
+
+        Raises:
+            SandboxError: this machine cannot have the wall (says why, and what to do), something leaked, or a box
+                cannot do what it must.
+        """
+        if reason := wall.missing():
+            raise SandboxError(_refusal(reason))
+        try:
+            proof = probes.prove(_self_test)
+        except probes.NoAnswer as error:
+            raise SandboxError(_refusal(str(error))) from error
+        return Wall(backend="embedded", tier=TIER, gaps=GAPS, **proof)
+
+    def run(self, job: Job, on_progress: Callable[[Report], None], stop: Event) -> Outcome:
         """See `protocol.Sandbox.run`.
 
         Raises:
-            SandboxError: the box could not be started, or ended before any of the job's code ran, or fell victim to
-                a machine without memory.
+            SandboxError: the box could not be started, or ended before any of the job's code ran, or was killed from
+                outside, or fell victim to a machine without memory.
             JobStopped: `stop` was set.
             ValueError: the job itself is malformed (a file's name; reward code in a scoring job).
         """
-        if stop.is_set():
-            raise JobStopped("stopped before it started")
-        self._sweep_once()
-        started = time.monotonic()
-        with job_folder(job) as folder:
-            environment = box_environment(folder / SCRATCH, os.environ)
-            command = [*self._command, str(folder)]
-            with BoxProcess(command, folder / SCRATCH, environment, job.limits) as box:
-                ending = Conversation(box, job, on_progress, stop, started).hold()
-        try:
-            if isinstance(ending, Answer):
-                answer = checked(ending, job)
-                return Finished(answer.result, answer.blobs, time.monotonic() - started)
-        except Violation as violation:
-            ending = violation.failure
-        return Failed(ending, time.monotonic() - started)
+        with compile_cache.for_job(job) as cache:
+            outcome = self._runner.run(job, lambda folder: _walled(folder, cache), on_progress, stop)
+            cache.keep(outcome)
+            return outcome
 
-    def _sweep_once(self) -> None:
-        with self._sweep:
-            if not self._swept:
-                for folder in sweep_stale():
-                    logger.info("removed %s, left by a process that died", folder)
-                self._swept = True
+
+def _walled(folder: Path, cache: compile_cache.Cache = compile_cache.NONE) -> Place:
+    """The place of a box behind the wall."""
+    environment = box_environment(wall.SCRATCH, wall.CACHE if cache.folder else "", os.environ)
+    layout = wall.layout(folder / JOB, folder / ROOT, cache.folder, cache.writable)
+    return Place(wall.JOB, wall.SCRATCH, environment | wall.environment(os.environ), layout)
+
+
+@contextmanager
+def _self_test(job: Job) -> Iterator[BoxProcess]:
+    with job_folder(job) as folder, LocalRunner(SELF_TEST).box(_walled(folder), job.limits) as box:
+        yield box
+
+
+def _refusal(reason: str) -> str:
+    return (
+        f"this machine does not allow the embedded wall: {reason}. Use Docker (`--sandbox docker`), or run code that "
+        "nobody has read without any wall (`--sandbox none`)"
+    )

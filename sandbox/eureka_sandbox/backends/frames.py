@@ -1,6 +1,7 @@
 """Decoding a box's frame stream from untrusted bytes, whatever carried them (a pipe, a container's stdout).
 
-The stream is `HELLO`, `PROGRESS`…, then `BLOB`… and `RESULT`, or at any point a `FAILURE`; nothing follows.
+The stream is `HELLO`, `PROGRESS` and `CHECKPOINT`…, then `BLOB`… and `RESULT`, or at any point a `FAILURE`; nothing
+follows.
 Every declared length is checked against its kind's limit before the payload is awaited.
 """
 
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_model
 from eureka_sandbox.protocol import (
     BLOBS,
+    CHECKPOINT_BYTES,
     FRAME_HEADER,
     PROGRESS_BYTES,
     RESULT_BYTES,
@@ -24,8 +27,12 @@ from eureka_sandbox.protocol import (
     FrameKind,
     Job,
     Progress,
+    Report,
     ScoreResult,
+    SmokeResult,
+    TrainingCheckpoint,
     TrainResult,
+    TrainSpec,
     Verdict,
 )
 
@@ -43,10 +50,15 @@ PROGRESS_INTERVAL = 0.1
 """Least seconds between two progress values passed on; what comes between is dropped unread."""
 PROGRESS_TOTAL = 64 * 2**20
 """Bytes of progress after which the box is flooding: an hour of the largest frames at the highest rate is 36 MiB."""
+CHECKPOINT_SHARE = 0.5
+"""A checkpoint that comes sooner than this share of the asked interval is dropped unread; the host may have slept."""
+MOST_EARLY = 16
+"""Checkpoints dropped in a row after which the box is flooding."""
 
 _NAMES = {
     FrameKind.HELLO: "HELLO",
     FrameKind.PROGRESS: "PROGRESS",
+    FrameKind.CHECKPOINT: "CHECKPOINT",
     FrameKind.BLOB: "BLOB",
     FrameKind.RESULT: "RESULT",
     FrameKind.FAILURE: "FAILURE",
@@ -54,10 +66,15 @@ _NAMES = {
 _LIMITS = {
     FrameKind.HELLO: HELLO_BYTES,
     FrameKind.PROGRESS: PROGRESS_BYTES,
+    FrameKind.CHECKPOINT: CHECKPOINT_BYTES,
     FrameKind.RESULT: RESULT_BYTES,
     FrameKind.FAILURE: FAILURE_BYTES,
 }
-_RESULTS: dict[str, type[TrainResult] | type[ScoreResult]] = {"train": TrainResult, "score": ScoreResult}
+_RESULTS: dict[str, type[TrainResult] | type[ScoreResult] | type[SmokeResult]] = {
+    "train": TrainResult,
+    "score": ScoreResult,
+    "smoke": SmokeResult,
+}
 
 
 class Hello(Boundary):
@@ -70,7 +87,7 @@ class Hello(Boundary):
 class Answer:
     """A well-formed result with its blobs; what they say is still unchecked."""
 
-    result: TrainResult | ScoreResult
+    result: TrainResult | ScoreResult | SmokeResult
     blobs: Mapping[str, bytes]
 
 
@@ -88,23 +105,25 @@ class FrameDecoder:
     _blob_bytes: int = field(default=0, init=False)
     _progress_bytes: int = field(default=0, init=False)
     _next_progress: float = field(default=float("-inf"), init=False)
+    _next_checkpoint: float = field(default=float("-inf"), init=False)
+    _early_checkpoints: int = field(default=0, init=False)
 
-    def feed(self, data: bytes) -> list[Progress]:
-        """Take the next bytes and return the progress values in them that are due.
+    def feed(self, data: bytes) -> list[Report]:
+        """Take the next bytes and return the progress values and checkpoints in them that are due.
 
         Raises:
             Violation: the stream breaks the protocol; nothing more may be fed.
         """
         self._buffer += data
-        due: list[Progress] = []
+        due: list[Report] = []
         while len(self._buffer) >= HEADER_BYTES or (self.outcome and self._buffer):
             kind, length = self._header()
             if len(self._buffer) < HEADER_BYTES + length:
                 break
             payload = bytes(memoryview(self._buffer)[HEADER_BYTES : HEADER_BYTES + length])
             del self._buffer[: HEADER_BYTES + length]
-            if progress := self._take(kind, payload):
-                due.append(progress)
+            if report := self._take(kind, payload):
+                due.append(report)
         return due
 
     def unfinished(self) -> str:
@@ -125,8 +144,10 @@ class FrameDecoder:
         name = f"frame {_NAMES[kind]}"
         if self.greeted == (kind == FrameKind.HELLO) and kind != FrameKind.FAILURE:
             raise Violation(name, "HELLO comes first and once")
-        if self._blobs and kind == FrameKind.PROGRESS:
-            raise Violation(name, "no progress may follow a blob")
+        if self._blobs and kind in (FrameKind.PROGRESS, FrameKind.CHECKPOINT):
+            raise Violation(name, f"no {_NAMES[kind].lower()} may follow a blob")
+        if kind == FrameKind.CHECKPOINT and self._checkpoint_seconds is None:
+            raise Violation(name, "none was asked for")
         if kind == FrameKind.BLOB:
             left = self.job.limits.result_mb * 2**20 - self._blob_bytes
             if length > left + BLOB_NAME_BYTES + 1:
@@ -139,9 +160,11 @@ class FrameDecoder:
             raise Violation(name, f"{length} bytes, at most {_LIMITS[kind]} are allowed")
         return kind, length
 
-    def _take(self, kind: bytes, payload: bytes) -> Progress | None:
+    def _take(self, kind: bytes, payload: bytes) -> Report | None:
         if kind == FrameKind.PROGRESS:
             return self._progress(payload)
+        if kind == FrameKind.CHECKPOINT:
+            return self._checkpoint(payload)
         if kind == FrameKind.HELLO:
             parse_model(payload, "frame HELLO", Hello)
             self.greeted = True
@@ -168,6 +191,23 @@ class FrameDecoder:
         if progress.total_timesteps == 0:
             raise Violation("frame PROGRESS", "total_timesteps: 0, expected more than 0")
         return progress
+
+    @property
+    def _checkpoint_seconds(self) -> float | None:
+        spec = self.job.spec
+        return spec.checkpoint_seconds if isinstance(spec, TrainSpec) and spec.algorithm == "ppo" else None
+
+    def _checkpoint(self, payload: bytes) -> TrainingCheckpoint | None:
+        assert self._checkpoint_seconds is not None
+        if (now := self.clock()) < self._next_checkpoint:
+            self._early_checkpoints += 1
+            if self._early_checkpoints > MOST_EARLY:
+                problem = f"{self._early_checkpoints} within {CHECKPOINT_SHARE * self._checkpoint_seconds:g} s"
+                raise Violation("frame CHECKPOINT", problem, Verdict.OUTPUT)
+            return None
+        self._early_checkpoints = 0
+        self._next_checkpoint = now + CHECKPOINT_SHARE * self._checkpoint_seconds
+        return check_checkpoint(payload, self.job)
 
     def _blob(self, payload: bytes) -> None:
         raw, newline, content = payload.partition(b"\n")

@@ -1,4 +1,5 @@
-"""The private folder that carries one job in: `job.json`, the job's files, and `scratch/`, the box's home.
+"""The private folder that carries one job in: `job/` with `job.json`, the job's files and `scratch/`, the box's home
+where it has no wall; and `root/`, over which a wall mounts the box's root.
 
 Its owner holds a lock on it, which the kernel drops when the owner dies: a folder that can be locked is stale.
 """
@@ -21,7 +22,7 @@ from eureka_sandbox.protocol import Job, SandboxError
 logger = logging.getLogger(__name__)
 
 PREFIX = "eureka-box-"
-SCRATCH = "scratch"
+JOB, SCRATCH, ROOT = "job", "scratch", "root"
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]{1,16}")
 
 
@@ -33,7 +34,7 @@ def job_folder(job: Job) -> Iterator[Path]:
         SandboxError: it cannot be written.
         ValueError: a file's name is not a plain one, or a scoring job carries reward code.
     """
-    _check_names(job)
+    check_names(job)
     try:
         folder, lock = _create()
     except OSError as error:
@@ -64,7 +65,12 @@ def sweep_stale() -> list[Path]:
     return swept
 
 
-def _check_names(job: Job) -> None:
+def check_names(job: Job) -> None:
+    """Refuse a malformed job, whichever way it goes into its box.
+
+    Raises:
+        ValueError: a file's name is not a plain one, or a scoring job carries reward code.
+    """
     for name in job.files:
         if not _FILE_NAME.fullmatch(name) or name == "job.json":
             raise ValueError(f"{name!r} cannot be a job's file: a plain name such as reward.py is needed")
@@ -81,9 +87,13 @@ def _create() -> tuple[Path, int]:
 
 def _fill(folder: Path, job: Job) -> None:
     try:
-        (folder / SCRATCH).mkdir(mode=0o700)
+        inner = folder / JOB
+        for path, mode in ((inner, 0o755), (inner / SCRATCH, 0o700), (folder / ROOT, 0o700)):
+            path.mkdir()
+            path.chmod(mode)
         for name, data in {"job.json": job.spec.model_dump_json().encode(), **job.files}.items():
-            (folder / name).write_bytes(data)
+            (inner / name).write_bytes(data)
+            (inner / name).chmod(0o644)  # a wall's user need not be this one; the folder around is private
     except OSError as error:
         raise SandboxError(f"cannot write the job folder {folder}: {error.strerror}") from error
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from eureka_sandbox.backends.process_table import Process, ProcessTable
 from eureka_sandbox.protocol import Limits, SandboxError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+PACKAGES = SUPERVISOR.parents[2]
+"""Where the supervisor finds `eureka_sandbox`."""
 KILL_SECONDS = 0.6
 """How long the supervisor gets to end the box before the host kills what it can see."""
 DATA_SLACK_MB = 1024
 """Writable memory of one process beyond the limit on the tree's resident memory: stacks and arenas never touched."""
 FILE_MB = 256
 """Largest single file that a box may write."""
+FIRST_KILLED = 70
+"""The supervisor's exit code if the first process of a walled box was killed."""
+TASKS = 256
+"""Most processes and threads of a walled box; a user's other processes count where there is no wall."""
 
 _TABLE = ProcessTable()
 
@@ -28,8 +36,15 @@ _TABLE = ProcessTable()
 class BoxProcess:
     """A supervisor, the command under it, and whatever that starts. A context manager: nothing of it survives."""
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str], limits: Limits) -> None:
-        """Start `command` in `folder`.
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: str,
+        env: Mapping[str, str],
+        limits: Limits,
+        wall: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start `command` in `folder`, both as the box sees them; `wall` is what `wall.layout` plans.
 
         Raises:
             SandboxError: the process cannot be started.
@@ -40,21 +55,37 @@ class BoxProcess:
             "RLIMIT_NOFILE": 1024,
             "RLIMIT_CORE": 0,
         }
-        numbers = ",".join(f"{name}={value}" for name, value in rlimits.items())
-        launch = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), numbers, *command]
+        if wall is not None:
+            rlimits |= {"RLIMIT_NPROC": TASKS, "RLIMIT_NOFILE": 512, "RLIMIT_MSGQUEUE": 0}
+        plan = {
+            "host": os.getpid(),
+            "package": str(PACKAGES),
+            "rlimits": rlimits,
+            "command": list(command),
+            "environment": dict(env),
+            "folder": folder,
+            "wall": None if wall is None else dict(wall),
+        }
+        self.walled = wall is not None
+        """Whether nothing in the box can reach its supervisor."""
+        self._told: int | None = None
+        self._line, remote = socket.socketpair()
         try:
             self._supervisor = subprocess.Popen(
-                launch,
+                [sys.executable, "-I", "-S", str(SUPERVISOR)],
                 bufsize=0,
-                cwd=folder,
-                env=dict(env),
+                env={},
                 start_new_session=True,
-                stdin=subprocess.DEVNULL,
+                stdin=remote,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
+            self._line.sendall(marshal.dumps(plan))
+            self._line.setblocking(False)
         except OSError as error:
             raise SandboxError(f"cannot start a box: {error}") from error
+        finally:
+            remote.close()
         self._processes: list[Process] = []
 
     def __enter__(self) -> BoxProcess:
@@ -64,6 +95,7 @@ class BoxProcess:
         self.end()
         self.stdout.close()
         self.stderr.close()
+        self._line.close()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -79,8 +111,26 @@ class BoxProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The command's exit code, its signal negated, or None while it runs."""
-        return self._supervisor.poll()
+        """The command's exit code, its signal negated, or None while it runs.
+
+        Where the supervisor could not tell (see `lost`) it is as if the command had been killed.
+        """
+        if self._supervisor.poll() is None:
+            return None
+        if self._told is None:
+            try:
+                told = self._line.recv(4)
+            except OSError:  # it never read its plan, or something else still holds its end
+                told = b""
+            self._told = self._supervisor.returncode << 8 if self._supervisor.returncode > 0 else signal.SIGKILL
+            if len(told) == 4:
+                self._told = int.from_bytes(told, sys.byteorder)
+            elif self._supervisor.returncode in (*range(-64, 0), FIRST_KILLED):
+                self._told, self.lost = signal.SIGKILL, True
+        return os.waitstatus_to_exitcode(self._told)
+
+    lost = False
+    """Whether the supervisor, or the first process of a walled box, was killed before it could tell how it ended."""
 
     def memory_bytes(self, suspicious: int) -> int:
         """Resident memory of the whole tree.
@@ -94,9 +144,26 @@ class BoxProcess:
             total = sum(process.proportional() for process in self._processes)
         return total
 
+    @property
+    def oom_killed(self) -> bool:
+        """Never told: the memory limit is the host's to watch."""
+        return False
+
     def wait(self, seconds: float) -> int | None:
-        """The return code, once there is one within `seconds`."""
-        if self.returncode is None:
+        """The return code, once there is one within `seconds`.
+
+        Raises:
+            SandboxError: a walled box was killed from outside; nothing inside can do that.
+        """
+        self._await(seconds)
+        returncode = self.returncode
+        if self.lost and self.walled:
+            raise SandboxError("a box was killed from outside; nothing in it could have done that")
+        return returncode
+
+    def _await(self, seconds: float) -> bool:
+        """Whether the supervisor ended within `seconds`."""
+        if self._supervisor.poll() is None:
             descriptor = os.pidfd_open(self._supervisor.pid)
             try:
                 poller = select.poll()
@@ -104,13 +171,13 @@ class BoxProcess:
                 poller.poll(seconds * 1000)
             finally:
                 os.close(descriptor)
-        return self.returncode
+        return self._supervisor.poll() is not None
 
     def end(self) -> None:
         """Kill whatever is left and reap it. Does nothing to a box that has ended."""
-        if self.returncode is None:
+        if self._supervisor.poll() is None:
             self._supervisor.terminate()
-            if self.wait(KILL_SECONDS) is None:  # the box may have stopped or starved it
+            if not self._await(KILL_SECONDS):  # the box may have stopped or starved it
                 self._processes += ProcessTable().descendants(self._supervisor.pid)
                 self._supervisor.kill()
                 self._supervisor.wait()

@@ -31,7 +31,7 @@ class Process:
                         return int(line.split()[1]) * 1024
         except OSError:  # it has ended, or may not be read
             pass
-        now = _read(self.pid)
+        now = read_process(self.pid)
         return now.resident if now and now.started == self.started else 0
 
     def kill(self) -> None:
@@ -41,7 +41,7 @@ class Process:
         except OSError:
             return  # it has ended
         try:
-            now = _read(self.pid)
+            now = read_process(self.pid)
             if now and now.started == self.started:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         except OSError:
@@ -65,7 +65,8 @@ class ProcessTable:
         with self._lock:
             if time.monotonic() - self._taken > self.max_age:
                 self._below = {}
-                for process in filter(None, (_read(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())):
+                pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+                for process in filter(None, map(read_process, pids)):
                     self._below.setdefault(process.parent, []).append(process)
                 self._taken = time.monotonic()
             below = self._below
@@ -75,7 +76,8 @@ class ProcessTable:
         return found
 
 
-def _read(pid: int) -> Process | None:
+def read_process(pid: int) -> Process | None:
+    """One process's line of the table; None once it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             fields = file.read(1024).rpartition(b")")[2].split()  # what follows the name, which may hold anything

@@ -7,9 +7,23 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from eureka_sandbox.backends.blob_check import check_policy, check_recording, check_video
+from eureka_sandbox.backends.checkpoint_check import earlier_seconds, earlier_steps
 from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.untrusted import Violation, one_line
-from eureka_sandbox.protocol import Job, ScoreResult, ScoreSpec, TrainResult, TrainSpec
+from eureka_sandbox.bank import BANK_FILE, bank_transitions
+from eureka_sandbox.protocol import (
+    COMPONENT_NAME,
+    FINGERPRINT_SIZE,
+    MAX_COMPONENTS,
+    Job,
+    ScoreResult,
+    ScoreSpec,
+    SmokeResult,
+    SmokeSpec,
+    TermStatistics,
+    TrainResult,
+    TrainSpec,
+)
 
 WHERE = "frame RESULT"
 CURVE_NAME = re.compile(r"[a-z]+/[a-z0-9_]{1,64}")
@@ -32,10 +46,11 @@ def checked(answer: Answer, job: Job) -> Answer:
     versions = _versions(result.versions)
     _check_time(result, job)
     if isinstance(spec, TrainSpec) and isinstance(result, TrainResult):
-        _check_training(result, spec)
+        _check_training(result, job)
         _check_names(answer.blobs, {"policy.safetensors", "policy.json"}, ())
         check_policy(answer.blobs["policy.safetensors"], answer.blobs["policy.json"], spec, result)
-        return replace(answer, result=result.model_copy(update={"versions": versions}))
+        note = one_line(result.checkpoint_note, NOTE_LENGTH)
+        return replace(answer, result=result.model_copy(update={"versions": versions, "checkpoint_note": note}))
     if isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult):
         _check_score(result, spec)
         optional = ("video.mp4",) if spec.video else ()
@@ -46,10 +61,16 @@ def checked(answer: Answer, job: Job) -> Answer:
             check_video(answer.blobs["video.mp4"])
         note = one_line(result.video_note, NOTE_LENGTH)
         return replace(answer, result=result.model_copy(update={"versions": versions, "video_note": note}))
+    if isinstance(spec, SmokeSpec) and isinstance(result, SmokeResult):
+        _check_names(answer.blobs, (), ())
+        _check_smoke(result, job)
+        return replace(answer, result=result.model_copy(update={"versions": versions}))
     raise Violation(WHERE, f"{type(result).__name__} does not answer a {spec.kind} job")
 
 
-def _check_training(result: TrainResult, spec: TrainSpec) -> None:
+def _check_training(result: TrainResult, job: Job) -> None:
+    start = earlier_steps(job)
+    _require(result.resumed_at in (0, start), "resumed_at", result.resumed_at, f"0 or {start}, as the checkpoint says")
     _require(result.timesteps > 0, "timesteps", result.timesteps, "more than 0")
     _require(0 <= result.peak_timesteps <= result.timesteps, "peak_timesteps", result.peak_timesteps, "0..timesteps")
     _check_size("peak_return", [result.peak_return])
@@ -86,13 +107,43 @@ def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:
         _require(0 <= position < episodes, f"recorded.{i}", position, f"0..{episodes - 1}")
 
 
+def _check_smoke(result: SmokeResult, job: Job) -> None:
+    transitions = bank_transitions(job.files[BANK_FILE])
+    _require(result.transitions == transitions, "transitions", result.transitions, f"{transitions}, as the bank has")
+    components = result.components
+    _require(len(components) <= MAX_COMPONENTS, "components", len(components), f"at most {MAX_COMPONENTS}")
+    for name in components:
+        if not re.fullmatch(COMPONENT_NAME, name):
+            raise Violation(WHERE, f"components: the name {one_line(name, 80)!r} does not match {COMPONENT_NAME}")
+    _check_term("total", result.total)
+    for name, term in components.items():
+        _check_term(f"components.{name}", term)
+    _require(0 <= result.sum_gap <= MAX_SIZE, "sum_gap", result.sum_gap, f"0..{MAX_SIZE:g}")
+    limit = job.limits.wall_seconds
+    _require(0 <= result.seconds_per_step <= limit, "seconds_per_step", result.seconds_per_step, f"0..{limit:g}")
+    size, most = len(result.fingerprint), min(transitions, FINGERPRINT_SIZE)
+    _require(1 <= size <= most, "fingerprint", f"{size} numbers", f"1..{most}")
+    _check_size("fingerprint", result.fingerprint)
+
+
+def _check_term(field: str, term: TermStatistics) -> None:
+    """Within rounding, a mean lies between the extremes, and no spread is wider than they are apart."""
+    _check_size(field, [term.mean, term.std, term.low, term.high])
+    slack = 1e-6 * max(abs(term.low), abs(term.high))
+    _require(term.low <= term.high, f"{field}.low", term.low, f"at most high, {term.high}")
+    inside = term.low - slack <= term.mean <= term.high + slack
+    _require(inside, f"{field}.mean", term.mean, f"{term.low}..{term.high}")
+    widest = term.high - term.low + slack
+    _require(0 <= term.std <= widest, f"{field}.std", term.std, f"0..{widest:g}")
+
+
 def _check_size(field: str, values: Iterable[float | None]) -> None:
     for value in values:
         _require(value is None or abs(value) <= MAX_SIZE, field, value, f"at most {MAX_SIZE:g} either way")
 
 
-def _check_time(result: TrainResult | ScoreResult, job: Job) -> None:
-    limit = job.limits.wall_seconds
+def _check_time(result: TrainResult | ScoreResult | SmokeResult, job: Job) -> None:
+    limit = job.limits.wall_seconds + earlier_seconds(job)
     times = {"seconds": result.seconds}
     if isinstance(result, TrainResult):
         times["startup_seconds"] = result.startup_seconds

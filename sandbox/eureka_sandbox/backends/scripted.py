@@ -2,7 +2,8 @@
 
 A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the reward sets what its training comes to: the
 mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
-one, fitness follows from the text's hash and lies in [0, 10). Uniform random actions (no policy) come to -1.
+one, fitness follows from the text's hash and lies in [0, 10). Random and zero actions (no policy) come to -1. A smoke
+box answers at once; of the verdicts, it gives only those that a first batch can have: code error, policy violation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import Event, Lock
 
+import numpy as np
+
+from eureka_sandbox.bank import BANK_FILE, bank_transitions
+from eureka_sandbox.bodies import variable_shapes
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
@@ -25,6 +30,9 @@ from eureka_sandbox.protocol import (
     SandboxError,
     ScoreResult,
     ScoreSpec,
+    SmokeResult,
+    SmokeSpec,
+    TermStatistics,
     TrainResult,
     TrainSpec,
     Verdict,
@@ -34,6 +42,7 @@ from eureka_sandbox.protocol import (
 DIRECTIVE = re.compile(r"^# scripted:(.*)$", re.MULTILINE)
 RANDOM_FITNESS = -1.0
 VERSIONS = {"scripted": "1"}
+RECORDED_STEPS = 8
 
 
 class ScriptedSandbox:
@@ -71,15 +80,16 @@ class ScriptedSandbox:
             JobStopped: `stop` was set.
         """
         script = _script(job.files.get("reward.py", b""))
+        if isinstance(job.spec, SmokeSpec):
+            return self._smoked(job, script)
         seconds = float(script.get("seconds", 0.0))
         with self._lock:
             self.started.append(job)
             self._lose(job, int(script.get("lost", 0)))
         if stop.wait(seconds):
             raise JobStopped("stopped")
-        if "verdict" in script:
-            verdict = Verdict(script["verdict"].replace("_", " "))
-            return Failed(Failure(verdict=verdict, message="scripted", file="reward.py", line=1), seconds)
+        if verdict := _verdict(script):
+            return _failed(verdict, seconds)
         if isinstance(job.spec, TrainSpec):
             return self._trained(job, job.spec, script, on_progress, seconds)
         return self._scored(job, job.spec)
@@ -114,24 +124,71 @@ class ScriptedSandbox:
         policy = json.dumps({"fitness": fitness}).encode()
         return Finished(result, {"policy.safetensors": policy, "policy.json": b"{}"}, took)
 
-    def _scored(self, job: Job, spec: ScoreSpec) -> Outcome:
-        policy = job.files.get("policy.safetensors")
-        mean = RANDOM_FITNESS if policy is None else float(json.loads(policy)["fitness"])
-        fitness = [mean + self.episode_spread * (_unit(f"{seed}".encode()) - 0.5) for seed in spec.seeds]
-        result = ScoreResult(
-            fitness=fitness,
-            success=[value > 5.0 for value in fitness],
-            lengths=[spec.environment.max_episode_steps] * len(fitness),
-            video_note="a scripted sandbox films nothing" if spec.video else "",
+    def _smoked(self, job: Job, script: Mapping[str, str]) -> Outcome:
+        with self._lock:
+            self.started.append(job)
+        if (verdict := _verdict(script)) in (Verdict.CODE_ERROR, Verdict.POLICY_VIOLATION):
+            return _failed(verdict, 0.0)
+        value = 10.0 * _unit(job.files.get("reward.py", b""))
+        term = TermStatistics(mean=value, std=1.0, low=value - 2.0, high=value + 2.0)
+        result = SmokeResult(
+            transitions=bank_transitions(job.files[BANK_FILE]),
+            total=term,
+            components={"progress": term},
+            sum_gap=0.0,
+            deterministic=True,
+            seconds_per_step=1e-6,
+            fingerprint=[value],
             seconds=1e-3,
             versions=VERSIONS,
         )
         return Finished(result, {}, 0.0)
 
+    def _scored(self, job: Job, spec: ScoreSpec) -> Outcome:
+        policy = job.files.get("policy.safetensors")
+        mean = RANDOM_FITNESS if policy is None else float(json.loads(policy)["fitness"])
+        fitness = [mean + self.episode_spread * (_unit(f"{seed}".encode()) - 0.5) for seed in spec.seeds]
+        recorded = list(range(min(len(fitness), spec.record_episodes))) if policy is None else []
+        result = ScoreResult(
+            fitness=fitness,
+            success=[value > 5.0 for value in fitness],
+            lengths=[spec.environment.max_episode_steps] * len(fitness),
+            recorded=recorded,
+            video_note="a scripted sandbox films nothing" if spec.video else "",
+            seconds=1e-3,
+            versions=VERSIONS,
+        )
+        return Finished(result, _recording(spec, recorded) if recorded else {}, 0.0)
+
+
+def _recording(spec: ScoreSpec, positions: list[int]) -> dict[str, bytes]:
+    """Episodes of a few steps, normal noise in every state variable; they follow from the reset seed."""
+    from eureka_evaluation.episode import Episode
+    from eureka_evaluation.recording import save_episodes
+
+    def episode(seed: int) -> Episode:
+        rng = np.random.default_rng(seed)
+        state = {
+            name: rng.standard_normal((RECORDED_STEPS + 1, *shape)).astype(np.float32)
+            for name, shape in variable_shapes(spec.environment).items()
+        }
+        still = np.zeros((RECORDED_STEPS + 1, 1))
+        return Episode(still, still, state["actions"][1:], state, terminated=False, dt=0.01)
+
+    return {"episodes.npz": save_episodes({i: episode(spec.seeds[i]) for i in positions})}
+
 
 def _script(reward: bytes) -> dict[str, str]:
     match = DIRECTIVE.search(reward.decode("utf-8", "replace"))
     return dict(pair.split("=", 1) for pair in match[1].split()) if match else {}
+
+
+def _verdict(script: Mapping[str, str]) -> Verdict | None:
+    return Verdict(script["verdict"].replace("_", " ")) if "verdict" in script else None
+
+
+def _failed(verdict: Verdict, seconds: float) -> Failed:
+    return Failed(Failure(verdict=verdict, message="scripted", file="reward.py", line=1), seconds)
 
 
 def _unit(text: bytes) -> float:

@@ -1,9 +1,10 @@
-"""The trusted parent of one box, a script of the standard library: `supervisor.py HOST_PID RLIMIT=VALUE,… COMMAND…`.
+"""The trusted parent of one box, a script of the standard library: `supervisor.py`, with the plan of the box on stdin.
 
-It gives the command its own session, resource limits and a death signal, adopts every process that the command leaves
-behind (also daemons that fled their session), and kills them all when the command ends, when it is told to end
-(SIGTERM), or when the host dies (for the kernel: the host's thread that started it). It ends as the command ended, with
-the same exit code or by the same signal.
+It starts the command, inside a wall of namespaces if the plan has one, gives it its own session, resource limits and a
+death signal, adopts every process that the command leaves behind (also daemons that fled their session), and kills them
+all when the command ends, when it is told to end (SIGTERM), or when the host dies (for the kernel: the host's thread
+that started it). Last it tells the host, on the same socket, how the command ended: a supervisor that goes without a
+word was killed.
 
 A process of its own does what a `preexec_fn` would, without running Python between fork and exec in a host that has
 threads, and does what the host cannot: adopt orphans without becoming the reaper of the user's whole program.
@@ -12,59 +13,98 @@ threads, and does what the host cannot: adopt orphans without becoming the reape
 from __future__ import annotations
 
 import ctypes
+import marshal
 import os
 import resource
 import signal
 import sys
 import time
 
+TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+FIRST_KILLED = 70  # process.FIRST_KILLED
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Run the command to its end and leave nothing of it behind."""
-    host, limits, command = int(arguments[0]), arguments[1], arguments[2:]
+    with os.fdopen(0, "rb", closefd=False) as stream:
+        plan: dict[str, Any] = marshal.load(stream)
+    host = os.dup(0)  # not inherited by the box
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the host may ignore it, which is inherited and would lose statuses
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != host:  # it died before the death signal was set
+    if os.getppid() != plan["host"]:  # it died before the death signal was set
         sys.exit("the host is gone")
-    worker = os.fork()
-    if worker == 0:
-        _become(command, limits)
+    worker, report = _start(plan)
     os.close(1)  # so that the host sees the end of the stream when the box ends
     status = _wait(worker)
     _kill_all()
-    _end_like(status)
+    if report is not None and status is not None:
+        # The box's first process says how the command ended. If it could not, it was killed, and not from inside.
+        told = os.read(report, 4)
+        if len(told) == 4:
+            status = int.from_bytes(told, sys.byteorder)
+        elif os.WIFSIGNALED(status):
+            os._exit(FIRST_KILLED)
+    if status is not None:
+        os.write(host, status.to_bytes(4, sys.byteorder))
+    os._exit(0)
+
+
+def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
+    """The process to wait for, and where the command's status comes from if that is not the command itself."""
+    if plan["wall"] is None:
+        parent = os.getpid()
+        worker = os.fork()
+        if worker == 0:
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            become(plan)
+        return worker, None
+    sys.path.insert(0, plan["package"])
+    from eureka_sandbox.backends.namespaces import spawn
+
+    return spawn(plan, become)
+
+
+def become(plan: dict[str, Any]) -> None:
+    """Turn this process into the command. Does not return."""
+    os.setsid()
+    for name, number in plan["rlimits"].items():
+        which = getattr(resource, name)
+        hard = resource.getrlimit(which)[1]
+        value = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        resource.setrlimit(which, (value, value))
+    if plan["wall"] is None:
+        fear_memory()
+    os.chdir(plan["folder"])
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    command = plan["command"]
+    try:
+        os.execve(command[0], command, plan["environment"])
+    except OSError as error:
+        print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        os._exit(127)
+
+
+def fear_memory() -> None:
+    """If the machine runs out of memory, the box goes before the user's programs."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
 
 
 def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         sys.exit(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
-
-
-def _become(command: list[str], limits: str) -> None:
-    parent = os.getppid()
-    os.setsid()
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    for limit in limits.split(","):
-        name, _, number = limit.partition("=")
-        which = getattr(resource, name)
-        hard = resource.getrlimit(which)[1]
-        value = int(number) if hard == resource.RLIM_INFINITY else min(int(number), hard)
-        resource.setrlimit(which, (value, value))
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("500")  # if the machine runs out of memory, the box goes before the user's programs
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    try:
-        os.execv(command[0], command)
-    except OSError as error:
-        print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        os._exit(127)
 
 
 def _wait(worker: int) -> int | None:
@@ -122,18 +162,5 @@ def _descendants() -> list[int]:
     return found
 
 
-def _end_like(status: int | None) -> None:
-    if status is None:
-        os._exit(0)
-    if os.WIFSIGNALED(status):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        number = os.WTERMSIG(status)
-        if number != signal.SIGKILL:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        os.kill(os.getpid(), number)
-    os._exit(os.WEXITSTATUS(status))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

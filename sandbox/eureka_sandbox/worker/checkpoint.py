@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,22 @@ class RecentEpisodes:
     def add(self, episode: FinishedEpisode) -> None:
         """Take one more into account."""
         self._episodes.append(episode)
+
+    def snapshot(self, components: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """As arrays: `episodes` `(R, 3)` of time step, return and length; `components` `(R, C)` in the order given."""
+        rows = [(e.timestep, e.total, e.length) for e in self._episodes]
+        sums = [[e.components[name] for name in components] for e in self._episodes]
+        return {
+            "episodes": np.array(rows, dtype=np.float64).reshape(-1, 3),
+            "components": np.array(sums, dtype=np.float64).reshape(-1, len(components)),
+        }
+
+    def restore(self, components: Sequence[str], arrays: Mapping[str, NDArray[np.float64]]) -> None:
+        """Hold the episodes of a snapshot."""
+        self._episodes.clear()
+        for (step, total, length), sums in zip(arrays["episodes"].tolist(), arrays["components"].tolist(), strict=True):
+            named = dict(zip(components, sums, strict=True))
+            self._episodes.append(FinishedEpisode(int(step), total, int(length), named))
 
     def mean_return(self) -> float | None:
         """Mean over all 100 (or as many as there are); None before the first has ended."""
@@ -119,6 +135,11 @@ class Peak:
     def __init__(self) -> None:
         self.best: Checkpoint | None = None
         self._highest = -math.inf
+
+    def continue_from(self, best: Checkpoint | None) -> None:
+        """Take an earlier box's best as the highest so far."""
+        self.best = best
+        self._highest = -math.inf if best is None or best.mean_return is None else best.mean_return
 
     def consider(self, model: BaseAlgorithm, smoothed_return: float | None) -> None:
         """Copy the model's policy if its smoothed return is the highest so far."""

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from eureka_sandbox.protocol import Failure, Progress, ScoreResult, TrainResult
+    from eureka_sandbox.protocol import Failure, Progress, ScoreResult, SmokeResult, TrainResult
 
 _HEADER = struct.Struct(">cI")  # protocol.FRAME_HEADER, not imported: pydantic comes after stdout has been taken
 
@@ -44,7 +44,11 @@ class Emitter:
         """Where the training stands; the caller keeps to ten per second."""
         self._frame(b"P", progress.model_dump_json().encode())
 
-    def result(self, result: TrainResult | ScoreResult, blobs: dict[str, bytes]) -> None:
+    def checkpoint(self, meta: bytes, arrays: bytes) -> None:
+        """Where the training could go on from; the caller keeps to the interval that it was given."""
+        self._frame(b"C", meta + b"\n" + arrays)
+
+    def result(self, result: TrainResult | ScoreResult | SmokeResult, blobs: dict[str, bytes]) -> None:
         """The last word of a job that succeeded: its blobs, then the result."""
         for name, data in blobs.items():
             self._frame(b"B", name.encode() + b"\n" + data)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from eureka_sandbox.protocol import Failure, ScoreSpec, Spec, TrainSpec, Verdict
+from eureka_sandbox.protocol import Failure, ScoreSpec, SmokeSpec, Spec, TrainSpec, Verdict
 from eureka_sandbox.worker.emit import Emitter, JobFailed
 from eureka_sandbox.worker.task_code import TaskCodeError
 from eureka_sandbox.worker.user_code import one_line
@@ -44,7 +44,7 @@ def main(arguments: list[str], emit: Emitter) -> int:
 
 
 def _run(folder: Path, emit: Emitter) -> None:
-    spec: TrainSpec | ScoreSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
+    spec: TrainSpec | ScoreSpec | SmokeSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
     if isinstance(spec, TrainSpec):
         # SB3 imports TensorBoard where it is installed; curves leave as frames here, so its 0.1 s is saved
         os.environ["MUJOCO_GL"] = "disabled"  # training draws nothing: a missing GL library must not stop it
@@ -53,6 +53,11 @@ def _run(folder: Path, emit: Emitter) -> None:
 
         _started(emit)
         emit.result(*train(spec, folder, emit))
+    elif isinstance(spec, SmokeSpec):
+        from eureka_sandbox.worker.smoke import smoke
+
+        _started(emit)
+        emit.result(*smoke(spec, folder))
     else:
         from eureka_sandbox.worker.scoring import score
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,10 +21,22 @@ MAX_ROWS = 400
 FASTEST_PROGRESS = 0.1
 """Seconds; the host reads at most ten progress frames per second."""
 STEPS_KEY = "time/total_timesteps"
+ITERATIONS_KEY = "time/iterations"
 
 
 class TrainingDiverged(Exception):
     """The policy's parameters are no longer numbers."""
+
+
+@dataclass(frozen=True)
+class CurveState:
+    """What a `CurveWriter` holds."""
+
+    rows: tuple[dict[str, float], ...]
+    every: int
+    written: int
+    whole: bool
+    """Whether the newest row is one that stays when rows are thinned out."""
 
 
 class CurveWriter(KVWriter):
@@ -33,10 +47,13 @@ class CurveWriter(KVWriter):
         self._latest: dict[str, float] = {}
         self._every = 1
         self._written = 0
+        self._iterations = 0  # of the boxes before this one: SB3 counts the calls of this `learn` only
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Take one dump of SB3's logger, a row of `key_values` at `step` environment steps."""
         numbers = {name: float(value) for name, value in key_values.items() if hasattr(value, "__float__")}
+        if ITERATIONS_KEY in numbers:
+            numbers[ITERATIONS_KEY] += self._iterations
         self._latest = numbers | {STEPS_KEY: float(step)}
         self._written += 1
         if self._written % self._every == 0:
@@ -47,6 +64,20 @@ class CurveWriter(KVWriter):
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def snapshot(self) -> CurveState:
+        """A copy of everything kept."""
+        whole = bool(self._rows) and self._rows[-1] is self._latest
+        rows = self._rows if whole or not self._latest else [*self._rows, self._latest]
+        return CurveState(tuple(rows), self._every, self._written, whole)
+
+    def restore(self, state: CurveState) -> None:
+        """Go on where `snapshot` was taken."""
+        rows = [dict(row) for row in state.rows]
+        self._latest = rows[-1] if rows else {}
+        self._rows = rows if state.whole else rows[:-1]
+        self._every, self._written = state.every, state.written
+        self._iterations = state.written
 
     @property
     def last_step(self) -> int | None:
@@ -70,6 +101,8 @@ class TrainingMonitor(BaseCallback):
 
     def __init__(self, emit: Emitter, total_timesteps: int, progress_seconds: float) -> None:
         super().__init__()
+        self.earlier_seconds = 0.0
+        """What boxes before this one spent on the same training."""
         self.recent = RecentEpisodes(total_timesteps)
         self.peak = Peak()
         self.startup_seconds = math.nan
@@ -77,15 +110,33 @@ class TrainingMonitor(BaseCallback):
         self._emit = emit
         self._total = total_timesteps
         self._interval = max(progress_seconds, FASTEST_PROGRESS)
-        self._start = self._last = time.monotonic()
+        self._keep, self._keep_interval = _nothing, math.inf
+        self._start = self._last = self._kept = time.monotonic()
         self._news = False
 
+    def keep_every(self, seconds: float, keep: Callable[[], None]) -> None:
+        """Call `keep` between two rollouts whenever so many seconds have passed since it was last called."""
+        self._keep, self._keep_interval = keep, seconds
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, of earlier boxes too."""
+        return time.monotonic() - self._start
+
     def _on_training_start(self) -> None:
-        self._start = self._last = time.monotonic()
+        self._last = self._kept = time.monotonic()
+        self._start = self._last - self.earlier_seconds
+        model = self.model
+        if self.earlier_seconds:  # SB3's frames per second and elapsed time are those of all boxes
+            model.start_time -= int(1e9 * self.earlier_seconds)
+            model._num_timesteps_at_start = 0
 
     def _on_rollout_start(self) -> None:
         if math.isnan(self.startup_seconds):
             self.startup_seconds = process_seconds()
+        if time.monotonic() - self._kept >= self._keep_interval and self.model.num_timesteps:
+            self._keep()
+            self._kept = time.monotonic()
 
     def _on_step(self) -> bool:
         if self.locals["dones"].any():
@@ -110,7 +161,7 @@ class TrainingMonitor(BaseCallback):
             Progress(
                 timesteps=self.num_timesteps,
                 total_timesteps=self._total,
-                steps_per_second=self.num_timesteps / max(self._last - self._start, 1e-9),
+                steps_per_second=self.num_timesteps / max(self.seconds, 1e-9),
                 episode_return=self.recent.mean_return(),
                 episode_length=self.recent.mean_length(),
             )
@@ -141,6 +192,10 @@ def process_seconds() -> float:
     with open("/proc/self/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def _nothing() -> None:
+    """Where no checkpoints are asked for."""
 
 
 def _rounded(value: float | None) -> float | None:

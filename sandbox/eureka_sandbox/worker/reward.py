@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eureka_sandbox.protocol import COMPONENT_NAME
-from eureka_sandbox.worker.user_code import UserCodeError, explain, load_module, one_line
+from eureka_sandbox.protocol import COMPONENT_NAME, MAX_COMPONENTS, Failure, Verdict
+from eureka_sandbox.worker.user_code import UserCodeError, explain, load_module, one_line, out_of_memory
 
 FUNCTION = "compute_reward"
-MAX_COMPONENTS = 32
 _NAME = re.compile(COMPONENT_NAME)
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -162,6 +161,12 @@ class Reward:
 
     def _error(self, message: str, component: Any = "") -> RewardError:
         return RewardError(one_line(message), self._lines.of_literal(component))
+
+
+def reward_failure(error: RewardError, verdict: Verdict) -> Failure:
+    """What the host is told about a reward that cannot go on: `verdict`, unless memory ran out in it."""
+    verdict = Verdict.MEMORY if error.__cause__ and out_of_memory(error.__cause__) else verdict
+    return Failure(verdict=verdict, message=error.message, file="reward.py", line=error.line)
 
 
 def _arguments(function: Any, variables: Mapping[str, tuple[int, ...]], lines: _Lines) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ ACTION_STREAM = 1
 
 
 def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, dict[str, bytes]]:
-    """Score `policy.safetensors` + `policy.json` in `folder` (absent: uniform random actions) under its `task.py`.
+    """Score `policy.safetensors` + `policy.json` in `folder` (absent: random or zero actions) under its `task.py`.
 
     Args:
         spec: environment, seeds, what to record and film.
@@ -53,7 +53,7 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
         spec.environment.body, min(len(spec.seeds), MAX_SIMULATORS), spec.environment.max_episode_steps
     )
     _check_fit(policy, simulation, spec.environment)
-    episodes = list(Rollout(simulation, spec.environment, task, policy, spec.seeds).run())
+    episodes = list(Rollout(simulation, spec.environment, task, policy, spec.seeds, spec.idle).run())
     fitness = [task.fitness(episode) for episode in episodes]
     success = [task.success(episode) for episode in episodes]
     recorded = choose_recorded(fitness, episodes, spec.record_episodes)
@@ -70,9 +70,20 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
         recorded=recorded,
         video_note=video_note,
         seconds=time.monotonic() - started,
-        versions={"python": platform.python_version(), **{name: version(name) for name in ("numpy", "mujoco")}},
+        versions={"python": platform.python_version(), "cpu": _processor()}
+        | {name: version(name) for name in ("numpy", "mujoco")},
     )
     return result, blobs
+
+
+def _processor() -> str:
+    """The processor's model: numpy chooses its code by it, so the last bits of a policy's actions depend on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def _film(
@@ -127,6 +138,7 @@ class Rollout:
         task: TaskCode,
         policy: NumpyPolicy | None,
         seeds: Sequence[int],
+        idle: bool = False,
     ) -> None:
         from eureka_sandbox.worker.envs.task_state import TaskState
 
@@ -136,7 +148,8 @@ class Rollout:
         self._slots = np.arange(slots)
         self._playing = np.full(slots, -1)
         """Position among the seeds of the episode that each simulator plays; -1 where none is left to play."""
-        self._random_actions = np.zeros((steps, slots, simulation.model.nu), dtype=np.float32)
+        self._random = policy is None and not idle
+        self._given_actions = np.zeros((steps, slots, simulation.model.nu), dtype=np.float32)
         self._actions = np.zeros((steps + 1, slots, simulation.model.nu), dtype=np.float32)
         """Row t: what led to row t of the state."""
         self._qpos = np.zeros((steps + 1, slots, simulation.model.nq))
@@ -167,19 +180,19 @@ class Rollout:
             return
         seeds = [self._seeds[position] for position in self._playing[slots]]
         self._simulation.reset(slots, [np.random.default_rng(seed) for seed in seeds])
-        if self._policy is None:
+        if self._random:
             for slot, seed in zip(slots, seeds, strict=True):
                 rng = np.random.default_rng([seed, ACTION_STREAM])
                 low, high = self._simulation.action_low, self._simulation.action_high
-                self._random_actions[:, slot] = rng.uniform(low, high, self._random_actions[:, slot].shape)
+                self._given_actions[:, slot] = rng.uniform(low, high, self._given_actions[:, slot].shape)
         self._record()
 
     def _act(self) -> NDArray[np.float32]:
         if self._policy is not None:
             actions = self._policy.act(self._simulation.observation())
         else:
-            rows = np.minimum(self._simulation.elapsed, len(self._random_actions) - 1)
-            actions = self._random_actions[rows, self._slots]
+            rows = np.minimum(self._simulation.elapsed, len(self._given_actions) - 1)
+            actions = self._given_actions[rows, self._slots]
         actions[self._playing < 0] = 0.0
         return actions
 

@@ -20,17 +20,26 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.protocol import EnvironmentSpec, Failure, TrainResult, TrainSpec, Verdict
+from eureka_sandbox.bodies import BODIES, variable_shapes
+from eureka_sandbox.protocol import Failure, TrainResult, TrainSpec, Verdict
 from eureka_sandbox.worker.checkpoint import Checkpoint
+from eureka_sandbox.worker.continuation import (
+    Identity,
+    Keeper,
+    NotContinued,
+    Training,
+    continue_from,
+    read_checkpoint,
+)
 from eureka_sandbox.worker.emit import Emitter, JobFailed
 from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
 from eureka_sandbox.worker.hyperparameters import HyperparameterError, Recipe, recipe
 from eureka_sandbox.worker.monitoring import CurveWriter, TrainingDiverged, TrainingMonitor
 from eureka_sandbox.worker.policy import META_FILE, WEIGHTS_FILE
 from eureka_sandbox.worker.policy_sb3 import export_policy
-from eureka_sandbox.worker.reward import Reward, RewardError, load_reward
+from eureka_sandbox.worker.reward import Reward, RewardError, load_reward, reward_failure
 from eureka_sandbox.worker.task_code import load_task_code
+from eureka_sandbox.worker.user_code import out_of_memory
 
 LEARNERS = {
     ("ppo", "sb3"): "stable_baselines3:PPO",
@@ -53,16 +62,18 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
         TaskCodeError: `task.py` cannot be used.
     """
     torch.set_num_threads(1)
+    identity = Identity.of(spec, folder)
     with _failures(Verdict.CODE_ERROR):
-        env, plan = _build_env(spec, folder)
-        model = _build_model(spec, plan, env)
-    curves = CurveWriter()
-    model.set_logger(Logger(None, [curves]))
-    monitor = TrainingMonitor(emit, spec.total_timesteps, spec.progress_seconds)
+        training, note = _prepare(spec, folder, emit, identity)
+    model, monitor, curves = training.model, training.monitor, training.curves
+    keeper = Keeper(training, identity, emit)
+    if spec.checkpoint_seconds is not None and spec.algorithm == "ppo":
+        monitor.keep_every(spec.checkpoint_seconds, keeper)
+    resumed_at = model.num_timesteps
     started = time.monotonic()
     with _failures(Verdict.RUNTIME_ERROR):
         _learn(model, spec.total_timesteps, monitor)
-    seconds = time.monotonic() - started
+    seconds = monitor.earlier_seconds + time.monotonic() - started
     if curves.last_step != model.num_timesteps:
         model.dump_logs()
     kept = monitor.peak.best or Checkpoint.of(model, monitor.recent.mean_return())
@@ -76,28 +87,44 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
         peak_return=kept.mean_return,
         curves=curves.curves(),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        resumed_at=resumed_at,
+        checkpoint_note=note or keeper.note,
     )
     return result, {WEIGHTS_FILE: weights, META_FILE: meta.model_dump_json(indent=2).encode()}
 
 
-def variable_shapes(environment: EnvironmentSpec) -> dict[str, tuple[int, ...]]:
-    """Shape per environment of every state variable a reward may name, the body's first."""
-    shapes = {v.name: v.shape for v in BODIES[environment.body].variables}
-    return shapes | {v.name: v.shape for v in environment.derived}
+def _prepare(spec: TrainSpec, folder: Path, emit: Emitter, identity: Identity) -> tuple[Training, str]:
+    """A training at its start, or where the job's checkpoint left it; and why that could not be used, if it could not."""
+    try:
+        found = read_checkpoint(folder, identity)  # before any of the job's code can touch it
+        training = _build(spec, folder, emit)
+        if found:
+            continue_from(found, training)
+    except NotContinued as reason:
+        return _build(spec, folder, emit), f"the training began again, its checkpoint could not be used: {reason}"
+    return training, ""
 
 
-def _build_env(spec: TrainSpec, folder: Path) -> tuple[VecEnv, Recipe]:
-    """Environments, wrapped to normalise; the reward has seen a first batch."""
+def _build(spec: TrainSpec, folder: Path, emit: Emitter) -> Training:
+    """Environments, model and what watches them; the reward has seen a first batch."""
+    env, reward, plan = _build_env(spec, folder)
+    model = _build_model(spec, plan, VecNormalize(env, **plan.normalize) if plan.normalize else env)
+    curves = CurveWriter()
+    model.set_logger(Logger(None, [curves]))
+    return Training(model, env, reward, TrainingMonitor(emit, spec.total_timesteps, spec.progress_seconds), curves)
+
+
+def _build_env(spec: TrainSpec, folder: Path) -> tuple[RewardVecEnv, Reward | None, Recipe]:
     task = load_task_code(folder / "task.py") if (folder / "task.py").exists() else None
     reward: Reward | None = None
     if (folder / "reward.py").exists():
         reward = load_reward(folder / "reward.py", variable_shapes(spec.environment))
     action_size = BODIES[spec.environment.body].action_size
     plan = recipe(spec.algorithm, spec.hyperparameters, action_size, spec.total_timesteps)
-    env: VecEnv = RewardVecEnv(spec.environment, task, reward, plan.n_envs, spec.seed)
+    env = RewardVecEnv(spec.environment, task, reward, plan.n_envs, spec.seed)
     env.reset()
     env.step(np.zeros((plan.n_envs, action_size), dtype=np.float32))  # the reward's first batch; learn() resets again
-    return (VecNormalize(env, **plan.normalize) if plan.normalize else env), plan
+    return env, reward, plan
 
 
 def _learner(spec: TrainSpec) -> type[BaseAlgorithm]:
@@ -117,17 +144,13 @@ def _build_model(spec: TrainSpec, plan: Recipe, env: VecEnv) -> BaseAlgorithm:
 def _learn(model: BaseAlgorithm, total_timesteps: int, monitor: TrainingMonitor) -> None:
     """`model.learn`, with a policy of NaNs named as what it is: SB3 raises whatever breaks on it first."""
     try:
-        model.learn(total_timesteps, callback=monitor)
+        done = model.num_timesteps  # more than 0 where a checkpoint is continued
+        model.learn(total_timesteps - done, callback=monitor, reset_num_timesteps=not done)
     except (ValueError, RuntimeError, FloatingPointError):
         monitor.check_finite()
         raise
     monitor.check_finite()
     monitor.report()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Torch says so with a `RuntimeError`."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
@@ -136,15 +159,14 @@ def _failures(verdict: Verdict) -> Iterator[None]:
     try:
         yield
     except RewardError as error:
-        verdict = Verdict.MEMORY if error.__cause__ and _out_of_memory(error.__cause__) else verdict
-        raise JobFailed(Failure(verdict=verdict, message=error.message, file="reward.py", line=error.line)) from error
+        raise JobFailed(reward_failure(error, verdict)) from error
     except HyperparameterError as error:
         message = f"hyperparameters: {error}"[:1000]
         raise JobFailed(Failure(verdict=Verdict.CODE_ERROR, message=message, file="task.yaml")) from error
     except TrainingDiverged as error:
         raise JobFailed(Failure(verdict=Verdict.RUNTIME_ERROR, message=str(error))) from error
     except (MemoryError, RuntimeError) as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             message = "out of memory while training; lower n_envs, buffer_size or net_arch"
             raise JobFailed(Failure(verdict=Verdict.MEMORY, message=message)) from error
         raise

@@ -65,6 +65,11 @@ def one_line(text: str) -> str:
     return short if len(short) <= MAX_MESSAGE else short[: MAX_MESSAGE - 1] + "…"
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed; torch says so with a `RuntimeError`."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in _text(error)
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)

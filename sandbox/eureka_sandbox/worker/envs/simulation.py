@@ -11,7 +11,7 @@ and qvel alone, if need be after `mj_kinematics`, so that all state variables de
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ from eureka_sandbox.worker.envs.robots.robot import SHARED, Array, Variable
 
 YZX, ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
 """Columns of a cross product, which `np.cross` takes several times as long for."""
+
+
+KEPT = ("start_q", "actions", "previous_actions", "elapsed", "turned")
+"""Arrays of the simulation that MuJoCo does not hold."""
 
 
 class Readout:
@@ -200,6 +204,25 @@ class Simulation:
         """
         variables = self._variables
         return {name: variables[name](self).astype(np.float32) for name in names}
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Copies of everything that the next steps depend on; `checkpoint_arrays` says the shapes."""
+        model, kind = self.model, mujoco.mjtState.mjSTATE_INTEGRATION  # MuJoCo's own list of what `mj_step` reads
+        physics = np.empty((self.num_envs, mujoco.mj_stateSize(model, kind)))
+        for data, row in zip(self.data, physics, strict=True):
+            mujoco.mj_getState(model, data, row, kind)
+        arrays = {name: getattr(self, name).copy() for name in KEPT}
+        return {"physics": physics, "now": self.now.rows.copy(), "before": self.before.rows.copy(), **arrays}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where `snapshot` was taken; the arrays have the shapes of this simulation's own snapshot."""
+        for data, row in zip(self.data, arrays["physics"], strict=True):
+            mujoco.mj_resetData(self.model, data)
+            mujoco.mj_setState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self.now.rows[:], self.before.rows[:] = arrays["now"], arrays["before"]
+        for name in KEPT:
+            getattr(self, name)[:] = arrays[name]
+        self._terminated = None
 
     def qpos(self) -> Array:
         """Generalised positions, a copy, `(N, nq)`."""

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from eureka_sandbox.protocol import EnvironmentSpec
 from eureka_sandbox.worker.envs.simulation import Simulation
 from eureka_sandbox.worker.envs.task_state import TaskState
+from eureka_sandbox.worker.randomness import pcg_generators, pcg_states
 from eureka_sandbox.worker.task_code import TaskCode
 
 Floats = NDArray[np.float32]
@@ -136,6 +137,25 @@ class RewardVecEnv(VecEnv):
             },
             "episode_components": {name: float(sums[i]) for name, sums in self._sums.items()},
         }
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Copies of what the next steps depend on, under the names of `checkpoint_arrays`."""
+        sums = [values.copy() for values in self._sums.values()]
+        return {
+            **{f"simulation.{name}": array for name, array in self.simulation.snapshot().items()},
+            "environment.returns": self._returns.copy(),
+            "environment.sums": np.stack(sums, axis=1) if sums else np.zeros((self.num_envs, 0)),
+            "random.environments": pcg_states(self._rngs),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where `snapshot` was taken; the arrays have the shapes of this batch's own snapshot."""
+        own = {name.removeprefix("simulation."): array for name, array in arrays.items()}
+        self.simulation.restore(own)
+        self._returns[:] = arrays["environment.returns"]
+        for sums, column in zip(self._sums.values(), arrays["environment.sums"].T, strict=True):
+            sums[:] = column
+        self._rngs = pcg_generators(arrays["random.environments"])
 
     def close(self) -> None:
         """Nothing to release: MuJoCo's memory goes with the object."""

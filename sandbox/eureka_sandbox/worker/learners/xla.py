@@ -13,7 +13,7 @@ SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads
 """Workers are parallel over candidates; a second thread inside one only fights with its neighbours."""
 
 CACHE_VARIABLE = "EUREKA_COMPILE_CACHE"
-"""Environment variable that names the folder of compiled programs; empty: keep none."""
+"""Environment variable that names the folder of compiled programs; empty: keep none. Mostly only to be read in a box."""
 
 
 def cache_folder() -> Path | None:
@@ -34,11 +34,18 @@ def prepare() -> None:
     folder = cache_folder()
     if folder is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-        # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine.
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine. A box that may
+        # only read the folder must not try to write: nothing compiles for as long as that.
+        least = "0" if _writable(folder) else str(10**9)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", least)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
     if "jax" not in sys.modules:
         # Importing JAX draws from NumPy's global generator, from which SB3 draws its permutations.
         random_state = np.random.get_state()
         importlib.import_module("jax")
         np.random.set_state(random_state)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether programs can be kept there; a folder that is not there yet is made by JAX."""
+    return os.access(folder, os.W_OK) or not folder.exists()

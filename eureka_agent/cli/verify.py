@@ -1,0 +1,87 @@
+"""`eureka verify`: measure every score of a run again, and say whether anything in it has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from eureka_agent.run import Run
+    from eureka_agent.verify import Verification
+    from eureka_sandbox.protocol import Sandbox
+
+
+def verify(
+    run: Annotated[str, typer.Argument(help="Run folder, task name (its latest run) or 'latest'.")],
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Boxes side by side (one per core).")] = None,
+    sandbox: Annotated[
+        str | None, typer.Option("--sandbox", help="docker, embedded or none (what the run was scored in).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Measure every score of a run again from its stored policy and seeds; fails if anything differs.
+
+    Bit for bit on the same machine, within a tolerance elsewhere. Also checks bindings, blobs, task and code.
+    """
+    import threading
+
+    from eureka_agent.cli.common import ChecksFailed, find_run, print_json, progress_console
+    from eureka_agent.lab import affordable_jobs
+    from eureka_agent.machine import available_memory_mb
+    from eureka_agent.run import Run
+    from eureka_agent.verify import verify as measure_again
+
+    console = progress_console()
+    side_by_side = affordable_jobs(jobs)
+    with Run.open(find_run(run), read_only=True) as opened:
+        memory_mb = min(opened.settings.memory_mb, int(available_memory_mb() / side_by_side))
+        found = measure_again(
+            opened,
+            _sandbox(opened, sandbox),
+            side_by_side,
+            memory_mb,
+            lambda text: console.print(text, soft_wrap=True),
+            threading.Event(),
+        )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _print(found)
+    if found.mismatches:
+        raise ChecksFailed(f"{opened.folder}: {_counted(found)}, the first: {found.mismatches[0]}")
+
+
+def _sandbox(run: Run, name: str | None) -> Sandbox:
+    """The backend that was asked for, else the one that most scores came from, else the run's setting."""
+    from eureka_agent.errors import UsageError
+    from eureka_agent.verify import usual_backend
+    from eureka_sandbox.backends import make_sandbox
+
+    try:
+        return make_sandbox(name or usual_backend(run) or run.settings.sandbox)
+    except ValueError as error:
+        raise UsageError(f"--sandbox: {error}") from error
+
+
+def _print(found: Verification) -> None:
+    from eureka_agent.cli.common import result_console
+    from eureka_agent.text import plural
+
+    console = result_console()
+    for mismatch in found.mismatches:
+        console.print(str(mismatch), soft_wrap=True)
+    for note in found.notes:
+        console.print(note, soft_wrap=True)
+    scores, episodes = plural(found.scores, "score"), plural(found.episodes, "episode")
+    tolerated = f", {found.tolerated} within the tolerance for another machine" if found.tolerated else ""
+    console.print(f"{scores} of {episodes} measured again: {found.exact} equal to the last bit{tolerated}")
+    if found.unbound:
+        console.print(f"{plural(found.unbound, 'score')} without a binding (of an earlier version)")
+    records = f"{plural(found.candidates, 'candidate')}, {plural(found.blobs, 'blob')}, task, comparison and journal"
+    console.print(f"{records} read: {_counted(found) if found.mismatches else 'everything is as it was stored'}")
+
+
+def _counted(found: Verification) -> str:
+    count = len(found.mismatches)
+    return "1 value is not what it should be" if count == 1 else f"{count} values are not what they should be"

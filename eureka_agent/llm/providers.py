@@ -1,0 +1,87 @@
+"""From the names of models to a proposer: addresses, prices and limits settled, and a broker to ask through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eureka_agent.errors import UsageError
+from eureka_agent.llm.asking import Asking
+from eureka_agent.llm.broker import Broker
+from eureka_agent.llm.ensemble import Ensemble, names_and_weights
+from eureka_agent.llm.ledger import price_again, unpriced_text
+from eureka_agent.llm.models_file import load_models
+from eureka_agent.llm.prices import price_of
+from eureka_agent.llm.prompting import Prompts
+from eureka_agent.llm.proposer import LLMProposer, proposer_of
+from eureka_agent.llm.shorten import shortened
+from eureka_agent.llm.stops import worst
+from eureka_agent.llm.wire import ModelConfig
+from eureka_agent.proposers import Sitting
+from eureka_agent.settings import Settings
+from eureka_agent.text import dollars
+
+SPOOL = "spool"
+"""Folder of a run with answers that the journal does not have yet."""
+
+
+def ensemble_of(settings: Settings) -> Ensemble:
+    """The models of a run as they are asked: what its models file says, then its own settings.
+
+    Raises:
+        UsageError: a name, the models file or the address does not hold together, or a cost cap cannot be kept.
+    """
+    entries = load_models(Path(settings.models_file) if settings.models_file else None)
+    models = []
+    for name, weight in names_and_weights(settings.model).items():
+        said = entries[name].model_dump(exclude_none=True) if name in entries else {}
+        if settings.base_url and name.startswith("openai/"):
+            said["base_url"] = settings.base_url
+        if settings.effort:
+            said["effort"] = settings.effort
+        models.append(ModelConfig.model_validate({"name": name, "weight": weight, **said}))
+    if settings.base_url and not any(model.provider == "openai" for model in models):
+        raise UsageError(f"--base-url {settings.base_url}: it is the address of openai/ models, and there is none")
+    _check_cost_cap(settings, models)
+    return Ensemble(models)
+
+
+def _check_cost_cap(settings: Settings, models: list[ModelConfig]) -> None:
+    for model in models:
+        if settings.max_cost is not None and price_of(model) is None:
+            example = f"models: {{{model.name}: {{price: {{input: …, output: …}}}}}}"
+            raise UsageError(
+                f"--max-cost {dollars(settings.max_cost)}: the price of {model.name} is not known, so a cost cap cannot "
+                f"be kept. Name it in a models file (--models-file FILE with `{example}`, US dollars per million "
+                "tokens), or cap tokens instead (--max-tokens N)"
+            )
+
+
+def from_settings(settings: Settings, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:
+    """A proposer that asks the models that `settings` names; without a `sitting` it only shows that it can be made.
+
+    With one, answers that an earlier sitting was waiting for are taken in first.
+
+    Raises:
+        UsageError: see `ensemble_of`.
+        BudgetExhausted: calls of earlier sittings cannot be counted against the cost cap.
+    """
+    ensemble = ensemble_of(settings)
+    if sitting is None:
+        return LLMProposer(ensemble, Prompts(prompts_folder, settings))
+    broker = sitting.resources.enter_context(Broker(sitting.run.folder / SPOOL, sitting.stopping))
+    broker.start()
+    asking = Asking(sitting, ensemble, broker, shortened)
+    prices = {model.name: price_of(model) for model in ensemble.models}
+    price_again(sitting.run, prices)
+    for call in asking.recover():
+        sitting.watcher.stage(
+            f"call {call.key} to {call.asked} was sent in an earlier sitting and its answer is lost; {worst(call)}, is "
+            f"booked (--on-unknown {settings.on_unknown})"
+        )
+    unpriced = sitting.run.booked().unpriced
+    if settings.max_cost is not None and unpriced:
+        raise UsageError(unpriced_text(unpriced, settings.max_cost))
+    for name, price in prices.items():
+        if price is None:
+            sitting.watcher.stage(f"the price of {name} is not known: its calls are counted in tokens, not in dollars")
+    return proposer_of(asking, prompts_folder, sitting, asking)

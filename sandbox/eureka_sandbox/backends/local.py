@@ -1,0 +1,85 @@
+"""One job in a supervised process tree of this machine, walled or not: what both such backends share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+from eureka_sandbox.backends.conversation import Conversation, concluded
+from eureka_sandbox.backends.job_folder import job_folder, sweep_stale
+from eureka_sandbox.backends.process import BoxProcess
+from eureka_sandbox.protocol import Job, JobStopped, Limits, Outcome, Report
+
+logger = logging.getLogger(__name__)
+
+WORKER = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker")
+"""Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""
+
+PASSED_ON = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "EGL_PLATFORM", "LIBGL_ALWAYS_SOFTWARE", "LD_LIBRARY_PATH", "TZ")
+"""The user's own choices of how to render and where libraries are."""
+
+
+def box_environment(scratch: str, cache: str, host: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a box: what it needs, and nothing else that the host has."""
+    return {
+        "LANG": "C.UTF-8",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "MPLCONFIGDIR": scratch,
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "EUREKA_COMPILE_CACHE": cache,
+        **{name: host[name] for name in PASSED_ON if name in host},
+    }
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a box runs, in its own eyes."""
+
+    job: str
+    """The folder that the worker is told."""
+    scratch: str
+    """Its working folder."""
+    environment: Mapping[str, str]
+    wall: Mapping[str, Any] | None = None
+
+
+class LocalRunner:
+    """Runs jobs with one worker command; safe to use from several threads."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = tuple(command)
+        self._swept = False
+        self._sweep = Lock()
+
+    def run(
+        self, job: Job, place: Callable[[Path], Place], on_progress: Callable[[Report], None], stop: Event
+    ) -> Outcome:
+        """Run a job to its end; see `protocol.Sandbox.run`. `place` is asked once the job's folder is there."""
+        if stop.is_set():
+            raise JobStopped("stopped before it started")
+        self._sweep_once()
+        started = time.monotonic()
+        with job_folder(job) as folder, self.box(place(folder), job.limits) as box:
+            ended = Conversation(box, job, on_progress, stop, started).hold()
+        return concluded(ended, job, started)
+
+    def box(self, place: Place, limits: Limits) -> BoxProcess:
+        """Start the command in its place."""
+        return BoxProcess([*self._command, place.job], place.scratch, place.environment, limits, place.wall)
+
+    def _sweep_once(self) -> None:
+        with self._sweep:
+            if not self._swept:
+                for folder in sweep_stale():
+                    logger.info("removed %s, left by a process that died", folder)
+                self._swept = True

@@ -1,0 +1,317 @@
+"""The reference search of the crash tests: everything durable happens in it, nothing is simulated, all is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest.mock import patch
+
+from eureka_agent.crashpoints import Hearer, Killer, heard_by
+from eureka_agent.calls import packed
+from eureka_agent.lab import Lab
+from eureka_agent.llm.completion import Usage
+from eureka_agent.llm.prompting import fenced
+from eureka_agent.llm.providers import from_settings
+from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, Outcome
+from eureka_agent.loop import evolve
+from eureka_agent.proposers import Sitting
+from eureka_agent.report.build import write_report
+from eureka_agent.run import Run, start_run
+from eureka_agent.settings import Settings
+from eureka_agent.storage import DRAFT, TEMPORARY
+from eureka_agent.strategy import Incumbent
+from eureka_agent.task import load_task
+from eureka_sandbox.backends.scripted import ScriptedSandbox
+from eureka_sandbox.protocol import (
+    CheckpointMeta,
+    Job,
+    Report,
+    SandboxError,
+    ScoreSpec,
+    TrainingCheckpoint,
+    TrainSpec,
+)
+from eureka_sandbox.protocol import Outcome as BoxOutcome
+
+TASK = load_task("inverted_pendulum_balance")
+SETTINGS = Settings(population=2, generations=2, timesteps=1000, final_seeds=1, jobs=2, model="openai/test")
+REWARD = '''import torch
+
+
+# scripted: {directive}
+def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """{name}"""
+    upright = torch.cos(pole_angle)
+    return upright, {{"upright": upright}}
+'''
+HALFWAY = CheckpointMeta(
+    job="0" * 64,
+    versions={},
+    timesteps=500,
+    seconds=1.0,
+    updates=1,
+    optimizer_steps=1,
+    reward_calls=1,
+    components=(),
+    log=(),
+    curves=(),
+    curves_every=1,
+    curves_written=0,
+    curves_whole=True,
+    peak_timesteps=None,
+    peak_return=None,
+)
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["crash_cases", "scipy.stats", "eureka_evaluation.recording", "psutil"])
+KILLED = -9
+
+
+@dataclass
+class Place:
+    """One run and the books that are kept of it outside it; they survive every kill."""
+
+    root: Path
+
+    @property
+    def run(self) -> Path:
+        """The run's folder; `start_run` gives it a name of its own, so it is found by the link beside it."""
+        return self.root / "runs" / TASK.name / "latest"
+
+    def note(self, book: str, line: str) -> None:
+        """Append a line, durably as far as a kill goes."""
+        with open(self.root / book, "a") as file:
+            file.write(line + "\n")
+
+    def lines(self, book: str) -> list[str]:
+        path = self.root / book
+        return path.read_text().splitlines() if path.exists() else []
+
+    def keys(self, table: str) -> set[str]:
+        """What is finished."""
+        with database(self.run) as rows:
+            return {key for (key,) in rows.execute(f"SELECT key FROM {table}")}
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def places() -> Iterator[Callable[[str], Place]]:
+    """Makes places, in memory where there is such a file system: a kill does not lose what only a power cut would."""
+    memory = Path("/dev/shm")
+    root = Path(tempfile.mkdtemp(prefix="eureka-crash-", dir=memory if os.access(memory, os.W_OK) else None))
+
+    def place(name: str) -> Place:
+        (root / name).mkdir()
+        return Place(root / name)
+
+    try:
+        yield place
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+class FakeBroker:
+    """A provider and the process that asks it, which no kill of the controller reaches: every call is paid, in a book."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._answers = place.root / "answers"
+        self._answers.mkdir(exist_ok=True)
+
+    def __enter__(self) -> FakeBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def ask(self, ask: Ask) -> Answered:
+        self._place.note("paid", ask.key.rpartition("/")[0])
+        answer = Answered(
+            text=written(ask),
+            finish_reason="stop",
+            model="test",
+            usage=Usage(input_tokens=100, output_tokens=10),
+            request_id=ask.idempotency_key,
+            raw="{}",
+        )
+        (self._answers / ask.idempotency_key).write_text(answer.model_dump_json())
+        return answer
+
+    def adopt(self, ticket: str) -> Outcome:
+        path = self._answers / ticket
+        if path.exists():
+            return Answered.model_validate_json(path.read_text())
+        return Fault(kind=FaultKind.CONNECT, message="never sent", billed="no")
+
+    def forget(self, ticket: str) -> None:
+        (self._answers / ticket).unlink(missing_ok=True)
+
+
+def written(ask: Ask) -> str:
+    """An answer that depends on the question, so that a lineage that strays shows."""
+    brief, purpose, _ = ask.key.split("/")
+    if (brief, purpose) == ("g0c0", "propose"):
+        return "I would rather not write code."
+    digest = hashlib.sha256(packed(ask.messages)).hexdigest()
+    directive = "verdict=time" if brief == "g0c1" else f"seed={digest[:8]}"
+    return fenced(REWARD.format(name=brief, directive=directive))
+
+
+@dataclass
+class Boxes(ScriptedSandbox):
+    """Boxes that simulate nothing, are counted, and can be killed."""
+
+    place: Place
+    _doomed: Counter[int] = field(default_factory=Counter)
+    _running: set[int] = field(default_factory=set)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def kill(self) -> None:
+        """Those that run now are lost, or the next one if none does."""
+        with self._guard:
+            self._doomed.update(self._running or {0})
+
+    def run(self, job: Job, on_progress: Callable[[Report], None], stop: threading.Event) -> BoxOutcome:
+        me = threading.get_ident()
+        kind = {TrainSpec: "trainings", ScoreSpec: "scores"}.get(type(job.spec))
+        if kind:
+            self.place.note(kind, "begun")
+        with self._guard:
+            self._running.add(me)
+        try:
+            if kind == "trainings":
+                on_progress(TrainingCheckpoint(HALFWAY, job.files["reward.py"]))
+            outcome = super().run(job, on_progress, stop)
+            with self._guard:
+                if doom := next((name for name in (me, 0) if self._doomed[name]), None):
+                    self._doomed[doom] -= 1
+                lost = doom is not None
+        finally:
+            with self._guard:
+                self._running.discard(me)
+        if lost:
+            if kind:
+                self.place.note(kind, "lost")
+            raise SandboxError("killed")
+        return outcome
+
+
+def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = None, seed: int = 0) -> None:
+    """Begin the run or continue it, to its end."""
+    with heard_by(hearer) if hearer else nullcontext():
+        try:
+            run = Run.open(place.run)
+        except Exception:
+            if place.run.exists():
+                raise
+            run = start_run(place.root / "runs", TASK, SETTINGS.model_copy(update={"seed": seed}))
+        with run:
+            run.amend({"max_seconds": 3600.0})
+            search(place, run, boxes or Boxes(place))
+
+
+def search(place: Place, run: Run, boxes: Boxes) -> None:
+    lab = Lab(boxes, run)
+    here = Sitting(run, lab.watcher, lab.stopping, lab.smoke)
+    with patch("eureka_agent.llm.providers.Broker", lambda *_: FakeBroker(place)):
+        proposer = from_settings(run.settings, None, here)
+    with here.resources:
+        evolve(run, proposer, Incumbent(), lab)
+    with patch("eureka_agent.report.build.render", lambda _: "a page"):  # drawing it takes longer than all the rest
+        write_report(run)
+
+
+def killed_sitting(place: Place, name: str, number: int) -> None:
+    sitting(place, Killer(name, number))
+
+
+def in_child(work: Callable[..., None], *arguments: object) -> int:
+    """Run in a process forked from a clean, warm server; returns its exit code, -9 for SIGKILL."""
+    child = SERVER.Process(target=work, args=arguments)
+    child.start()
+    child.join(120)
+    assert child.exitcode is not None, "it hangs"
+    return child.exitcode
+
+
+def lineage(place: Place) -> str:
+    """SHA-256 over candidates, parents, code, prompts, seeds, verdicts and fitness, and the comparison's figures."""
+    with Run.open(place.run, read_only=True) as run:
+        comparison = run.comparison()
+        assert comparison is not None
+        lines = [
+            f"{c.id} {c.brief} {hashlib.sha256(c.code.encode()).hexdigest()} {c.training.seed if c.training else None} "
+            f"{c.failure} {c.fitness} {c.reflection}"
+            for c in run.population().candidates
+        ]
+        answered = [call for call in run.calls() if call.answered]
+        lines += sorted(f"{c.brief} {c.purpose} {c.state} {c.prompt} {c.response} {c.tokens}" for c in answered)
+        for arm in comparison.arms:
+            lines += [f"{t.training.seed if t.training else None} {t.score and t.score.fitness}" for t in arm.trials]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def faults(place: Place, begun_before: dict[str, int], finished_before: dict[str, int], expected: str) -> list[str]:
+    """What is wrong with a run after its last sitting, which began with these numbers in its books and tables."""
+    found = []
+    if lineage(place) != expected:
+        found.append("another lineage")
+    if twice := [call for call, times in Counter(place.lines("paid")).items() if times > 1]:
+        found.append(f"paid more than once: {twice}")
+    for table in ("trainings", "scores"):
+        book = place.lines(table)[begun_before[table] :]
+        repeated = book.count("begun") - book.count("lost") - (len(place.keys(table)) - finished_before[table])
+        if repeated:
+            found.append(f"{repeated} {table} repeated")
+    leftovers = [p for p in place.root.rglob("*") if p.name.startswith(TEMPORARY) or DRAFT in p.name]
+    leftovers += [p for name in (place.run / "checkpoints", place.root / "answers") for p in name.glob("*")]
+    if leftovers:
+        found.append(f"left behind: {leftovers}")
+    with database(place.run) as rows:
+        if rows.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            found.append("a damaged database")
+    return found
+
+
+def standing(place: Place) -> tuple[dict[str, int], dict[str, int]]:
+    """How many trainings and scorings were begun, and how many are finished."""
+    tables = ("trainings", "scores")
+    begun = {table: len(place.lines(table)) for table in tables}
+    return begun, {table: len(place.keys(table)) if place.run.exists() else 0 for table in tables}
+
+
+class Passes:
+    """Counts how often each crash point is passed."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> None:
+        with self._lock:
+            self.counts[name] += 1

@@ -1,0 +1,125 @@
+"""Runs that earlier versions wrote: they open, for reading and for writing, and can be searched to their end."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from eureka_agent.errors import RunError
+from eureka_agent.journal import SCHEMA_VERSION
+from eureka_agent.lab import Lab
+from eureka_agent.llm.completion import Completion
+from eureka_agent.llm.prompting import Prompts, Request, fenced
+from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.transcript import RunTranscript
+from eureka_agent.loop import evolve
+from eureka_agent.run import Run
+from eureka_agent.strategy import Incumbent
+from eureka_sandbox.backends.scripted import ScriptedSandbox
+from eureka_sandbox.protocol import TrainSpec
+
+DUMPS = sorted((Path(__file__).parent / "data" / "runs").glob("format*.sql"))
+REWARD = '''import torch
+
+
+def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """again"""
+    upright = torch.cos(pole_angle)
+    return upright, {"upright": upright}
+'''
+
+
+class Model:
+    """Answers what had not been answered yet."""
+
+    free = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def complete(self, request: Request) -> Completion:
+        self.asked.append(request.brief)
+        return Completion(text=fenced(REWARD), model="test")
+
+
+def restored(dump: Path, folder: Path) -> Path:
+    """The run folder that a dump was made of."""
+    (folder / "blobs").mkdir(parents=True)
+    database = sqlite3.connect(folder / "run.db")
+    database.executescript(dump.read_text())
+    for name, content in database.execute("SELECT name, content FROM fixture_blobs").fetchall():
+        (folder / "blobs" / name).write_text(content)
+    database.execute("DROP TABLE fixture_blobs")
+    database.commit()
+    database.close()
+    return folder
+
+
+def format_of(folder: Path) -> int:
+    database = sqlite3.connect(folder / "run.db")
+    try:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        database.close()
+
+
+@pytest.fixture(params=DUMPS, ids=lambda dump: dump.stem)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return restored(request.param, tmp_path / "run")
+
+
+def test_there_is_a_run_of_every_earlier_format() -> None:
+    assert [dump.stem for dump in DUMPS] == [f"format{number}" for number in range(1, SCHEMA_VERSION)]
+
+
+def test_a_reader_sees_an_old_run_and_leaves_it_as_it_is(old: Path) -> None:
+    before = (format_of(old), (old / "run.db").read_bytes())
+    with Run.open(old, read_only=True) as run:
+        partial = run.population(partial=True)
+        assert [c.id for c in partial.candidates] == ["g0c0", "g0c1", "g1c0"]
+        assert all(c.fitness is not None and c.training for c in partial.candidates)
+        assert run.population().generations == 1
+        assert run.comparison() is None
+        states = {call.brief: call.state for call in run.calls()}
+        assert states in ({}, {"g0c0": "parsed", "g0c1": "parsed", "g1c0": "parsed", "g1c1": "sent"})
+        assert run.settings.generations == 2
+    assert (format_of(old), (old / "run.db").read_bytes()) == before
+
+
+def test_an_old_run_resumes_to_its_end_and_repeats_nothing(old: Path) -> None:
+    with Run.open(old, read_only=True) as run:
+        before = run.population(partial=True).candidates
+        answered = {call.brief for call in run.calls() if call.response} | {
+            c.id for c in before  # format 1 kept proposals only
+        }
+    model, sandbox = Model(), ScriptedSandbox()
+    with Run.open(old) as run:
+        assert format_of(old) == SCHEMA_VERSION
+        proposer = LLMProposer(model, Prompts(None, run.settings), RunTranscript(run))
+        comparison = evolve(run, proposer, Incumbent(), Lab(sandbox, run))
+        after = run.population().candidates
+    assert [c.id for c in after] == ["g0c0", "g0c1", "g1c0", "g1c1"]
+    assert [(c.brief, c.code, c.training, c.score) for c in after[:3]] == [
+        (c.brief, c.code, c.training, c.score) for c in before
+    ]
+    assert comparison.arm("human").fitness
+    assert not answered & set(model.asked)
+    codes = [job.files.get("reward.py", b"").decode() for job in sandbox.started if isinstance(job.spec, TrainSpec)]
+    trained = [c.id for c in before if f'"{c.id}"' in "".join(codes)]
+    assert trained in ([], [comparison.candidate]), "only the final comparison trains one of them once more"
+    with Run.open(old, read_only=True) as run:
+        assert run.comparison() == comparison
+
+
+def test_a_run_of_the_next_format_is_refused_with_the_version_it_needs(old: Path) -> None:
+    Run.open(old).close()
+    database = sqlite3.connect(old / "run.db")
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.execute("UPDATE meta SET value = '9.0' WHERE key = 'version'")
+    database.commit()
+    database.close()
+    for read_only in (True, False):
+        with pytest.raises(RunError, match=rf"format {SCHEMA_VERSION + 1} is newer .* eureka-agent 9\.0, .*; upgrade"):
+            Run.open(old, read_only)
