@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from eureka_agent.comparison import Trial
 from eureka_agent.population import Candidate
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
+from eureka_agent.spending import spent_line
 from eureka_agent.text import duration, measure
 from eureka_sandbox.protocol import Progress
 
@@ -73,6 +74,10 @@ class Board:
     best: tuple[str, float] | None = None
     generation: int = 0
     rows: dict[str, Row] = field(default_factory=dict)
+    spent: Callable[[], str] = lambda: ""
+    """What language models have cost so far, in words."""
+    spend: str = ""
+    """The same, as it was when a generation or a candidate last ended."""
     waiting: str = ""
     """What the search waits for outside the boxes."""
     waiting_since: float = 0.0
@@ -88,6 +93,7 @@ class Board:
         with self.lock:
             self._turn_page()
             self.generation = number + 1
+            self.spend = self.spent()
             self.rows = {c.id: Row(c.id, _made(c)) for c in candidates}
 
     def waits(self, text: str) -> None:
@@ -172,6 +178,8 @@ class Board:
             parts.append(f"generation {self.generation}/{self.generations}")
         if self.best:
             parts.append(f"best {measure(self.best[1], self.unit)} ({self.best[0]})")
+        if self.spend:
+            parts.append(self.spend)
         if self.human is not None:
             parts.append(f"human {measure(self.human, self.unit)}")
         if self.waiting:
@@ -196,6 +204,8 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
         expected_seconds=expected_seconds,
         best=(best.id, best.fitness) if best and best.fitness is not None else None,
         generation=population.generations,
+        spent=lambda: spent_line(run.booked(), run.settings),
+        spend=spent_line(run.booked(), run.settings),
     )
 
 

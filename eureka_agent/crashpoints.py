@@ -21,6 +21,7 @@ WHAT = ("controller", "box", "both")
 
 COMMITS = (
     "lease",
+    "wall",
     "floor",
     "bank",
     "briefs",

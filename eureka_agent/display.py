@@ -33,7 +33,8 @@ class PlainLines:
     def generation(self, number: int, candidates: Sequence[Candidate]) -> None:
         """A line per generation."""
         self.board.generation_begins(number, candidates)
-        self._say(f"generation {number + 1} of {self.board.generations}: {plural(len(candidates), 'candidate')}")
+        spend = f"; language models so far: {self.board.spend}" if self.board.spend else ""
+        self._say(f"generation {number + 1} of {self.board.generations}: {plural(len(candidates), 'candidate')}{spend}")
 
     def started(self, key: str, stage: str) -> None:
         """Said with the next progress line."""

@@ -24,11 +24,12 @@ from typing import Any
 from eureka_agent.errors import RunError
 from eureka_agent.jobs import run_alone, score_job, train_job
 from eureka_agent.machine import cores
+from eureka_agent.proposers import asks_providers
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
 from eureka_agent.task import Task
-from eureka_agent.text import count, duration, plural
+from eureka_agent.text import count, dollars, duration, plural
 from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox
 
 PROBE_SECONDS = 4.0
@@ -63,10 +64,15 @@ class Estimate:
     trainings: int
     steps: int
     seconds: float
-    dollars: float
+    dollars: float | None
+    """What the calls to language models will cost; None if a price is not known."""
+    calls: int = 0
+    """Calls to language models that cost."""
+    tokens: int = 0
+    """Their input and output."""
 
     def __str__(self) -> str:
-        cost = "no LLM cost" if self.dollars == 0 else f"about ${self.dollars:.2f}"
+        cost = llm_cost(self.calls, self.tokens, self.dollars)
         trainings = plural(self.trainings, "training")
         return f"{trainings}, {count(self.steps)} environment steps, about {duration(self.seconds)}, {cost}"
 
@@ -81,13 +87,33 @@ def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 
     final = 2 * settings.final_seeds
     trainings = generations * settings.population + final
     seconds = (waves + math.ceil(final / side_by_side)) * one + speed.score_seconds
-    return Estimate(trainings, trainings * timesteps, seconds, dollars=0.0)
+    calls, tokens, cost = _asked(task, settings, generations_done)
+    return Estimate(trainings, trainings * timesteps, seconds, cost, calls, tokens)
+
+
+def _asked(task: Task, settings: Settings, generations_done: int) -> tuple[int, int, float | None]:
+    """Calls to language models, their tokens and dollars."""
+    if not asks_providers(settings.model):
+        return 0, 0, 0.0
+    from eureka_agent.llm.expected import expected
+
+    known = expected(task, settings, generations_done)
+    return known.calls, known.tokens, known.dollars
+
+
+def llm_cost(calls: int, tokens: int, cost: float | None) -> str:
+    """`no LLM cost`, or `about 50 calls to language models, 420k tokens, $1.90`."""
+    if not calls:
+        return "no LLM cost"
+    price = "cost unknown" if cost is None else dollars(cost)
+    return f"about {plural(calls, 'call')} to language models, {count(tokens)} tokens, {price}"
 
 
 def workload(task: Task, settings: Settings, generations_done: int = 0) -> str:
     """What is left to do, without time."""
     known = price(task, settings, Speed(1.0, 0.0, 0.0, ""), generations_done)
-    return f"{plural(known.trainings, 'training')}, {count(known.steps)} environment steps, no LLM cost"
+    cost = llm_cost(known.calls, known.tokens, known.dollars)
+    return f"{plural(known.trainings, 'training')}, {count(known.steps)} environment steps, {cost}"
 
 
 def cached_price(task: Task, settings: Settings, generations_done: int = 0) -> Estimate | None:

@@ -24,6 +24,7 @@ from eureka_agent.scores import box_name, evaluation_seeds, score_record, scorin
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
 from eureka_agent.text import plural
+from eureka_agent.wall import proven_wall
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.protocol import (
@@ -71,7 +72,7 @@ class Lab:
         # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
         self._memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
         self.wall: Wall | None = None
-        """What the self-test of this sitting found; None where nobody asked for one."""
+        """What the self-test of this sitting found; None before `begin`."""
         self._slots = threading.Semaphore(self.jobs)
         self._ground = threading.RLock()
         self.stopping = threading.Event()
@@ -122,6 +123,18 @@ class Lab:
             first = failures[0]
             where = f"{self.run.task.name}/{first.file}" + (f":{first.line}" if first.line else "")
             raise TaskError(f"{where}: {first.message}; correct it and start a new run (this one keeps its own copy)")
+
+    def begin(self) -> None:
+        """What comes before the first candidate of a sitting: the wall proves itself, and the floor is known.
+
+        Raises:
+            EnvironmentMissing: the wall leaks, or this machine cannot have it.
+            TaskError: the task's metric tells nothing about learning.
+        """
+        self.wall = proven_wall(self.run, self.sandbox)
+        probes = f"{self.wall.contained} of {self.wall.probes} probes contained"
+        self.watcher.stage(f"sandbox: {self.wall.backend} ({self.wall.tier}); {probes}")
+        self.floor()
 
     def floor(self) -> Floor:
         """Play without learning, scored once per run.
@@ -224,8 +237,8 @@ class Lab:
         self.watcher.stage("scoring play without learning: random actions, and none")
 
         def score(key: str) -> Score | Failure:
-            seeds = evaluation_seeds(self.run, key)
-            return self._scored(key, None, seeds, idle=key == ZERO, record_episodes=RECORDED_EPISODES)
+            play = {"idle": True} if key == ZERO else {"record_episodes": RECORDED_EPISODES}
+            return self._scored(key, None, evaluation_seeds(self.run, key), **play)
 
         floor = floor_of(self.run, *self.side_by_side(score, [RANDOM, ZERO]))
         for warning in floor.warnings:

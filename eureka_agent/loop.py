@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from eureka_agent.comparison import Comparison
+from eureka_agent.duplicates import linked
 from eureka_agent.errors import EurekaError
 from eureka_agent.lab import Lab
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.reflection import reflect
-from eureka_agent.reward_code import FUNCTION, normalised_hash
 from eureka_agent.run import Run
 from eureka_agent.strategy import Briefs, Strategy
 
@@ -48,21 +48,6 @@ def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: P
         return Candidate(brief=brief, **dict(proposal))
 
     return linked(lab.run, lab.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs))), population)
-
-
-def linked(run: Run, candidates: Sequence[Candidate], population: Population) -> list[Candidate]:
-    """The candidates, those that are the same program as an earlier one linked to it: nothing is trained twice.
-
-    One that has a training of its own, from a version that did not link, keeps it.
-    """
-    known = {normalised_hash(c.code): c.id for c in reversed(population.candidates) if not c.duplicate_of}
-    result = []
-    for candidate in candidates:
-        if candidate.failure is None and FUNCTION in candidate.code and run.training(candidate.id) is None:
-            original = known.setdefault(normalised_hash(candidate.code), candidate.id)
-            candidate = candidate.model_copy(update={"duplicate_of": None if original == candidate.id else original})
-        result.append(candidate)
-    return result
 
 
 def winner(population: Population) -> Candidate:

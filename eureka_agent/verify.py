@@ -19,6 +19,7 @@ from eureka_agent.population import Record, Score
 from eureka_agent.run import Run
 from eureka_agent.scores import box_name, scoring_job
 from eureka_agent.verify_records import Mismatch, Records, StoredScore
+from eureka_sandbox.backends import BACKENDS
 from eureka_sandbox.protocol import Failed, Sandbox, ScoreResult, Wall
 
 STANDARD_ERRORS = 3.0
@@ -57,10 +58,10 @@ class Recomputed(Record):
 
 
 def usual_backend(run: Run) -> str:
-    """The backend that most of the candidates' scores came from; empty if none says."""
+    """The backend that most of the candidates' scores came from; empty if none says, or it is none of ours."""
     scores = [candidate.score for candidate in run.population(partial=True).candidates]
-    names = Counter(score.box.split(" ")[0] for score in scores if score and score.box)
-    return names.most_common(1)[0][0] if names else ""
+    names = Counter(score.box.split(" ")[0] for score in scores if score)
+    return next((name for name, _ in names.most_common() if name in BACKENDS), "")
 
 
 def verify(

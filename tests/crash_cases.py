@@ -52,7 +52,7 @@ REWARD = '''import torch
 # scripted: {directive}
 def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """{name}"""
-    upright = torch.cos(pole_angle)
+    upright = {weight} * torch.cos(pole_angle)
     return upright, {{"upright": upright}}
 '''
 HALFWAY = CheckpointMeta(
@@ -76,6 +76,8 @@ HALFWAY = CheckpointMeta(
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["crash_cases", "scipy.stats", "eureka_evaluation.recording", "psutil"])
 KILLED = -9
+NEXT = -1
+"""Stands for the box that starts next."""
 
 
 @dataclass
@@ -175,8 +177,8 @@ def written(ask: Ask) -> str:
     if (brief, purpose) == ("g0c0", "propose"):
         return "I would rather not write code."
     digest = hashlib.sha256(packed(ask.messages)).hexdigest()
-    directive = "verdict=time" if brief == "g0c1" else f"seed={digest[:8]}"
-    return fenced(REWARD.format(name=brief, directive=directive))
+    weight = "1.0" if brief.startswith("g0") else f"0.{int(digest[:8], 16)}"  # g0c1 is the same program as g0c0
+    return fenced(REWARD.format(name=brief, weight=weight, directive="verdict=time" if brief == "g1c1" else ""))
 
 
 @dataclass
@@ -194,7 +196,7 @@ class Boxes(ScriptedSandbox):
     def kill(self) -> None:
         """Those that run now are lost, or the next one if none does."""
         with self._guard:
-            self._doomed.update(self._running or {0})
+            self._doomed.update(self._running or {NEXT})
 
     def run(self, job: Job, on_progress: Callable[[Report], None], stop: threading.Event) -> BoxOutcome:
         me = threading.get_ident()
@@ -208,9 +210,9 @@ class Boxes(ScriptedSandbox):
                 on_progress(TrainingCheckpoint(HALFWAY, job.files["reward.py"]))
             outcome = super().run(job, on_progress, stop)
             with self._guard:
-                if doom := next((name for name in (me, 0) if self._doomed[name]), None):
-                    self._doomed[doom] -= 1
-                lost = doom is not None
+                lost = next((name for name in (me, NEXT) if self._doomed[name]), None)
+                if lost:
+                    self._doomed[lost] -= 1
         finally:
             with self._guard:
                 self._running.discard(me)
@@ -223,7 +225,7 @@ class Boxes(ScriptedSandbox):
 
 def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = None, seed: int = 0) -> None:
     """Begin the run or continue it, to its end."""
-    with heard_by(hearer) if hearer else nullcontext():
+    with heard_by(hearer) if hearer else nullcontext(), patch("eureka_agent.lab.RECORDED_EPISODES", 2):
         try:
             run = Run.open(place.run)
         except Exception:
@@ -237,6 +239,8 @@ def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = No
 
 def search(place: Place, run: Run, boxes: Boxes) -> None:
     lab = Lab(boxes, run)
+    lab.begin()
+    lab.begin()
     here = Sitting(run, lab.watcher, lab.stopping, lab.smoke)
     with patch("eureka_agent.llm.providers.Broker", lambda *_: FakeBroker(place)):
         proposer = from_settings(run.settings, None, here)
@@ -260,7 +264,12 @@ def in_child(work: Callable[..., None], *arguments: object) -> int:
 
 
 def lineage(place: Place) -> str:
-    """SHA-256 over candidates, parents, code, prompts, seeds, verdicts and fitness, and the comparison's figures."""
+    """SHA-256 over the history."""
+    return hashlib.sha256("\n".join(history(place)).encode()).hexdigest()
+
+
+def history(place: Place) -> list[str]:
+    """Candidates, parents, code, prompts, seeds, verdicts and fitness, and the comparison's figures."""
     with Run.open(place.run, read_only=True) as run:
         comparison = run.comparison()
         assert comparison is not None
@@ -273,12 +282,12 @@ def lineage(place: Place) -> str:
         lines += sorted(f"{c.brief} {c.purpose} {c.state} {c.prompt} {c.response} {c.tokens}" for c in answered)
         for arm in comparison.arms:
             lines += [f"{t.training.seed if t.training else None} {t.score and t.score.fitness}" for t in arm.trials]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return lines
 
 
 def faults(place: Place, begun_before: dict[str, int], finished_before: dict[str, int], expected: str) -> list[str]:
     """What is wrong with a run after its last sitting, which began with these numbers in its books and tables."""
-    found = []
+    found: list[str] = []
     if lineage(place) != expected:
         found.append("another lineage")
     if twice := [call for call, times in Counter(place.lines("paid")).items() if times > 1]:

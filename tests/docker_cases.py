@@ -14,7 +14,7 @@ from threading import Event
 from backend_cases import HELLO, TRAIN, policy_blobs, stream, train_result
 
 from eureka_sandbox.backends.docker import DockerSandbox
-from eureka_sandbox.backends.docker_engine import Engine
+from eureka_sandbox.backends.docker_engine import OWNER_LABEL, Engine, Owner
 from eureka_sandbox.protocol import Failed, Job, Limits, Outcome, Verdict
 
 ANSWER = stream(policy_blobs(), train_result())
@@ -25,6 +25,7 @@ def say(data):
     while data:
         data = data[os.write(1, data):]
 """
+REAL = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 LIMITS = Limits(wall_seconds=60, result_mb=1)
 
 
@@ -49,26 +50,23 @@ def failure_of(outcome: Outcome) -> tuple[Verdict, str]:
 
 
 def mine(engine: Engine) -> list[str]:
-    """Names of the containers that are this process's, or nobody's any more."""
-    from eureka_sandbox.backends.docker_engine import OWNER_LABEL, Owner
-
+    """Ids of this process's containers."""
     me = str(Owner.this_process())
     known = engine.client.containers(all=True, filters={"label": OWNER_LABEL})
-    return [str(c["Names"]) for c in known if c["Labels"][OWNER_LABEL] == me]
+    return [c["Id"] for c in known if c["Labels"][OWNER_LABEL] == me]
 
 
 class Cable:
     """A Unix socket that leads to the Engine's until it is cut."""
 
     def __init__(self, path: Path) -> None:
-        real = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
         cable = self
         self._ends: list[socket.socket] = []
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with socket.socket(socket.AF_UNIX) as engine:
-                    engine.connect(real)
+                    engine.connect(REAL)
                     cable._ends += (engine, self.request)
                     back = threading.Thread(target=_copy, args=(engine, self.request), daemon=True)
                     back.start()

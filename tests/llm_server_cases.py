@@ -71,6 +71,11 @@ ANSWERS: dict[str, Reply] = {
 """Scenarios that are answered, and billed."""
 
 QUOTA = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+MINUTE = {
+    "message": "You exceeded your current quota, please check your plan and billing details.",
+    "status": "RESOURCE_EXHAUSTED",
+    "details": [{"retryDelay": "34s"}],
+}
 CONTEXT = {
     "message": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
     "type": "invalid_request_error",
@@ -78,7 +83,7 @@ CONTEXT = {
 }
 CREDIT = {"message": "Your credit balance is too low to access the API.", "type": "invalid_request_error"}
 PARAMETER = {
-    "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    "message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
     "type": "invalid_request_error",
     "code": "unsupported_parameter",
 }
@@ -94,6 +99,7 @@ STATUSES: dict[str, tuple[int, dict[str, str], Any]] = {
     "context-413": (413, {}, {"message": "Request exceeds the maximum size", "type": "request_too_large"}),
     "prompt-too-long": (400, {}, {"message": "prompt is too long: 210000 tokens > 200000 maximum"}),
     "filtered-400": (400, {}, {"message": "The response was filtered", "code": "content_filter"}),
+    "minute-429": (429, {}, MINUTE),
     "seconds": (429, {"Retry-After": "7"}, {"message": "slow down", "type": "rate_limit_error"}),
     "milliseconds": (429, {"Retry-After": "9", "retry-after-ms": "1500"}, {"message": "slow down"}),
     "absurd-wait": (429, {"Retry-After": "soon"}, {"message": "slow down"}),

@@ -14,10 +14,11 @@ import torch
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from checkpoint_cases import JOB, REWARDS, SMALL, curves_of, files_of, train_in, train_spec
+from checkpoint_cases import REWARDS, SMALL, curves_of, files_of, train_in, train_spec
 from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.checkpoint_arrays import ARRAYS
+from eureka_sandbox.protocol import Job, TrainSpec
 from eureka_sandbox.worker.continuation import Identity
 from eureka_sandbox.worker.envs.simulation import Simulation
 from eureka_sandbox.worker.monitoring import MAX_ROWS, CurveWriter
@@ -28,10 +29,19 @@ from eureka_sandbox.worker.randomness import (
     restore_global_states,
 )
 
+Whole = tuple[TrainSpec, dict[str, bytes], list[bytes]]
 
-@pytest.mark.parametrize("normalize", [True, False])
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A training on stock Stable-Baselines3: what was asked, the policy, and the checkpoints on the way."""
+    spec = train_spec(learner="sb3", total_timesteps=768)
+    _, policy, sent = train_in(tmp_path_factory.mktemp("whole"), spec)
+    return spec, policy, sent
+
+
 @pytest.mark.parametrize("learner", ["fused", "sb3"])
-@pytest.mark.parametrize("body", ["hopper", "inverted_pendulum"])
+@pytest.mark.parametrize(("body", "normalize"), [("hopper", True), ("inverted_pendulum", False)])
 def test_going_on_from_any_checkpoint_gives_the_same_policy_and_curves(
     tmp_path: Path, body: str, learner: str, normalize: bool
 ) -> None:
@@ -47,12 +57,11 @@ def test_going_on_from_any_checkpoint_gives_the_same_policy_and_curves(
         assert [getattr(result, name) for name in kept] == [getattr(whole, name) for name in kept]
 
 
-def test_checkpoints_of_a_training_that_went_on_are_as_good(tmp_path: Path) -> None:
-    spec = train_spec()
-    _, policy, sent = train_in(tmp_path / "whole", spec)
+def test_checkpoints_of_a_training_that_went_on_are_as_good(tmp_path: Path, whole: Whole) -> None:
+    spec, policy, sent = whole
     _, _, later = train_in(tmp_path / "second", spec, files_of(sent[1]))
     third, again, _ = train_in(tmp_path / "third", spec, files_of(later[2]))
-    assert third.resumed_at == 5 * 128
+    assert third.resumed_at == 4 * 128
     assert again == policy
 
 
@@ -68,9 +77,8 @@ def test_the_environments_own_reward_has_checkpoints_too(tmp_path: Path) -> None
     assert train_in(tmp_path / "again", spec, files_of(sent[3]), reward=None)[1] == policy
 
 
-def test_time_is_that_of_all_boxes_together(tmp_path: Path) -> None:
-    spec = train_spec()
-    _, _, sent = train_in(tmp_path / "whole", spec)
+def test_time_is_that_of_all_boxes_together(tmp_path: Path, whole: Whole) -> None:
+    spec, _, sent = whole
     meta = json.loads(files_of(sent[3])["checkpoint.json"]) | {"seconds": 1000.0}
     result, _, later = train_in(tmp_path / "again", spec, files_of(sent[3]) | {"checkpoint.json": _json(meta)})
     assert 1000.0 < result.seconds < 1100.0
@@ -78,9 +86,11 @@ def test_time_is_that_of_all_boxes_together(tmp_path: Path) -> None:
     assert 1000.0 < json.loads(files_of(later[0])["checkpoint.json"])["seconds"] < 1100.0
 
 
-def test_what_the_box_sends_is_what_the_host_accepts(tmp_path: Path) -> None:
-    _, _, sent = train_in(tmp_path, train_spec())
-    assert [check_checkpoint(payload, JOB).meta.timesteps for payload in sent] == [128 * n for n in range(1, 8)]
+def test_what_the_box_sends_is_what_the_host_accepts(whole: Whole) -> None:
+    spec, _, sent = whole
+    steps = [check_checkpoint(payload, Job(spec)).meta.timesteps for payload in sent]
+    assert steps == [128, 256, 384, 512, 640]
+    assert load_arrays(files_of(sent[-1])["checkpoint.safetensors"]).keys() == ARRAYS.keys()
 
 
 def test_no_checkpoint_is_sent_before_the_interval_is_over_or_unasked(tmp_path: Path) -> None:
@@ -95,7 +105,7 @@ def test_off_policy_trainings_send_none(tmp_path: Path) -> None:
 
 
 def test_a_network_too_large_for_a_checkpoint_trains_and_says_so(tmp_path: Path) -> None:
-    large = SMALL | {"n_epochs": 1, "batch_size": 128, "policy_kwargs": {"net_arch": [800, 800]}}
+    large = SMALL | {"n_epochs": 1, "batch_size": 128, "policy_kwargs": {"net_arch": [900, 900]}}
     result, _, sent = train_in(tmp_path, train_spec(hyperparameters=large, total_timesteps=256))
     assert sent == []
     assert result.checkpoint_note.startswith("no checkpoint was kept: a checkpoint takes ")
@@ -119,7 +129,7 @@ UNUSABLE = {
     "another job": (lambda p: changed_meta(p, job="0" * 64), "another reward, task, recipe or seed"),
     "another torch": (
         lambda p: changed_meta(p, versions=json.loads(files_of(p)["checkpoint.json"])["versions"] | {"torch": "1.0"}),
-        rf"it was made with torch 1.0, this is {torch.__version__}",
+        "it was made with torch 1.0, this is " + re.escape(torch.__version__),
     ),
     "no versions": (lambda p: changed_meta(p, versions={}), "it was made with eureka none"),
     "other components": (lambda p: changed_meta(p, components=["effort", "forward"]), "other components"),
@@ -142,11 +152,9 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_a_checkpoint_that_does_not_fit_is_left_aside_with_a_note(tmp_path: Path, case: str) -> None:
+def test_a_checkpoint_that_does_not_fit_is_left_aside_with_a_note(tmp_path: Path, whole: Whole, case: str) -> None:
     damage, reason = UNUSABLE[case]
-    spec = train_spec(learner="sb3", total_timesteps=768)
-    _, policy, sent = train_in(tmp_path / "whole", spec)
-    assert "peak.parameters" in load_arrays(files_of(sent[-1])["checkpoint.safetensors"])
+    spec, policy, sent = whole
     result, again, _ = train_in(tmp_path / "again", spec, damage(sent[-1]))
     assert result.resumed_at == 0
     assert result.checkpoint_note.startswith("the training began again, its checkpoint could not be used: ")
@@ -225,8 +233,3 @@ def test_curves_thin_out_as_if_they_had_never_been_interrupted(rows: int) -> Non
         write(writer, rows, rows + 5)
     assert one.curves() == other.curves()
     assert one.last_step == other.last_step
-
-
-def test_every_array_of_the_table_is_sent(tmp_path: Path) -> None:
-    _, _, sent = train_in(tmp_path, train_spec())
-    assert load_arrays(files_of(sent[-1])["checkpoint.safetensors"]).keys() == ARRAYS.keys()

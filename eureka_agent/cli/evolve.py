@@ -188,7 +188,9 @@ def _search(run: Run, as_json: bool, console: Console) -> None:
     try:
         with watching(run, console, known.seconds if known else None) as watcher:
             lab = Lab(make_sandbox("embedded"), run, watcher=watcher)
-            sitting = Sitting(run, watcher, lab.stopping)
+            if run.comparison() is None:
+                lab.begin()
+            sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
             proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
             search(run, proposer, Incumbent(), lab)
     except BudgetExhausted:

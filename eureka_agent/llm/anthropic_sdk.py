@@ -1,4 +1,4 @@
-"""Asks Anthropic through its own SDK: as a stream, with the part that all prompts of a run share marked for its cache."""
+"""Asks Anthropic through its own SDK: as a stream, with what all prompts of a run share marked for its cache."""
 
 from __future__ import annotations
 

@@ -103,7 +103,11 @@ class Asking:
 
     def recover(self) -> list[Call]:
         """Take in what an earlier sitting was waiting for; returns the calls whose outcome nobody knows."""
-        open_calls = [call for call in self._run.calls() if call.state == "sent" and call.ticket]
+        calls = [call for call in self._run.calls() if call.ticket]
+        open_calls = [call for call in calls if call.state == "sent"]
+        for call in calls:
+            if not call.open:  # a sitting that was killed between keeping an answer and letting the broker forget it
+                self._broker.forget(call.ticket or "")
         if open_calls:
             self._sitting.watcher.waiting(f"waiting for {len(open_calls)} answers that an earlier sitting asked for")
         settled = [self._adopted(call) for call in open_calls]

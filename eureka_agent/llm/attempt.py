@@ -1,4 +1,4 @@
-"""One attempt at a call: one request through one SDK, watched by a clock. It always ends, and never with an exception."""
+"""One attempt at a call: one request through one SDK, watched by a clock. It always ends, never with an exception."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:
     if reason is None:
         return results[0]
     progress.give_up()
-    return too_slow(ask, progress.text, progress.begun, reason)
+    return too_slow(progress.text, progress.begun, reason)
 
 
 def _watch(ask: Ask, progress: Progress, done: threading.Event) -> str | None:

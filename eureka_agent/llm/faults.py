@@ -49,8 +49,8 @@ _LOST_UPSTREAM = {502, 504, 520, 522, 524}
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
 _QUOTA_CODES |= {"insufficient_credits", "insufficient_balance", "payment_required"}
 _QUOTA = re.compile(
-    r"credit balance|insufficient[ _](?:credits?|balance|funds|quota)|billing (?:hard )?limit|specified api usage limits"
-    r"|exceeded your current quota|payment required",
+    r"credit balance|insufficient[ _](?:credits?|balance|funds|quota)|billing (?:hard )?limit"
+    r"|specified api usage limits|exceeded your current quota|payment required",
     re.IGNORECASE,
 )
 _ONLY_A_RATE = re.compile(r"RESOURCE_EXHAUSTED|retryDelay|per[ _-]?(?:minute|second)", re.IGNORECASE)
@@ -83,41 +83,41 @@ def outcome_of(error: BaseException, ask: Ask, begun: bool, text: str) -> Outcom
     if unreadable is not None or (names & _UNREADABLE and not http):
         reason = str(unreadable) if unreadable else _name(names & _UNREADABLE)
         body = text or (unreadable.body if unreadable else "")
-        return _fault(ask, FaultKind.BAD_ANSWER, f"an answer came that cannot be read: {reason}", "unknown", body)
+        return _fault(FaultKind.BAD_ANSWER, f"an answer came that cannot be read: {reason}", "unknown", body)
     if begun:
         reason = str(error) if isinstance(error, CutOff) else f"{_said(error)} ({type(error).__name__})"
-        return _fault(ask, FaultKind.STREAM, f"the answer was cut: {reason}", "unknown", text)
+        return _fault(FaultKind.STREAM, f"the answer was cut: {reason}", "unknown", text)
     if names & _BAD_HEADER and not http:
         advice = f"the key cannot be sent: it is no line of plain text{_advice(FaultKind.AUTH, ask)}"
-        return _fault(ask, FaultKind.AUTH, advice, "no")
+        return _fault(FaultKind.AUTH, advice, "no")
     if names & _NOT_SENT and not http:
         reason = _said(chain[-1]) or _name(names & _NOT_SENT)
-        return _fault(ask, FaultKind.CONNECT, f"no connection: {reason}; is the address right?", "no")
+        return _fault(FaultKind.CONNECT, f"no connection: {reason}; is the address right?", "no")
     if http or (status is not None and status < 500 and status != 408):
         return _of_status(error, chain, ask, status or 500)
     if names & _LOST or status == 408 or any(_is_native(cause, "APIConnectionError") for cause in chain):
         reason = _name(names & _LOST) or type(error).__name__
-        return _fault(ask, FaultKind.LOST, f"sent, but the connection broke before the answer ({reason})", "unknown")
-    return _fault(ask, FaultKind.BAD_ANSWER, f"the SDK could not read the answer ({type(error).__name__})", "unknown")
+        return _fault(FaultKind.LOST, f"sent, but the connection broke before the answer ({reason})", "unknown")
+    return _fault(FaultKind.BAD_ANSWER, f"the SDK could not read the answer ({type(error).__name__})", "unknown")
 
 
 def missing_key(ask: Ask) -> Fault:
     """There is no key for the provider, so nothing was sent."""
-    return _fault(ask, FaultKind.AUTH, f"no key; set {wanted(ask.model.provider)}", "no")
+    return _fault(FaultKind.AUTH, f"no key; set {wanted(ask.model.provider)}", "no")
 
 
 def missing_library(ask: Ask, error: ImportError) -> Fault:
     """The SDK cannot be imported, so nothing was sent."""
-    return _fault(ask, FaultKind.BAD_REQUEST, f"{error}; install the library that asks {ask.model.provider}", "no")
+    return _fault(FaultKind.BAD_REQUEST, f"{error}; install the library that asks {ask.model.provider}", "no")
 
 
-def too_slow(ask: Ask, text: str, begun: bool, reason: str) -> Fault:
+def too_slow(text: str, begun: bool, reason: str) -> Fault:
     """The attempt was given up."""
-    return _fault(ask, FaultKind.STREAM if begun or text else FaultKind.LOST, reason, "unknown", text)
+    return _fault(FaultKind.STREAM if begun or text else FaultKind.LOST, reason, "unknown", text)
 
 
 def seconds_to_wait(headers: Mapping[str, str], body: str = "") -> float | None:
-    """What `retry-after-ms`, `Retry-After` (seconds or a date) or Google's `retryDelay` ask for; None if nothing is said."""
+    """What `retry-after-ms`, `Retry-After` (seconds or a date) or Google's `retryDelay` ask for; None without them."""
     found: float | None = None
     if (spelled := headers.get("retry-after-ms")) is not None:
         found = _number(spelled, 1000.0)
@@ -156,7 +156,7 @@ def _of_status(error: BaseException, chain: list[BaseException], ask: Ask, statu
     if 300 <= status < 400:
         said = f"redirected to {headers.get('location', 'another address')}; name the right address"
     billed: Billed = "unknown" if status in _LOST_UPSTREAM else "no"
-    fault = _fault(ask, kind, f"{status}: {said or 'no reason given'}{_advice(kind, ask)}", billed)
+    fault = _fault(kind, f"{status}: {said or 'no reason given'}{_advice(kind, ask)}", billed)
     return fault.model_copy(update={"status": status, "retry": retry, "retry_after": seconds_to_wait(headers, words)})
 
 
@@ -183,8 +183,8 @@ def _advice(kind: FaultKind, ask: Ask) -> str:
     return ""
 
 
-def _fault(ask: Ask, kind: FaultKind, message: str, billed: Billed, text: str = "") -> Fault:
-    return Fault(kind=kind, message=one_line(f"{ask.model.name}: {message}", 500), billed=billed, text=text)
+def _fault(kind: FaultKind, message: str, billed: Billed, text: str = "") -> Fault:
+    return Fault(kind=kind, message=one_line(message, 500), billed=billed, text=text)
 
 
 # ---------------------------------------------------------------------------------------------------------- exceptions

@@ -51,8 +51,11 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
             logger_fn=lambda details: _note_body(details, bodies),
             **options,
         )
-    except Exception as error:
-        return _rescued(bodies, error)
+    except Exception:
+        rescued = _rescued(bodies)
+        if rescued is None:
+            raise
+        return rescued
     headers = at(getattr(response, "_hidden_params", None), "additional_headers")
     answer = openai_answer(plain(response), text_at(headers, "llm_provider-x-request-id"))
     return _with_own_words(answer, bodies)
@@ -65,23 +68,26 @@ def _note_body(details: Mapping[str, Any], bodies: list[str]) -> None:
         bodies.append(body)
 
 
-def _rescued(bodies: list[str], error: Exception) -> Answered:
-    """A paid answer that litellm could not read, if it is in OpenAI's protocol after all.
-
-    Raises:
-        Exception: `error`; it is not.
-    """
+def _as_sent(bodies: list[str]) -> dict[str, Any]:
+    """The document as the provider sent it; empty if there is none."""
     try:
-        return openai_answer(parsed_document(bodies[0].encode("utf-8", "replace"), ""), "")
+        return parsed_document(bodies[0].encode("utf-8", "replace"), "")
     except (UnreadableAnswer, IndexError):
-        raise error from None
+        return {}
+
+
+def _rescued(bodies: list[str]) -> Answered | None:
+    """A paid answer that litellm could not read, if it is in OpenAI's protocol after all."""
+    try:
+        return openai_answer(_as_sent(bodies), "")
+    except UnreadableAnswer:
+        return None
 
 
 def _with_own_words(answer: Answered, bodies: list[str]) -> Answered:
-    """The answer with what litellm makes up or leaves out: a reason it does not know becomes `stop` with it."""
-    try:
-        document = parsed_document(bodies[0].encode("utf-8", "replace"), "")
-    except (UnreadableAnswer, IndexError):
+    """The answer with what litellm leaves out or makes up: a reason it does not know is `stop` with it."""
+    document = _as_sent(bodies)
+    if not document:
         return answer
     reason = text_at(document, "choices", 0, "finish_reason")
     known = answer.finish_reason if answer.finish_reason != "stop" or not reason else finish_reason(reason)

@@ -46,17 +46,15 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
 
 
 def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str) -> Answered:
-    options: dict[str, Any] = {limit: ask.max_output_tokens}
+    options: dict[str, Any] = {
+        "model": ask.model.name.partition("/")[2],
+        "messages": [{"role": m.role, "content": sendable(m.content)} for m in ask.messages],
+        limit: ask.max_output_tokens,
+        "extra_headers": {"Idempotency-Key": ask.idempotency_key},
+    }
     if ask.model.effort:
         options["reasoning_effort"] = ask.model.effort
-    stream: Any = client.chat.completions.create(
-        model=ask.model.name.partition("/")[2],
-        messages=[{"role": m.role, "content": sendable(m.content)} for m in ask.messages],  # type: ignore[misc]
-        stream=True,
-        stream_options={"include_usage": True},
-        extra_headers={"Idempotency-Key": ask.idempotency_key},
-        **options,
-    )
+    stream: Any = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
     response = stream.response
     progress.begin(lambda: hang_up(response))
     request_id = response.headers.get("x-request-id") or ""

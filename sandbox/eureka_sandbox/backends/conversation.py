@@ -140,8 +140,7 @@ class Conversation:
             self._box.end()
             ended = violation.failure
         if self._box.oom_killed:  # even beside a result: a part of the work may be missing from it
-            limit = f"memory_mb={self._job.limits.memory_mb}"
-            ended = Failure(verdict=Verdict.MEMORY, message=f"the kernel ended the box, or a part of it, at {limit}")
+            ended = self._out_of_memory()
         if not self._decoder.greeted:
             # Only the sandbox's own code runs before HELLO: whatever went wrong, no candidate did it.
             self._box.end()
@@ -215,6 +214,8 @@ class Conversation:
 
     def _without_result(self) -> Failure:
         returncode = self._box.wait(CLOSE_SECONDS)
+        if self._box.oom_killed:
+            return self._out_of_memory()
         how = "it closed its output" if returncode is None else ending(returncode)
         cut = self._decoder.unfinished()
         self._hear_last_words()
@@ -228,6 +229,10 @@ class Conversation:
         message = f"the box ended ({how}) without a result" + (f", {cut}" if cut else "")
         from_outside = returncode in (-signal.SIGKILL, -signal.SIGTERM)
         return (Killed if from_outside else Failure)(verdict=Verdict.BAD_RESULT, message=message)
+
+    def _out_of_memory(self) -> Failure:
+        limit = f"memory_mb={self._job.limits.memory_mb}"
+        return Failure(verdict=Verdict.MEMORY, message=f"the kernel ended the box, or a part of it, at {limit}")
 
     def _hear_last_words(self) -> None:
         """Read what is left on stderr, as far as it has been written."""

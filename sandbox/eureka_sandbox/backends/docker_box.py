@@ -6,6 +6,7 @@ to start a container, and may hang. Whatever happens, the last thing that this t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -30,6 +31,8 @@ STDOUT = 1
 LOOK = 0.01
 """First pause between two looks at a container that is about to end; it doubles up to `LONGEST_LOOK`, in seconds."""
 LONGEST_LOOK = 0.16
+LEARN_SECONDS = 5.0
+"""How long an Engine usually takes at most to tell how a container ended, whose streams have ended already."""
 STOP_SECONDS = 0.7
 """How long a host that was told to stop waits for a removal; it goes on behind its back."""
 END_SECONDS = 30.0
@@ -47,16 +50,15 @@ class Order:
 class ContainerBox:
     """A container and its streams, as `conversation.Box` sees them. A context manager: nothing of it survives."""
 
-    def __init__(self, engine: Engine, order: Callable[[], Order], job: bytes, stop: Event) -> None:
+    def __init__(self, engine: Engine, order: Callable[[], Order], stop: Event) -> None:
         """Begin at once, in a thread.
 
         Args:
             engine: where it runs.
             order: makes the order, in that thread, since it may have to ask the Engine.
-            job: what the box reads from stdin.
             stop: set if the host is in a hurry to leave.
         """
-        self._engine, self._order, self._job, self._stop = engine, order, job, stop
+        self._engine, self._order, self._stop = engine, order, stop
         self._container = ""
         self._over, self._ended, self._gone = Event(), Event(), Event()
         self._socket: socket.socket | None = None
@@ -101,12 +103,12 @@ class ContainerBox:
         return 0
 
     def wait(self, seconds: float) -> int | None:
-        """The return code, once there is one within `seconds`.
+        """The return code, once there is one within `seconds`, or within what it takes to learn it from the Engine.
 
         Raises:
             SandboxError: it could not be started, or was lost with the Engine, or somebody stopped it.
         """
-        self._ended.wait(seconds)
+        self._ended.wait(max(seconds, LEARN_SECONDS))
         if self._error:
             raise self._error
         return self._returncode
@@ -115,10 +117,8 @@ class ContainerBox:
         """Kill and remove it. Does nothing to a container that is gone."""
         self._over.set()
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended meanwhile
         patience = time.monotonic() + END_SECONDS
         hurry = time.monotonic() + STOP_SECONDS
         while not self._gone.wait(0.05):
@@ -164,11 +164,10 @@ class ContainerBox:
             client.start(self._container)
 
     def _carry(self) -> None:
-        """The job in, then both streams out until they end: with the container, the host's patience or the Engine."""
+        """Both streams, until they end: with the container, the host's patience or the Engine."""
         assert self._socket is not None
         received = bytearray()
         try:
-            self._socket.sendall(self._job)
             while not self._over.is_set() and (data := self._socket.recv(CHUNK)):
                 received += data
                 self._deal_out(received)

@@ -34,7 +34,7 @@ API_SECONDS = 60
 OUTSIDERS = ("kill", "stop", "restart")
 """Events of a container that it cannot cause itself."""
 EVENT_SECONDS = 0.5
-"""How long after a container's end the event that explains it may come."""
+"""How far from a container's start and end the events that tell of them may be."""
 
 
 @contextmanager
@@ -204,11 +204,11 @@ class Engine:
         Raises:
             SandboxError: somebody stopped it, or the Engine was restarted, which ends containers and forgets events.
         """
-        finished = datetime.fromisoformat(state["FinishedAt"]).timestamp()
+        started, finished = (datetime.fromisoformat(state[key]).timestamp() for key in ("StartedAt", "FinishedAt"))
         with engine_errors("tell a container's events"):
             events: list[dict[str, Any]] = list(
                 self.client.events(
-                    since=state["StartedAt"],
+                    since=f"{started - EVENT_SECONDS:.6f}",
                     until=f"{finished + EVENT_SECONDS:.6f}",
                     filters={"container": container},
                     decode=True,
@@ -233,5 +233,7 @@ def _current_image(client: APIClient) -> str:
         raise
     labels = image["Config"].get("Labels") or {}
     if labels.get(RECIPE_LABEL) != RECIPE:
-        raise SandboxError(f"the image {IMAGE} was not built for this version of eureka-agent; build it again: make image")
+        raise SandboxError(
+            f"the image {IMAGE} is not the one of this version; build it again: make image"
+        )
     return str(image["Id"])

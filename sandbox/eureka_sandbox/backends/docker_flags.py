@@ -1,7 +1,7 @@
 """What a container may do, spelled out once: the body of the Engine's `POST /containers/create`, default-deny.
 
-Nothing of the host is visible but two packages' code, read-only; nothing of the box outlives it; nothing of it is
-written to the host's disk (`LogConfig: none`, tmpfs only). The numbers in brackets are CIS Docker Benchmark's.
+Nothing of the host is visible but the job and two packages' code, read-only; nothing of the box outlives it; nothing of
+it is written to the host's disk (`LogConfig: none`, tmpfs only). The numbers in brackets are CIS Docker Benchmark's.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 import eureka_evaluation
 import eureka_sandbox
+from eureka_sandbox.backends.compile_cache import NONE, Cache
 
 MIB = 2**20
 USER = 10001
 """User and group in the box; nobody on the host."""
 SECCOMP = Path(__file__).with_name("seccomp.json")
-CODE, JOB, SCRATCH, TMP, CACHE = "/worker", "/job", "/out", "/tmp", "/cache"
+CODE, JOB, SCRATCH, TMP, CACHE = "/worker", "/job", "/job/scratch", "/tmp", "/cache"
 """Where the code, the job, the box's working folder, its temporary files and compiled programs are, in the box."""
-SCRATCH_MB, TMP_MB, SHM_MB = 64, 128, 64
+TMPFS_MB = {SCRATCH: 64, TMP: 128, "/dev/shm": 64}
 INODES = 4096
 PIDS = 128
 FILES = 512
@@ -45,31 +46,31 @@ def container_config(
     image: str,
     command: Sequence[str],
     *,
+    job: Path,
     memory_mb: int,
-    job_bytes: int,
     labels: Mapping[str, str],
     api_version: tuple[int, ...],
-    compile_cache: Path | None = None,
+    cache: Cache = NONE,
 ) -> dict[str, Any]:
     """The create request of one box.
 
     Args:
         image: its id; nothing is pulled.
         command: what runs in it as the only process that init starts.
+        job: the folder with the job's files and an empty `scratch`; as all paths, on the Engine's machine.
         memory_mb: for everything in the box, its tmpfs included; there is no swap beyond it.
-        job_bytes: size of the job, which takes its place in memory too.
         labels: who the box belongs to.
         api_version: the Engine's, e.g. (1, 41).
-        compile_cache: a folder of compiled programs on the Engine's machine, mounted read-only.
+        cache: compiled programs; only a warm-up, which holds no reward code, may write there.
     """
-    environment = ENVIRONMENT | {"EUREKA_COMPILE_CACHE": CACHE if compile_cache else ""}
+    environment = ENVIRONMENT | {"EUREKA_COMPILE_CACHE": CACHE if cache.folder else ""}
     host_config: dict[str, Any] = {
         "Init": True,
         "NetworkMode": "none",
         "IpcMode": "private",
         "ReadonlyRootfs": True,  # 5.13
-        "Tmpfs": _tmpfs(job_bytes),
-        "Mounts": _mounts(compile_cache),
+        "Tmpfs": {folder: _tmpfs_options(size) for folder, size in TMPFS_MB.items()},
+        "Mounts": _mounts(job, cache),
         "Privileged": False,  # 5.5
         "CapDrop": ["ALL"],  # 5.4
         "SecurityOpt": ["no-new-privileges:true", f"seccomp={SECCOMP.read_text()}"],  # 5.26, 5.22
@@ -108,34 +109,24 @@ def container_config(
     }
 
 
-def _tmpfs(job_bytes: int) -> dict[str, str]:
-    sizes = {
-        JOB: 1 + -(-job_bytes // MIB) + 1,  # a page for every file and folder besides
-        SCRATCH: SCRATCH_MB,
-        TMP: TMP_MB,
-        "/dev/shm": SHM_MB,
-    }
-    return {folder: _tmpfs_options(size) for folder, size in sizes.items()}
-
-
 def _tmpfs_options(size_mb: int) -> str:
     """Owner and mode are named: a bare `mode=1777` is ignored where the image has the folder already."""
     return f"rw,noexec,nosuid,nodev,size={size_mb}m,nr_inodes={INODES},uid={USER},gid={USER},mode=0700"
 
 
-def _mounts(compile_cache: Path | None) -> list[dict[str, Any]]:
+def _mounts(job: Path, cache: Cache) -> list[dict[str, Any]]:
     sources = {
+        JOB: job,
         f"{CODE}/eureka_sandbox": Path(eureka_sandbox.__file__).parent,
         f"{CODE}/eureka_evaluation": Path(eureka_evaluation.__file__).parent,
+        **({CACHE: cache.folder} if cache.folder else {}),
     }
-    if compile_cache:
-        sources[CACHE] = compile_cache
     return [
         {
             "Type": "bind",
             "Source": str(source.resolve()),
             "Target": target,
-            "ReadOnly": True,
+            "ReadOnly": not (target == CACHE and cache.writable),
             "BindOptions": {"Propagation": "rprivate"},
         }
         for target, source in sources.items()

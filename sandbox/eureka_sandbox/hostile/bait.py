@@ -82,7 +82,7 @@ class Bait:
         door("agent_socket", socket.AF_UNIX, str(self.folder / "agent"), socket.SOCK_STREAM)
         door("datagram_socket", socket.AF_UNIX, str(self.folder / "datagram"), socket.SOCK_DGRAM)
 
-    def _places(self) -> dict[str, str | int]:
+    def _places(self) -> dict[str, str | int | list[str]]:
         ports = {name: self._doors[name].getsockname()[1] for name in ("tcp", "tcp6", "udp") if name in self._doors}
         paths = ("canary", "journal", "neighbour")
         return {
@@ -95,6 +95,7 @@ class Bait:
             "abstract": self.tag,
             "folder": str(self.folder),
             "home": str(Path.home()),
+            "home_names": _home_names(),
             "temp": tempfile.gettempdir(),
             "tag": self.tag,
             "mark": MARK,
@@ -159,6 +160,13 @@ class Bait:
     def _end_sentinel(self) -> None:
         self._sentinel.kill()
         self._sentinel.wait()
+
+
+def _home_names() -> list[str]:
+    """Names in the user's home, without those on the way to Python or to this package, which a box may have to see."""
+    home = Path.home()
+    needed = [Path(path) for path in (sys.prefix, sys.base_prefix, eureka_sandbox.__file__)]
+    return sorted(p.name for p in home.iterdir() if not any(n == p or p in n.parents for n in needed))[:50]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Event
+from threading import Event, Lock
 
 import numpy as np
 from safetensors.numpy import save
@@ -22,7 +22,7 @@ from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.hostile.bait import MARK, Bait
 from eureka_sandbox.hostile.corpus import CONTROL, RUNS, TAMPERING, Case, Category, load_corpus
 from eureka_sandbox.hostile.probe import BLOCKED, BROKEN, THROUGH, checksum, probes
-from eureka_sandbox.hostile.tamper import ENVIRONMENT, honest_training, runner, tampered, train_job
+from eureka_sandbox.hostile.tamper import ENVIRONMENT, Honest, honest_training, runner, tampered, train_job
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
@@ -166,11 +166,15 @@ class _Suite:
 
     def __init__(self, sandbox: Sandbox, stop: Event, on_result: Callable[[Finding], None]) -> None:
         self._sandbox, self._stop, self._on_result = sandbox, stop, on_result
+        self._run = runner(sandbox, stop)
+        self._honest: Honest | Failure | None = None
+        self._lock = Lock()
 
     def steps(self, category: Category) -> Iterator[Callable[[], list[Finding]]]:
         """Pieces of work that can run side by side."""
         if category.letter == TAMPERING:
-            yield lambda: self._tamperings(category)
+            for case in (category.control, *category.cases):
+                yield lambda case=case: self._tampering(case, category.control)  # type: ignore[misc]
             return
         together = [case for case in (category.control, *category.cases) if case.attacks and not case.alone]
         for begin in range(0, len(together), LARGEST_GROUP):
@@ -189,23 +193,23 @@ class _Suite:
                 return [self._told(case, f"the sandbox failed: {error}", "") for case in cases]
             return [self._told(case, *_judge(case, outcome, baits[case])) for case in cases]
 
-    def _tamperings(self, category: Category) -> list[Finding]:
-        run = runner(self._sandbox, self._stop)
+    def _tampering(self, case: Case, control: Case) -> list[Finding]:
         try:
-            honest = honest_training(run, category.control)
+            honest = self._honest_training(control)
+            if case == control or isinstance(honest, Failure):
+                reason = "the honest training failed" if isinstance(honest, Failure) else ""
+                return [self._told(case, reason, str(honest) if reason else RUNS)]
+            reason, failure = tampered(self._run, case, honest)
         except SandboxError as error:
-            return [self._told(category.control, f"the sandbox failed: {error}", "")]
-        if isinstance(honest, Failure):
-            return [self._told(category.control, "the honest training failed", str(honest))]
-        found = [self._told(category.control, "", RUNS)]
-        for case in category.cases:
-            try:
-                reason, failure = tampered(run, case, honest)
-            except SandboxError as error:
-                reason, failure = f"the sandbox failed: {error}", None
-            ended = str(failure) if failure else RUNS
-            found.append(self._told(case, reason or _unexpected(case, failure), ended))
-        return found
+            return [self._told(case, f"the sandbox failed: {error}", "")]
+        return [self._told(case, reason or _unexpected(case, failure), str(failure) if failure else RUNS)]
+
+    def _honest_training(self, control: Case) -> Honest | Failure:
+        """Once for all cases; they wait for it."""
+        with self._lock:
+            if self._honest is None:
+                self._honest = honest_training(self._run, control)
+            return self._honest
 
     def _told(self, case: Case, reason: str, ended: str) -> Finding:
         finding = Finding(case, not reason, reason, ended)

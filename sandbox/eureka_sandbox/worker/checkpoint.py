@@ -54,8 +54,8 @@ class RecentEpisodes:
         rows = [(e.timestep, e.total, e.length) for e in self._episodes]
         sums = [[e.components[name] for name in components] for e in self._episodes]
         return {
-            "episodes": np.array(rows, dtype=np.float64).reshape(-1, 3),
-            "components": np.array(sums, dtype=np.float64).reshape(-1, len(components)),
+            "episodes": np.array(rows, dtype=np.float64).reshape(len(rows), 3),
+            "components": np.array(sums, dtype=np.float64).reshape(len(rows), len(components)),
         }
 
     def restore(self, components: Sequence[str], arrays: Mapping[str, NDArray[np.float64]]) -> None:

@@ -123,6 +123,8 @@ class Keeper:
             taken = checkpoint(self._training, self._identity)
         except NotContinued as reason:
             self.note = f"no checkpoint was kept: {reason}"
+        except Exception as error:  # never the candidate's fault
+            self.note = f"no checkpoint was kept: {type(error).__name__}: {error}"
         else:
             self._emit.checkpoint(taken.files[CHECKPOINT_META], taken.arrays)
             self.note = ""

@@ -1,0 +1,62 @@
+"""What a search will cost in calls, tokens and dollars, before it has made any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eureka_agent.llm.completion import Usage
+from eureka_agent.llm.prices import cost_of, price_of
+from eureka_agent.llm.prompting import Prompts
+from eureka_agent.llm.providers import ensemble_of
+from eureka_agent.llm.shorten import estimated_tokens
+from eureka_agent.population import Brief, Population
+from eureka_agent.proposers import asks_providers
+from eureka_agent.settings import Settings
+from eureka_agent.task import Task
+
+REPAIRED = 0.25
+"""Share of candidates that take a second turn, about."""
+REVIEWED = 2.0
+"""Calls per candidate that a critic adds, about: an opinion, and half the time a revision and another."""
+LATER = 1.6
+"""How much longer a prompt is once it shows parents and what came of them."""
+ANSWER_TOKENS = 4_000
+"""A usual answer of a model that thinks first; the setting's limit where that is lower."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Calls to providers that are left to make."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float | None = 0.0
+    """None if the price of some model is not known."""
+
+
+def expected(task: Task, settings: Settings, generations_done: int = 0) -> Expected:
+    """An estimate of what is left.
+
+    Raises:
+        UsageError: the models or prompts cannot be used.
+    """
+    if not asks_providers(settings.model):
+        return Expected()
+    candidates = max(settings.generations - generations_done, 0) * settings.population
+    calls = round(candidates * (1 + REPAIRED + (REVIEWED if settings.critic else 0.0)))
+    usage = _guessed(task, settings)
+    models = ensemble_of(settings).models
+    prices = [(model.weight, price_of(model)) for model in models]
+    weights = sum(weight for weight, _ in prices)
+    each = [None if price is None else weight / weights * cost_of(price, usage) for weight, price in prices]
+    cost = None if None in each else calls * sum(share for share in each if share is not None)
+    return Expected(calls, calls * (usage.input_tokens + usage.output_tokens), cost)
+
+
+def _guessed(task: Task, settings: Settings) -> Usage:
+    prompts = Prompts(Path(settings.prompts) if settings.prompts else None, settings)
+    brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=0)
+    words = estimated_tokens(prompts.compose(brief, task, Population()).messages)
+    most = min(settings.prompt_tokens, round(LATER * words))
+    return Usage(input_tokens=most, output_tokens=min(ANSWER_TOKENS, settings.max_output_tokens))

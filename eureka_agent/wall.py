@@ -1,0 +1,33 @@
+"""The wall proves itself once per sitting, before any candidate runs; what it found is kept with the run."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from eureka_agent.errors import EnvironmentMissing
+from eureka_agent.run import Run
+from eureka_sandbox.protocol import Sandbox, SandboxError, Wall
+
+
+def proven_wall(run: Run, sandbox: Sandbox) -> Wall:
+    """Probe the wall, and journal what held under this sitting's number, from 1.
+
+    Raises:
+        EnvironmentMissing: something leaked, or the wall cannot be had on this machine; says what to do.
+    """
+    try:
+        wall = sandbox.check()
+    except SandboxError as error:
+        raise EnvironmentMissing(str(error)) from error
+    return run.decide(f"wall/{len(walls(run)) + 1}", Wall, lambda: wall)
+
+
+def walls(run: Run) -> tuple[Wall, ...]:
+    """What the boxes of each sitting stood behind, the first sitting first."""
+    found: list[Wall] = []
+    for sitting in count(1):
+        wall = run.decided(f"wall/{sitting}", Wall)
+        if wall is None:
+            break
+        found.append(wall)
+    return tuple(found)
