@@ -56,6 +56,7 @@ POINTS = (
     "create.drafted",
     "create.filled",
     "create.renamed",
+    "create.linking",
     "create.linked",
     "lock.taken",
     "blob.stored",

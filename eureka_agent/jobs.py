@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from eureka_agent.errors import EnvironmentMissing
 from eureka_agent.settings import Recipe
@@ -56,6 +57,11 @@ def train_job(
     )
     files = {"task.py": task.files["task.py"]} | ({"reward.py": reward.encode()} if reward is not None else {})
     return Job(spec, files, limits or Limits())
+
+
+def warm_up_job(task: Task, recipe: Recipe, limits: Limits) -> Job:
+    """The shortest training that compiles all that the recipe's trainings will: on the environment's own reward."""
+    return replace(train_job(task, recipe, None, seed=0, timesteps=1, limits=limits), warm_up=True)
 
 
 def training_limits(recipe: Recipe, memory_mb: int, wall_seconds: float | None = None) -> Limits:

@@ -87,6 +87,11 @@ class Journal:
         """Wall time of all sittings together; a reader's own time does not count."""
         return self._earlier_seconds + (time.monotonic() - self._opened if self._lease else 0.0)
 
+    @property
+    def after_crash(self) -> bool:
+        """Whether this writer follows on one that was killed."""
+        return self._lease is not None and self._lease.after_crash
+
     def meta(self, key: str) -> str:
         """One of the run's own facts."""
         return str(self.rows("SELECT value FROM meta WHERE key = ?", (key,))[0][0])

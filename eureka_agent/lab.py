@@ -15,7 +15,14 @@ from eureka_agent.checkpoints import continued
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError, TaskError
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
-from eureka_agent.jobs import CHECKPOINT_SECONDS, smoke_job, train_job, training_limits
+from eureka_agent.jobs import (
+    CHECKPOINT_SECONDS,
+    STARTUP_SECONDS,
+    smoke_job,
+    train_job,
+    training_limits,
+    warm_up_job,
+)
 from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Candidate, Score, Training
 from eureka_agent.run import Run, standing
@@ -24,9 +31,10 @@ from eureka_agent.scores import box_name, evaluation_seeds, score_record, scorin
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
 from eureka_agent.text import plural
-from eureka_agent.wall import proven_wall
+from eureka_agent.wall import described, proven_wall
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
+from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
@@ -75,6 +83,7 @@ class Lab:
         """What the self-test of this sitting found; None before `begin`."""
         self._slots = threading.Semaphore(self.jobs)
         self._ground = threading.RLock()
+        self._warm = False
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
@@ -132,8 +141,7 @@ class Lab:
             TaskError: the task's metric tells nothing about learning.
         """
         self.wall = proven_wall(self.run, self.sandbox)
-        probes = f"{self.wall.contained} of {self.wall.probes} probes contained"
-        self.watcher.stage(f"sandbox: {self.wall.backend} ({self.wall.tier}); {probes}")
+        self.watcher.stage(f"sandbox: {described(self.wall)}")
         self.floor()
 
     def floor(self) -> Floor:
@@ -248,7 +256,22 @@ class Lab:
     def _random_trial(self) -> Trial:
         return Trial(training=None, score=self.random_score())
 
+    def _warm_up(self) -> None:
+        """Before a sitting's first training: compile what all trainings share, where no candidate's code is near.
+
+        Without it, or if it fails, every box compiles for itself.
+        """
+        with self._ground:
+            if self._warm or self.sandbox.name not in BACKENDS:
+                return
+            self._warm = True
+            job = warm_up_job(self.run.task, self.recipe, self._limits(STARTUP_SECONDS))
+            if compile_cache.is_cold(job, self.wall.image if self.wall else ""):
+                self.watcher.stage("compiling the learner, once for this recipe")
+                self._box("warm-up", "the warm-up", job, shown=False)
+
     def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
+        self._warm_up()
         limits = training_limits(self.recipe, self._memory_mb, self.run.settings.wall_seconds)
         every = CHECKPOINT_SECONDS
         job = train_job(self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every)

@@ -67,6 +67,8 @@ class Lease:
             RunError: another writer has it; says which.
         """
         self._folder = folder
+        self.after_crash = False
+        """Whether the writer before this one ended without closing the run."""
         self.lost = False
         """Whether another writer has taken the run over."""
         database.execute("BEGIN IMMEDIATE")
@@ -108,6 +110,7 @@ class Lease:
         text = _meta(database, "lease_holder")
         if text is None:
             return
+        self.after_crash = True
         holder = Holder.model_validate_json(text)
         silence = abs(time.time() - float(_meta(database, "lease_renewed") or 0))  # a clock that jumped is no life sign
         if holder.has_ended() or silence > LEASE_SECONDS:

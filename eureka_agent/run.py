@@ -26,14 +26,24 @@ from eureka_agent.floor import FLOOR, Floor
 from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
 from eureka_agent.settings import Settings
-from eureka_agent.storage import NOTHING_LEFT, Blobs, WriterLock, appearing, fsync_folder, storage_errors, write_file
+from eureka_agent.storage import (
+    NOTHING_LEFT,
+    TEMPORARY,
+    Blobs,
+    WriterLock,
+    appearing,
+    fsync_folder,
+    storage_errors,
+    sweep_temporaries,
+    write_file,
+)
 from eureka_agent.task import Anchors, Task, task_from_files
 from eureka_agent.text import measure
 from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
 AMENDABLE = frozenset(
-    {"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb"}
+    {"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb", "sandbox"}
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
@@ -68,9 +78,7 @@ class Run:
             self.settings = Settings.model_validate_json(self._journal.meta("settings"))
             self.task = self._task_from_snapshot()
             if not read_only:
-                with storage_errors(folder / "blobs"):
-                    self._blobs.sweep()
-                self._checkpoints.sweep()
+                self._tidy()
         except BaseException:
             self.close()
             raise
@@ -257,6 +265,16 @@ class Run:
         last = max(after, default=0)
         return Comparison.model_validate_json(after[last]) if last >= self.settings.generations else None
 
+    def _tidy(self) -> None:
+        """Remove what a killed writer left half-written, and write what it did not come to export."""
+        sweep_temporaries(self.folder)
+        self._checkpoints.sweep()
+        if self._open.after_crash:
+            population = self.population()
+            for candidate in population.candidates:
+                if candidate.brief.generation == population.generations - 1:
+                    self._export(candidate)
+
     def _export(self, candidate: Candidate) -> None:
         with storage_errors(self.folder / "candidates"):
             export_candidate(self.folder / "candidates" / candidate.id, candidate)
@@ -328,9 +346,10 @@ def start_run(root: Path, task: Task, settings: Settings) -> Run:
     """Create `root/<task>/<timestamp>-<shortid>/` and point `root/<task>/latest` at it."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     run = Run.create(Path(root) / task.name / name, task, settings)
-    link = run.folder.with_name(f".latest-{uuid.uuid4().hex[:8]}")
+    link = run.folder / f"{TEMPORARY}latest"
     with storage_errors(link):
         link.symlink_to(name)
+        crashpoint("create.linking")
         os.replace(link, run.folder.with_name("latest"))
     crashpoint("create.linked")
     return run

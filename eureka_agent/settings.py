@@ -23,7 +23,7 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
     model: str = "offline"
-    """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several as `NAME=WEIGHT`, joined by commas."""
+    """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several joined by commas, `NAME=WEIGHT`."""
     models_file: str | None = None
     """Absolute path of a YAML file with addresses, prices and limits of models."""
     base_url: str | None = Field(default=None, pattern="^https?://")

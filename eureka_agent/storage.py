@@ -78,6 +78,18 @@ def write_file(path: Path, data: bytes, durable: bool = True, step: str = "file"
         fsync_folder(path.parent)
 
 
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left half-written in a run's folder.
+
+    Raises:
+        RunError: it cannot be removed.
+    """
+    for pattern in ("", "blobs/", "candidates/*/"):
+        for leftover in folder.glob(f"{pattern}{TEMPORARY}*"):
+            with storage_errors(leftover):
+                leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """A hidden draft beside `folder` that takes its name once the block has filled it: all of it appears, or nothing.
@@ -167,11 +179,6 @@ class Blobs:
         if hashlib.sha256(data).hexdigest() != digest:
             raise RunError(f"{path}: damaged, its bytes no longer match its name; restore it from a copy of the run")
         return data
-
-    def sweep(self) -> None:
-        """Remove what a killed writer left half-written."""
-        for leftover in self.folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink(missing_ok=True)
 
 
 class WriterLock:

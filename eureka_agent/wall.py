@@ -22,6 +22,12 @@ def proven_wall(run: Run, sandbox: Sandbox) -> Wall:
     return run.decide(f"wall/{len(walls(run)) + 1}", Wall, lambda: wall)
 
 
+def described(wall: Wall) -> str:
+    """One line: which wall, and what the self-test found."""
+    probes = f"; {wall.contained} of {wall.probes} probes contained in {wall.seconds:.1f} s" if wall.probes else ""
+    return f"{wall.backend} ({wall.tier}){probes}"
+
+
 def walls(run: Run) -> tuple[Wall, ...]:
     """What the boxes of each sitting stood behind, the first sitting first."""
     found: list[Wall] = []

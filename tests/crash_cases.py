@@ -301,6 +301,11 @@ def faults(place: Place, begun_before: dict[str, int], finished_before: dict[str
     leftovers += [p for name in (place.run / "checkpoints", place.root / "answers") for p in name.glob("*")]
     if leftovers:
         found.append(f"left behind: {leftovers}")
+    with Run.open(place.run, read_only=True) as run:
+        for candidate in run.population().candidates:
+            export = json.loads((place.run / "candidates" / candidate.id / "result.json").read_text())
+            if export["reflection"] != candidate.reflection:
+                found.append(f"{candidate.id} is not exported as it is")
     with database(place.run) as rows:
         if rows.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             found.append("a damaged database")

@@ -316,7 +316,7 @@ def test_what_cannot_be_read_may_have_been_paid(server: Provider, sdk: str, scen
     assert len(requests) == 1
 
 
-@pytest.mark.parametrize("sdk", NATIVE)
+@pytest.mark.parametrize("sdk", SDKS)
 def test_the_bytes_of_an_unreadable_answer_are_kept(server: Provider, sdk: str) -> None:
     outcome, _ = asked(server, sdk, "html")
     assert isinstance(outcome, Fault)
@@ -430,6 +430,23 @@ def test_keys_that_are_withdrawn_are_gone_from_what_the_kernel_shows() -> None:
     assert done.stdout.startswith("False")
     assert KEY not in done.stdout
     assert done.stdout.count("HARMLESS=stays") == 2
+
+
+def test_other_processes_of_the_user_cannot_read_a_hidden_environment() -> None:
+    code = (
+        "from eureka_agent.llm.keys import hide_memory\n"
+        "open('/proc/self/environ').read()\n"
+        "hide_memory()\n"
+        "try:\n    open('/proc/self/environ').read()\n"
+        "except PermissionError:\n    print('hidden')\n"
+    )
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+    command, environment = [sys.executable, "-c", code], {"SOME_API_KEY": KEY}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, **nobody)  # type: ignore[call-overload]
+    except (PermissionError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"another user cannot start this interpreter: {error}")
+    assert done.stdout == "hidden\n"
 
 
 def test_a_providers_state_is_told_without_its_key() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from eureka_agent.cli.common import ChecksFailed, result_console
+from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.estimate import human_job
 from eureka_agent.jobs import run_alone, score_job
 from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import Task, load_task
 from eureka_agent.text import command, count, measure, percent, plural
-from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, TrainResult
 
 TIMESTEPS = 4000
@@ -33,7 +33,7 @@ def check_task(name: str) -> None:
     task = load_task(name)
     passed(f"files: task.yaml, task.py and reward_human.py in {task.folder}")
     passed(f"state variables: {len(task.variables)} that a reward may name; `eureka tasks show {name}` lists them")
-    sandbox = make_sandbox("embedded")
+    sandbox = chosen_sandbox()
     trained = _finished(sandbox, human_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
     result = trained.result
     assert isinstance(result, TrainResult)

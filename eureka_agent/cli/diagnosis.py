@@ -16,14 +16,22 @@ from typing import Literal
 
 from eureka_agent import __version__
 from eureka_agent.cli.common import RUNS
+from eureka_agent.errors import UsageError
 from eureka_agent.estimate import cache_path, processor
 from eureka_agent.lab import BOX_MEMORY_MB
+from eureka_agent.llm.attempt import provider_state
+from eureka_agent.llm.keys import VARIABLES
+from eureka_agent.llm.models_file import load_models, usual_path
 from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.task import builtin_tasks
-from eureka_sandbox.backends import BACKENDS, make_sandbox
+from eureka_agent.text import plural
+from eureka_agent.wall import described
+from eureka_sandbox.backends import BACKENDS, automatic, make_sandbox
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import EnvironmentSpec, Failed, Job, SandboxError, ScoreSpec
 
+NATIVE = ("openai", "anthropic")
+"""Providers that are always shown; others once a key of theirs is set."""
 PACKAGES = ("mujoco", "torch", "stable-baselines3", "gymnasium", "jax", "numpy", "av")
 GL_INSTALL = "apt-get install libegl1 libgl1-mesa-dri libopengl0 (EGL), or libosmesa6 (OSMesa)"
 GL_PROBE = """
@@ -33,6 +41,11 @@ context.make_current()
 mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), 100)
 context.free()
 """
+SANDBOX_FIXES = {
+    "docker": "start an Engine and build the image (`make image`), if you want containers",
+    "embedded": "the message says how; or use Docker",
+    "none": "",
+}
 TASK_CODE = b"def fitness(episode):\n    return episode.seconds\n\n\ndef success(episode):\n    return True\n"
 
 
@@ -55,7 +68,8 @@ def diagnose() -> Iterator[Finding]:
     yield from map(_package, PACKAGES)
     yield _torch_threads()
     yield _graphics()
-    yield from map(_sandbox, BACKENDS)
+    yield from _sandboxes()
+    yield from _models()
     yield _folder("cache", cache_path().parent, "set XDG_CACHE_HOME to a writable folder")
     yield _folder("runs", RUNS.absolute(), "change into a writable folder, or give --output")
 
@@ -100,16 +114,48 @@ def _graphics() -> Finding:
     return Finding("graphics", "warning", f"no videos: {'; '.join(reasons)}", fix)
 
 
-def _sandbox(name: str) -> Finding:
+def _sandboxes() -> Iterator[Finding]:
+    """Every backend by its self-test; of the one that `auto` means here, also a box that plays some steps."""
+    usual = automatic()
+    for name in BACKENDS:
+        try:
+            wall = make_sandbox(name).check()
+        except SandboxError as error:
+            yield Finding(f"sandbox {name}", "missing" if name == usual else "warning", str(error), SANDBOX_FIXES[name])
+        else:
+            yield Finding(f"sandbox {name}", "warning" if name == usual == "none" else "ok", described(wall))
+    yield _box(usual)
+
+
+def _box(name: str) -> Finding:
     """Run one scoring box for real: a few steps of random actions."""
     spec = ScoreSpec(environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=5), seeds=(0,))
+    job = Job(spec, {"task.py": TASK_CODE})
     try:
-        outcome = make_sandbox(name).run(Job(spec, {"task.py": TASK_CODE}), lambda _: None, threading.Event())
-    except SandboxError as error:
-        return Finding(f"sandbox {name}", "missing", str(error), "see the message; `eureka -v doctor` shows more")
+        outcome = make_sandbox(name).run(job, lambda _: None, threading.Event())
+    except (SandboxError, ValueError) as error:
+        return Finding("sandbox in use", "missing", f"{name}: {error}", "see the message; `eureka -v doctor` shows more")
     if isinstance(outcome, Failed):
-        return Finding(f"sandbox {name}", "missing", str(outcome.failure), "reinstall eureka-agent")
-    return Finding(f"sandbox {name}", "ok", f"ran a box in {outcome.seconds:.1f} s")
+        return Finding("sandbox in use", "missing", f"{name}: {outcome.failure}", "reinstall eureka-agent")
+    return Finding("sandbox in use", "ok", f"{name}, ran a box in {outcome.seconds:.1f} s")
+
+
+def _models() -> Iterator[Finding]:
+    """Which language models could be asked, found out without asking any: nothing is spent. A search needs none."""
+    others = [name for name in VARIABLES if name not in NATIVE and any(map(os.environ.get, VARIABLES[name]))]
+    for provider in (*NATIVE, *others):
+        state, words = provider_state(provider, os.environ)
+        if state == "ready":
+            yield Finding(f"models {provider}/", "ok", words)
+        else:
+            yield Finding(f"models {provider}/", "warning", f"{state}; searching offline needs none", words)
+    try:
+        known = load_models(None)
+    except UsageError as error:
+        yield Finding("models file", "missing", str(error), "correct it, or remove it")
+    else:
+        value = f"{usual_path()}: {plural(len(known), 'model')}" if known else f"none ({usual_path()})"
+        yield Finding("models file", "ok", value)
 
 
 def _folder(name: str, folder: Path, fix: str) -> Finding:

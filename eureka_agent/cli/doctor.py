@@ -7,8 +7,18 @@ from typing import Annotated
 import typer
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def doctor(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Instead: run the whole corpus of hostile rewards against the wall.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
     """Check this machine: cores, memory, packages, graphics, sandbox, folders; with fixes."""
+    if sandbox:
+        from eureka_agent.cli.hostile import attack_sandbox
+
+        attack_sandbox(as_json)
+        return
     from dataclasses import asdict
 
     from eureka_agent.cli.common import print_json, progress_console, result_console

@@ -30,8 +30,29 @@ def evolve(
         int | None, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Root of all training seeds (0).")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who writes the rewards (offline: no LLM, no key).")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who writes the rewards: offline (no LLM, no key), openai/NAME, anthropic/NAME, groq/NAME, …, "
+            "mailbox:DIR, replay:RUN. Repeated, with weights if wanted (openai/a=2), several share the work.",
+        ),
     ] = None,
+    models_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Addresses, prices and limits of models (eureka-agent/models.yaml)."),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of openai/ models: Ollama, vLLM, llama.cpp, LM Studio.")
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(metavar="WORD", help="Reasoning effort in the provider's word: low, medium, high, …")
+    ] = None,
+    max_output_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=256, help="Longest answer of a model, thinking included (16000).")
+    ] = None,
+    critic: Annotated[
+        bool, typer.Option("--critic", help="Let a model review each reward against the task before it is trained.")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own prompt templates, in place of those of the same name.")
     ] = None,
@@ -41,6 +62,10 @@ def evolve(
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", metavar="J", min=1, max=1024, help="Trainings side by side (one per core)."),
+    ] = None,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The wall around rewards: docker, embedded, none or auto (auto)."),
     ] = None,
     learner: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who runs PPO's gradient steps: fused or sb3 (fused).")
@@ -52,6 +77,17 @@ def evolve(
     ] = None,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this long, the best saved: 90s, 15m, 2h.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="USD", min=0.0, help="Dollars that all calls to models may cost.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tokens that they may use, input and output.")
+    ] = None,
+    max_calls: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many there may be.")] = None,
+    on_unknown: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="A call whose answer was lost: resend, skip or ask (resend)."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run's folder (runs/<task>/<time>).")
@@ -67,16 +103,26 @@ def evolve(
     """Search for a reward function, and compare the best with the human reward on fresh seeds."""
     from eureka_agent.cli.common import progress_console, seconds_of
     from eureka_agent.errors import UsageError
-    from eureka_agent.proposers import absolute_model
+    from eureka_agent.proposers import joined_models
 
     flags: dict[str, Any] = {
         "population": population,
         "generations": generations,
         "seed": seed,
-        "model": None if model is None else absolute_model(model),
+        "model": joined_models(model) if model else None,
+        "models_file": None if models_file is None else str(models_file.expanduser().resolve()),
+        "base_url": base_url,
+        "effort": effort,
+        "max_output_tokens": max_output_tokens,
+        "critic": critic or None,
+        "max_cost": max_cost,
+        "max_tokens": max_tokens,
+        "max_calls": max_calls,
+        "on_unknown": on_unknown,
         "prompts": None if prompts is None else str(prompts.expanduser().resolve()),
         "timesteps": timesteps,
         "jobs": jobs,
+        "sandbox": sandbox,
         "learner": learner,
         "algorithm": algorithm,
         "final_seeds": final_seeds,
@@ -101,17 +147,18 @@ def _begin(
 ) -> None:
     from eureka_agent.cli.common import RUNS, must_be_writable
     from eureka_agent.lab import affordable_jobs
-    from eureka_agent.proposers import default_model, make_proposer, usual_settings
+    from eureka_agent.proposers import check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
     settings = build_settings({"model": model, **usual_settings(model), **given})
-    make_proposer(settings.model, task, settings.prompts)  # an unknown model must not leave a run behind
+    make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     if dry_run:
         _dry_run(task, settings, 0, as_json)
         return
+    check_keys(settings)
     must_be_writable(output or RUNS / task.name)
     affordable_jobs(settings.jobs)
     if "model" not in given:
@@ -125,14 +172,17 @@ def _begin(
 
 def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.common import find_run
+    from eureka_agent.proposers import check_settings
     from eureka_agent.run import Run
 
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.population().generations
+        settings = build_settings({**run.settings.model_dump(), **changes})
+        check_settings(settings)
         if dry_run:
-            _dry_run(run.task, build_settings({**run.settings.model_dump(), **changes}), done, as_json)
+            _dry_run(run.task, settings, done, as_json)
             return
         if changes:
             run.amend(changes)
@@ -174,6 +224,7 @@ def _say_how_to_continue(run: Run) -> None:
 
 def _search(run: Run, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.result import print_result
+    from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.display import watching
     from eureka_agent.errors import BudgetExhausted
     from eureka_agent.estimate import cached_price, learn_from
@@ -182,17 +233,17 @@ def _search(run: Run, as_json: bool, console: Console) -> None:
     from eureka_agent.proposers import Sitting, make_proposer
     from eureka_agent.report.build import write_report
     from eureka_agent.strategy import Incumbent
-    from eureka_sandbox.backends import make_sandbox
 
     known = cached_price(run.task, run.settings, run.population().generations)
     try:
         with watching(run, console, known.seconds if known else None) as watcher:
-            lab = Lab(make_sandbox("embedded"), run, watcher=watcher)
+            lab = Lab(chosen_sandbox(run.settings.sandbox), run, watcher=watcher)
             if run.comparison() is None:
                 lab.begin()
             sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
-            proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
-            search(run, proposer, Incumbent(), lab)
+            with sitting.resources:
+                proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
+                search(run, proposer, Incumbent(), lab)
     except BudgetExhausted:
         print_result(run, write_report(run), as_json)
         raise
@@ -220,14 +271,14 @@ def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
     from dataclasses import asdict
 
     from eureka_agent.cli.common import print_json, progress_console, result_console
+    from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.estimate import price, speed_of
     from eureka_agent.lab import affordable_jobs
     from eureka_agent.text import count, duration
-    from eureka_sandbox.backends import make_sandbox
 
     jobs = affordable_jobs(settings.jobs)
     with progress_console().status("measuring this machine with a short training…"):
-        speed = speed_of(task, settings, make_sandbox("embedded"), jobs)
+        speed = speed_of(task, settings, chosen_sandbox(settings.sandbox), jobs)
     estimate = price(task, settings, speed, done, jobs)
     if as_json:
         print_json({"task": task.name, "jobs": jobs, **asdict(estimate), "speed": asdict(speed)})

@@ -15,6 +15,7 @@ import yaml
 from eureka_agent.cli.common import must_be_writable, progress_console, result_console
 from eureka_agent.cli.evolve import build_settings
 from eureka_agent.cli.interrupts import last_words
+from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.display import watching
 from eureka_agent.errors import RunError
 from eureka_agent.estimate import Estimate, cache_path, cached_speed, learn_from
@@ -25,7 +26,6 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import storage_errors, write_file
 from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_agent.text import command, count, interval, measure, percent
-from eureka_sandbox.backends import make_sandbox
 
 HEADER = "# Measured by `eureka tasks measure {name}`; do not edit, measure again.\n"
 
@@ -42,7 +42,7 @@ def measure_task(name: str, seeds: int, episodes: int, jobs: int | None, learner
     last_words(f"interrupted; the finished trainings are kept, continue with: {again}")
     with _opened(folder, _with_episodes(task, episodes), settings) as run:
         with watching(run, console) as watcher:
-            lab = Lab(make_sandbox("embedded"), run, side_by_side, watcher)
+            lab = Lab(chosen_sandbox(), run, side_by_side, watcher)
             human = _human_scores(lab.measure(_candidates(task, settings, seeds)))
             random = [lab.random_score(f"random-{index}") for index in range(seeds)]
         anchors = _anchors(run, human, random, episodes)

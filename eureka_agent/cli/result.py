@@ -33,6 +33,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     console.print(f"report {report}", soft_wrap=True)
     steps = f"{count(facts.trained_steps)} environment steps in all trainings"
     console.print(f"wall time {duration(facts.seconds)}, {steps}")
+    if facts.spending and facts.spending.text:
+        console.print(facts.spending.text, soft_wrap=True)
 
 
 def _print_table(console: Console, facts: RunFacts) -> None:
@@ -70,6 +72,7 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "verdict": verdict(facts),
         "environment_steps": facts.trained_steps,
         "seconds": round(facts.seconds, 1),
+        "spending": facts.spending.model_dump() if facts.spending else None,
     }
 
 

@@ -62,12 +62,12 @@ def _seeds(root: int | None, count: int) -> tuple[int, ...]:
 
 
 def _run(job: Job, name: str) -> Finished:
+    from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.errors import EurekaError
     from eureka_agent.jobs import run_alone
-    from eureka_sandbox.backends import make_sandbox
     from eureka_sandbox.protocol import Failed
 
-    outcome = run_alone(make_sandbox("embedded"), job)
+    outcome = run_alone(chosen_sandbox(), job)
     if isinstance(outcome, Failed):
         raise EurekaError(f"rolling out {name} failed: {outcome.failure}")
     return outcome

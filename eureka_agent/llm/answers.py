@@ -22,6 +22,9 @@ _REASONS = {
     "eos_token": "stop",
     "max_tokens": "length",
     "max_output_tokens": "length",
+    "model_length": "length",
+    "error": "incomplete",
+    "pause_turn": "incomplete",
     "safety": "content_filter",
     "recitation": "content_filter",
     "prohibited_content": "content_filter",
@@ -129,7 +132,7 @@ def openai_answer(document: dict[str, Any], request_id: str) -> Answered:
     """
     choice = at(document, "choices", 0)
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        raise UnreadableAnswer("no choices", json.dumps(document))
+        raise UnreadableAnswer(_instead("no choices", document), json.dumps(document))
     message = choice["message"]
     refusal = text_at(message, "refusal") or text_at(message, "provider_specific_fields", "refusal")
     text, reason = text_at(message, "content"), finish_reason(choice.get("finish_reason"))
@@ -146,10 +149,16 @@ def anthropic_answer(document: dict[str, Any], request_id: str) -> Answered:
     """
     blocks = document.get("content")
     if not isinstance(blocks, list):
-        raise UnreadableAnswer("no content", json.dumps(document))
+        raise UnreadableAnswer(_instead("no content", document), json.dumps(document))
     text = "".join(text_at(block, "text") for block in blocks if at(block, "type") == "text")
     reason = finish_reason(document.get("stop_reason"))
     return _answered(text, reason, document, anthropic_usage(document.get("usage")), request_id)
+
+
+def _instead(missing: str, document: dict[str, Any]) -> str:
+    """Some gateways send an error as if it were an answer."""
+    said = text_at(document, "error", "message")
+    return f"{missing}; the server says: {said}" if said else missing
 
 
 def _answered(text: str, reason: str, document: dict[str, Any], usage: Usage | None, request_id: str) -> Answered:

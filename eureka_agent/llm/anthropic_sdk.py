@@ -27,7 +27,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     client = anthropic.Anthropic(
         api_key=key or (None if token else NO_KEY),
         auth_token=None if key else token,
-        base_url=ask.model.base_url or environment.get("ANTHROPIC_BASE_URL") or None,
+        base_url=_address(ask.model.base_url or environment.get("ANTHROPIC_BASE_URL") or ""),
         max_retries=0,
         timeout=anthropic.Timeout(patience.total, connect=patience.connect),
         # A redirect would take the key and the prompt to an address that nobody named.
@@ -53,6 +53,11 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
         if "json" in kind or "html" in kind or 300 <= response.status_code < 400:
             return anthropic_answer(parsed_document(read_body(response), kind), request_id)
         return _from_stream(stream, progress, request_id)
+
+
+def _address(base_url: str) -> str | None:
+    """The SDK adds `/v1` itself; people know their servers' addresses with it."""
+    return base_url.rstrip("/").removesuffix("/v1") or None
 
 
 def _turns(messages: list[Message]) -> Any:

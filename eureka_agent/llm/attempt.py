@@ -106,7 +106,7 @@ def provider_state(provider: str, environment: Mapping[str, str], base_url: str 
     sdk = SDKS.get(provider, "litellm")
     if find_spec(sdk) is None:
         return "no library", f"the library {sdk} is not installed; pip install {sdk}"
-    base_url = base_url or environment.get(f"{provider.upper()}_BASE_URL") or None
+    base_url = base_url or _address(provider, environment)
     where = f" at {_without_password(base_url)}" if base_url else ""
     names = VARIABLES.get(provider, ())
     found = [name for name in names if environment.get(name)]
@@ -122,8 +122,14 @@ def provider_state(provider: str, environment: Mapping[str, str], base_url: str 
 def needs_key(ask: Ask, environment: Mapping[str, str]) -> bool:
     """Whether it is certain that a provider will not answer without a key that is not there."""
     provider = ask.model.provider
-    own_server = ask.model.base_url or environment.get(f"{provider.upper()}_BASE_URL")
+    own_server = ask.model.base_url or _address(provider, environment)
     return provider in VARIABLES and not own_server and key_of(provider, environment) is None
+
+
+def _address(provider: str, environment: Mapping[str, str]) -> str | None:
+    """Another address than the provider's own, by the variables of the native SDKs or litellm's."""
+    name = provider.upper()
+    return environment.get(f"{name}_BASE_URL") or environment.get(f"{name}_API_BASE") or None
 
 
 def _attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:

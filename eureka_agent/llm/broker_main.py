@@ -7,7 +7,6 @@ the input ends, the controller has gone: the calls in flight are finished and ke
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -18,17 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from eureka_agent.llm.attempt import attempt
+from eureka_agent.llm.keys import hide_memory
 from eureka_agent.llm.spool import HEARD_ALL, Spool
 from eureka_agent.llm.wire import Ask, Fault, FaultKind, Outcome, dump_record
-
-PR_SET_DUMPABLE = 4
 
 
 def main() -> None:
     """Serve until the controller has gone and nothing is in flight."""
     spool, name, lock = Spool(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
     os.set_inheritable(lock, False)
-    _hide()
+    hide_memory()
     answers = os.dup(1)  # what an SDK prints must not be taken for an answer
     os.set_inheritable(answers, False)
     os.dup2(2, 1)
@@ -112,12 +110,6 @@ def _stop_listening(number: int, frame: object) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-
-
-def _hide() -> None:
-    """Keep other processes of the same user from reading the keys in this one's memory and environment."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from typing import TypeVar
 
 from eureka_agent.population import Record
@@ -41,6 +42,7 @@ KEYLESS = frozenset({"ollama", "ollama_chat", "hosted_vllm", "lm_studio", "llama
 NO_KEY = "no-key-needed"
 """Sent where an SDK insists on a key and the server does not."""
 REMOVED = "[key removed]"
+PR_SET_DUMPABLE = 4
 SHORTEST = 8
 """Shorter values are words such as `none` or `ollama`, and would be found everywhere."""
 
@@ -96,6 +98,12 @@ def withdraw(environment: MutableMapping[str, str] = os.environ) -> frozenset[st
     if environment is os.environ:
         _overwrite(names)
     return names
+
+
+def hide_memory() -> None:
+    """Keep other processes of the same user from reading this one's memory and environment, keys and all."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _overwrite(names: frozenset[str]) -> None:

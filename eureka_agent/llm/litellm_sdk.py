@@ -35,7 +35,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
         options["reasoning_effort"] = model.effort
     if model.base_url:
         options["api_base"] = model.base_url
-    if model.provider in VARIABLES or model.base_url:
+    if (model.provider in VARIABLES or model.base_url) and model.provider != "azure":
         # For the rest, litellm finds what a provider needs: regions, projects, tokens of a cloud.
         options["api_key"] = key_of(model.provider, environment) or NO_KEY
     bodies: list[str] = []
@@ -48,7 +48,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
             num_retries=0,
             max_retries=0,
             extra_headers={"Idempotency-Key": ask.idempotency_key},
-            logger_fn=lambda details: _note_body(details, bodies),
+            logger_fn=lambda details: _note_body(details, bodies, progress),
             **options,
         )
     except Exception:
@@ -61,11 +61,12 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     return _with_own_words(answer, bodies)
 
 
-def _note_body(details: Mapping[str, Any], bodies: list[str]) -> None:
+def _note_body(details: Mapping[str, Any], bodies: list[str], progress: Progress) -> None:
     """Keep the body as the provider sent it; litellm tells it before it reads it."""
     body = details.get("original_response")
     if details.get("log_event_type") == "post_api_call" and isinstance(body, str):
         bodies.append(body)
+        progress.add(body)
 
 
 def _as_sent(bodies: list[str]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from eureka_agent.errors import UsageError
+from eureka_agent.errors import EnvironmentMissing, UsageError
 from eureka_agent.llm.asking import Asking
+from eureka_agent.llm.attempt import provider_state
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.ensemble import Ensemble, names_and_weights
 from eureka_agent.llm.ledger import price_again, unpriced_text
@@ -50,10 +52,23 @@ def _check_cost_cap(settings: Settings, models: list[ModelConfig]) -> None:
         if settings.max_cost is not None and price_of(model) is None:
             example = f"models: {{{model.name}: {{price: {{input: …, output: …}}}}}}"
             raise UsageError(
-                f"--max-cost {dollars(settings.max_cost)}: the price of {model.name} is not known, so a cost cap cannot "
+                f"--max-cost {dollars(settings.max_cost)}: the price of {model.name} is not known, so the cap cannot "
                 f"be kept. Name it in a models file (--models-file FILE with `{example}`, US dollars per million "
                 "tokens), or cap tokens instead (--max-tokens N)"
             )
+
+
+def check_environment(settings: Settings) -> None:
+    """See whether every model's provider has its key and its library; nobody is asked.
+
+    Raises:
+        EnvironmentMissing: one of them is not there.
+        UsageError: see `ensemble_of`.
+    """
+    for model in ensemble_of(settings).models:
+        state, words = provider_state(model.provider, os.environ, model.base_url)
+        if state in ("no key", "no library"):
+            raise EnvironmentMissing(f"--model {model.name}: {words}; `eureka doctor` shows every provider")
 
 
 def from_settings(settings: Settings, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:

@@ -145,14 +145,26 @@ def usual_settings(model: str) -> dict[str, Any]:
 def _provider(model: str) -> tuple[Provider, str]:
     word, _, argument = model.partition(":")
     if word not in PROVIDERS:
-        available = ", ".join(provider.usage for provider in PROVIDERS.values())
-        raise UsageError(f"unknown model {model!r}; there is PROVIDER/MODEL (openai/NAME, anthropic/NAME, …), {available}")
+        own = ", ".join(provider.usage for provider in PROVIDERS.values())
+        raise UsageError(f"unknown model {model!r}; there is PROVIDER/MODEL (openai/NAME, anthropic/NAME, …), {own}")
     return PROVIDERS[word], argument
 
 
 def _function(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
+def check_keys(settings: Settings) -> None:
+    """See before a run is made whether its providers have what they need in this environment.
+
+    Raises:
+        EnvironmentMissing: a key or a library is not there.
+    """
+    if asks_providers(settings.model):
+        from eureka_agent.llm.providers import check_environment
+
+        check_environment(settings)
 
 
 def joined_models(names: Sequence[str]) -> str:

@@ -20,16 +20,17 @@ from eureka_agent import text
 from eureka_agent.population import Candidate, Training
 from eureka_agent.report import charts
 from eureka_agent.report.facts import (
-    SANDBOX,
     RunFacts,
     commands,
     comparison_rows,
     gather,
     label,
     record,
+    sandbox,
     selection,
     started,
     tiles,
+    unwalled,
     verdict,
 )
 from eureka_agent.run import Run
@@ -79,7 +80,8 @@ def render(facts: RunFacts) -> str:
         rows=[_row(facts, candidate) for candidate in facts.population.candidates],
         record=record(facts),
         commands=commands(facts),
-        sandbox=SANDBOX,
+        sandbox=sandbox(facts),
+        unwalled=unwalled(facts),
         style=Markup(style),
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
         "base-uri 'none'; form-action 'none'",

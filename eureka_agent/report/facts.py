@@ -12,13 +12,19 @@ from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
 from eureka_agent.population import Candidate, Population
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
+from eureka_agent.spending import Spending, spending
 from eureka_agent.task import Task
 from eureka_agent.text import command, count, interval, measure, percent, plural
+from eureka_agent.wall import walls
+from eureka_sandbox.protocol import Wall
 
 SANDBOX = (
-    "Backend: embedded. Every training and every scoring ran in a process group of its own, with a clean environment "
-    "(no keys), limits on time, memory and output, and a checked result; scoring had no reward code. What it does not "
-    "cover: it is no wall against hostile code, which could still read this user's files or reach the network."
+    "Every training and every scoring ran in a box of its own, with a clean environment (no keys), limits on time, memory "
+    "and output, and a checked result; scoring had no reward code."
+)
+NO_WALL = (
+    "No wall stood around the rewards of this run (sandbox none): each ran as the user, and could read files and keys, use "
+    "the network and change other candidates' work. Trust this page as far as you trust the code in it."
 )
 
 
@@ -37,9 +43,13 @@ class RunFacts:
     """Wall time of all sittings so far."""
     trained_steps: int = 0
     """Environment steps of all trainings, the comparison's included."""
+    spending: Spending | None = None
+    """What language models have cost."""
     films: dict[str, bytes] = field(default_factory=dict)
     """mp4 by arm of the comparison; before it has run, the incumbent's under `candidate`."""
     versions: dict[str, str] = field(default_factory=dict)
+    walls: tuple[Wall, ...] = ()
+    """What each sitting's self-test of the sandbox found."""
 
     @property
     def unit(self) -> str:
@@ -74,7 +84,9 @@ def gather(run: Run) -> RunFacts:
         started=run.created,
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
+        spending=spending(run),
         films=films,
+        walls=walls(run),
         versions={"eureka-agent": __version__, **(trained.versions if trained else _installed())},
     )
 
@@ -243,6 +255,24 @@ def record(facts: RunFacts) -> dict[str, str]:
         "started": started(facts),
         **facts.versions,
     }
+
+
+def sandbox(facts: RunFacts) -> list[str]:
+    """What stood around the boxes, a paragraph per kind of wall, and what it does not cover."""
+    paragraphs = [SANDBOX]
+    for wall in dict.fromkeys(w.model_copy(update={"seconds": 0.0}) for w in facts.walls):
+        probes = f"{wall.contained} of {wall.probes} canary probes were contained"
+        tested = f" Before the first candidate, {probes}." if wall.probes else ""
+        image = f" Image: {wall.image}." if wall.image else ""
+        covers = f" Kept from a box: {', '.join(wall.covers)}." if wall.covers else ""
+        gaps = f" Not covered: {', '.join(wall.gaps)}." if wall.gaps else ""
+        paragraphs.append(f"{wall.backend.capitalize()}: {wall.tier}.{image}{covers}{tested}{gaps}")
+    return paragraphs
+
+
+def unwalled(facts: RunFacts) -> str:
+    """The banner of a run in which any sitting had no wall; empty otherwise."""
+    return NO_WALL if any(wall.backend == "none" for wall in facts.walls) else ""
 
 
 def started(facts: RunFacts) -> str:

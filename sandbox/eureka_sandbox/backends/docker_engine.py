@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 IMAGE = "eureka-sandbox"
 RECIPE_LABEL = "eu.recipe"
-RECIPE = "32ef5206e02657f72576c6dd25205c4530a759f7cb7f8fc07bbfbfb46f9588d5"
+RECIPE = "7421f44dde01b8dfda56ff9490c19b7b7b728c3126bed4d4118fc67f969f16a5"
 """sha256 of the image's Dockerfile and requirements.txt, which `make image` makes a label (a test compares them)."""
 OWNER_LABEL = "eu.owner"
 API_SECONDS = 60

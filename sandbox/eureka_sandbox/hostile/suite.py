@@ -54,6 +54,9 @@ class Finding:
     ended: str
     """`runs`, or the failure."""
 
+    def __str__(self) -> str:
+        return f"{self.case.key}: {self.reason or 'contained'} ({self.ended or 'no end'})"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -202,7 +205,7 @@ class _Suite:
             reason, failure = tampered(self._run, case, honest)
         except SandboxError as error:
             return [self._told(case, f"the sandbox failed: {error}", "")]
-        return [self._told(case, reason or _unexpected(case, failure), str(failure) if failure else RUNS)]
+        return [self._told(case, reason or unexpected(case, failure), str(failure) if failure else RUNS)]
 
     def _honest_training(self, control: Case) -> Honest | Failure:
         """Once for all cases; they wait for it."""
@@ -242,7 +245,7 @@ def _judge(case: Case, outcome: Outcome, bait: Bait) -> tuple[str, str]:
     """Why the case is not contained (empty if it is), and how its box ended."""
     failure = outcome.failure if isinstance(outcome, Failed) else None
     said = _said(case, outcome, bait) if isinstance(outcome, Finished) and case.attacks else ""
-    reasons = [*bait.damage(), said, _unexpected(case, failure)]
+    reasons = [*bait.damage(), said, unexpected(case, failure)]
     return "; ".join(reason for reason in reasons if reason), str(failure) if failure else RUNS
 
 
@@ -261,8 +264,8 @@ def _said(case: Case, outcome: Finished, bait: Bait) -> str:
     return "" if term.mean == BLOCKED else "says that it got through"
 
 
-def _unexpected(case: Case, failure: Failure | None) -> str:
-    """How the end differs from the expected; a failure's message must be one clean line, too."""
+def unexpected(case: Case, failure: Failure | None) -> str:
+    """How an end differs from the expected, empty if it does not; a failure's message must be one clean line, too."""
     if failure is None:
         return "" if any(word == RUNS for word, _ in case.expects) else f"ran to its end, expected {case.expected}"
     if failure.message != one_line(failure.message, 1000):

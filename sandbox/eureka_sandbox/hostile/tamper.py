@@ -105,7 +105,7 @@ def tampered(run: Run, case: Case, honest: Honest) -> tuple[str, Failure | None]
         return f"the scoring failed: {fitness}", None
     if same and fitness != honest.fitness:
         return f"equal weights score {fitness}, {honest.fitness} without the trick", None
-    if scored(run, trained.blobs, case.limits) != fitness:
+    if not same and scored(run, trained.blobs, case.limits) != fitness:
         return "the same weights score differently when scored again", None
     if max(fitness) > CREDIBLE * HIGHEST:
         return f"scored {max(fitness):g}, which so short a training does not reach", None

@@ -1,0 +1,312 @@
+"""Whole searches with models of providers: the command, the broker, the SDKs, and a provider on loopback that bills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from llm_cases import REWARD
+from llm_server_cases import ANSWERS, SPECIAL, Handler, Provider, Reply, provider
+
+from eureka_agent.cli import main
+from eureka_agent.llm.prompting import fenced
+from eureka_agent.run import Run
+from eureka_agent.spending import spending
+from eureka_sandbox.backends import BACKENDS
+
+CANARY = "sk-canary-7f3a9c1e5b2d8f46"
+USAGE = {"input": 1000, "output": 200}
+PRICES = """models:
+  openai/reward: {price: {input: 1, output: 10}}
+  openai/same: {price: {input: 1, output: 10}}
+  anthropic/reward: {price: {input: 2, output: 20}}
+"""
+TINY = ["-p", "2", "-g", "2", "--timesteps", "100", "--final-seeds", "1", "-j", "1", "--max-output-tokens", "1000"]
+WITHOUT_SIMULATION = (
+    "import sys; from eureka_sandbox.backends import BACKENDS; "
+    "BACKENDS.update(dict.fromkeys(BACKENDS, 'eureka_sandbox.backends.scripted:ScriptedSandbox')); "
+    "from eureka_agent.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def reward(number: int) -> str:
+    """A program of its own for every number."""
+    code = REWARD.format(name=f"number {number}").replace(
+        "return torso_x_velocity,", f"return {number + 1}.0 * torso_x_velocity,"
+    )
+    return f"I pay speed.\n\n{fenced(code)}\n"
+
+
+def numbered(handler: Handler) -> None:
+    """A reward that nobody has had yet."""
+    handler.answer(Reply(text=reward(len(handler.server.ledger)), usage=USAGE))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder, keys, prices, and a sandbox that simulates nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+    monkeypatch.delenv("EUREKA_DEBUG", raising=False)
+    for name in BACKENDS:
+        monkeypatch.setitem(BACKENDS, name, "eureka_sandbox.backends.scripted:ScriptedSandbox")
+    monkeypatch.setitem(SPECIAL, "reward", numbered)
+    monkeypatch.setitem(ANSWERS, "same", Reply(text=reward(0), usage=USAGE))
+    (tmp_path / "models.yaml").write_text(PRICES)
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[Provider]:
+    with provider() as running:
+        yield running
+
+
+def arguments(server: Provider, *flags: str, model: str = "openai/reward") -> list[str]:
+    address = ["--base-url", f"{server.url}/v1", "--models-file", "models.yaml"]
+    return ["evolve", "hopper_forward", *TINY, "--model", model, *address, "-o", "run", *flags]
+
+
+def test_a_search_with_a_model_tells_what_it_cost_and_keeps_everything(
+    server: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(server, "--max-cost", "1", "--json")) == 0
+    captured = capfd.readouterr()
+    result = json.loads(captured.out)
+    assert result["failed"] == 0
+    spent = result["spending"]
+    assert spent["total"]["calls"] == len(server.billed) == 4
+    assert spent["total"]["cost"] == pytest.approx(4 * (1000 + 2000) / 1e6)
+    assert spent["by_model"]["openai/reward"]["input_tokens"] == 4000
+    assert spent["cost_per_improvement"] == pytest.approx(spent["total"]["cost"] / spent["improvements"])
+    assert "about 5 calls to language models" in captured.err
+    assert (
+        "generation 2 of 2: 2 candidates; language models so far: 4 calls, 4.8k tokens, $0.012 of $1.00" in captured.err
+    )
+    with Run.open(Path("run"), read_only=True) as run:
+        for call in run.calls():
+            assert (call.state, call.asked, call.request_id) == ("parsed", "openai/reward", "req_7")
+            assert json.loads(run.blob(call.raw or ""))
+            assert call.cost == 0.003
+    assert not list(Path("run/spool").glob("*.outcome"))
+    assert main(["evolve", "--resume", "run"]) == 0
+    out = capfd.readouterr().out
+    assert "language models: 4 calls, 4.8k tokens, $0.012; " in out
+    assert "of the best" in out
+    assert len(server.billed) == 4
+
+
+def test_no_key_is_anywhere_in_a_run_or_in_what_is_printed(
+    server: Provider, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Errors included: the third search ends with the provider's refusal of the key."""
+    assert main(arguments(server, "--max-tokens", "1000000")) == 0
+    assert (
+        main(["evolve", "hopper_forward", *TINY, "--model", "openai/401", "--base-url", f"{server.url}/v1", "-o", "b"])
+        == 4
+    )
+    assert main(["-v", "doctor", "--json"]) in (0, 4)
+    printed = "".join(capfd.readouterr())
+    assert "openai/401" in printed
+    headers = [value for received in server.ledger for value in received.headers.values()]
+    assert any(CANARY in value for value in headers), "the provider did get the key"
+    files = [path for path in place.rglob("*") if path.is_file()]
+    assert len(files) > 30
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
+    assert CANARY not in printed
+    assert CANARY not in "".join(os.environ.values())
+
+
+def test_two_models_share_the_work_and_a_replay_needs_neither(
+    server: Provider, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+    (place / "models.yaml").write_text(
+        PRICES.replace("{input: 2, output: 20}}", "{input: 2, output: 20}, base_url: URL}")
+    )
+    text = (place / "models.yaml").read_text().replace("URL", server.url)
+    (place / "models.yaml").write_text(text)
+    assert main([*arguments(server, "--max-cost", "1", "-p", "6"), "--model", "anthropic/reward=2"]) == 0
+    paths = {received.path for received in server.billed}
+    assert paths == {"/v1/chat/completions", "/v1/messages"}
+    with Run.open(place / "run", read_only=True) as run:
+        codes = {c.id: c.code for c in run.population().candidates}
+        assert {call.asked for call in run.calls()} == {"openai/reward", "anthropic/reward"}
+        total = spending(run)
+        assert total.total.cost == pytest.approx(sum(share.cost for share in total.by_model.values()))
+    before = len(server.ledger)
+    assert main(["evolve", "hopper_forward", "--model", "replay:run", "-o", "again"]) == 0
+    with Run.open(place / "again", read_only=True) as run:
+        assert {c.id: c.code for c in run.population().candidates} == codes
+        assert run.booked().cost == 0.0
+    assert len(server.ledger) == before
+
+
+def test_a_cap_ends_with_the_best_saved_and_its_command_goes_on(
+    server: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(server, "--max-calls", "3")) == 3
+    captured = capfd.readouterr()
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("error: the cap on calls of 3 leaves no room")
+    assert "report " in captured.out
+    assert len(server.billed) == 3
+    command = last.partition("continue with: eureka ")[2].split()
+    assert command[-2:] == ["--max-calls", "6"]
+    assert main(command) == 0
+    assert len(server.billed) == 4
+
+
+def test_a_program_that_was_written_before_is_linked_and_not_trained_again(
+    server: Provider, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(server, model="openai/same")) == 0
+    assert "g0c1 is the same program as g0c0, and is not trained again" in capfd.readouterr().err
+    with Run.open(place / "run", read_only=True) as run:
+        first, *others = run.population().candidates
+        assert [c.duplicate_of for c in others] == ["g0c0"] * 3
+        assert all((c.training, c.score) == (first.training, first.score) for c in others)
+        assert first.training is not None
+        assert run.training("g0c1") is None
+        (prompt,) = [run.blob(call.prompt).decode() for call in run.calls() if call.brief == "g1c1"]
+        assert "g0c1 (as g0c0)" in prompt
+        assert "same program as g0c0" in others[0].reflection
+
+
+def test_a_search_that_is_killed_while_it_waits_finds_the_answer_and_pays_once(
+    server: Provider, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(handler: Handler) -> None:
+        handler.server.arrived.set()
+        handler.server.released.wait(60)
+        numbered(handler)
+
+    monkeypatch.setitem(SPECIAL, "reward", held)
+    command = [sys.executable, "-c", WITHOUT_SIMULATION, *arguments(server, "--max-cost", "1", "-p", "1", "-g", "1")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert server.arrived.wait(60)
+        process.send_signal(signal.SIGKILL)
+    with Run.open(place / "run", read_only=True) as run:
+        assert [call.state for call in run.calls()] == ["sent"]
+        assert run.booked().cost == run.calls()[0].reserved_cost
+    server.released.set()
+    assert main(["evolve", "--resume", "run"]) == 0
+    assert len(server.ledger) == 1
+    with Run.open(place / "run", read_only=True) as run:
+        assert [(call.state, call.cost) for call in run.calls()] == [("parsed", 0.003)]
+        assert run.comparison() is not None
+
+
+def test_when_the_broker_dies_too_the_lost_call_is_listed_and_booked(
+    server: Provider, place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psutil = pytest.importorskip("psutil")
+    monkeypatch.setitem(SPECIAL, "reward", SPECIAL["hold"])
+    command = [sys.executable, "-c", WITHOUT_SIMULATION, *arguments(server, "--max-cost", "1", "-p", "1", "-g", "1")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert server.arrived.wait(60)
+        brokers = [c for c in psutil.Process(process.pid).children() if "broker_main" in " ".join(c.cmdline())]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for broker in brokers:
+            broker.kill()
+        assert len(brokers) == 1
+    monkeypatch.setitem(SPECIAL, "reward", numbered)
+    assert main(["evolve", "--resume", "run"]) == 0
+    assert (
+        "g0c0/propose/1 to openai/reward was sent in an earlier sitting and its answer is lost"
+        in capfd.readouterr().err
+    )
+    with Run.open(place / "run", read_only=True) as run:
+        lost, found = run.calls()
+        assert (lost.state, lost.estimated, lost.cost) == ("unknown", True, lost.reserved_cost)
+        assert (found.key, found.state) == ("g0c0/propose/2", "parsed")
+    assert len(server.billed) == 2
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code", "said"),
+    [
+        ("404", 2, "--base-url"),
+        ("quota-429", 3, "add credit at the provider"),
+        ("400", 2, r"--max-output-tokens"),
+        ("refusal", 3, "refused 3 times in a row"),
+    ],
+)
+def test_what_stops_a_search_says_what_to_do(
+    server: Provider, capfd: pytest.CaptureFixture[str], scenario: str, code: int, said: str
+) -> None:
+    assert main(arguments(server, "-p", "4", "-g", "1", model=f"openai/{scenario}")) == code
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert said in error
+    assert "--resume" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--model", "openai/x", "--max-cost", "1"], 2, "price of openai/x is not known"),
+        (["--model", "openai/x", "--model", "offline"], 2, "only models of providers can be mixed"),
+        (["--model", "openai/x", "--base-url", "localhost"], 2, "--base-url localhost"),
+        (["--model", "openai/x", "--on-unknown", "maybe"], 2, "--on-unknown maybe"),
+        (["--model", "groq/x"], 4, "groq/x: set GROQ_API_KEY"),
+        (["--model", "openai/x", "--models-file", "absent.yaml"], 2, "absent.yaml"),
+    ],
+)
+def test_what_cannot_work_leaves_no_run_behind(
+    place: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    assert main(["evolve", "hopper_forward", *TINY, *flags, "-o", "run"]) == code
+    assert said in capfd.readouterr().err
+    assert not (place / "run").exists()
+
+
+def test_a_dry_run_says_what_the_models_would_cost_and_asks_nobody(
+    server: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = arguments(server, "--dry-run", "--json")
+    assert main(flags) == 0
+    estimate = json.loads(capfd.readouterr().out)
+    assert estimate["calls"] == 5
+    assert estimate["tokens"] > 10_000
+    assert 0.02 < estimate["dollars"] < 0.2
+    assert server.ledger == []
+
+
+def test_doctor_shows_each_provider_and_spends_nothing(
+    server: Provider, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
+    main(["doctor", "--json"])
+    found = {finding["name"]: finding for finding in json.loads(capfd.readouterr().out)["findings"]}
+    assert found["models openai/"]["status"] == "ok"
+    assert found["models anthropic/"]["status"] == "warning"
+    assert "ANTHROPIC_API_KEY" in found["models anthropic/"]["fix"]
+    assert found["models file"]["status"] == "ok"
+    assert server.ledger == []
+
+
+def test_import_of_the_command_loads_no_sdk() -> None:
+    code = (
+        "import sys, eureka_agent.cli, eureka_agent.cli.evolve, eureka_agent.llm.providers; "
+        "print([m for m in ('openai', 'anthropic', 'litellm', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,110 @@
+"""A score that nobody can touch: every trick of category F in a real training, its policy scored by the real pipeline."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from one_process_cases import FORGERIES
+
+from eureka_agent.comparison import Trial
+from eureka_agent.lab import Lab
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.task import load_task
+from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.hostile.corpus import RUNS, Case
+from eureka_sandbox.hostile.probe import tampering
+from eureka_sandbox.hostile.suite import unexpected
+from eureka_sandbox.hostile.tamper import CREDIBLE, HIGHEST, TASK
+from eureka_sandbox.protocol import Finished, ScoreSpec
+from eureka_sandbox.worker.scoring import score
+
+TASK_NAME = "inverted_pendulum_balance"
+BEST = 40.0
+"""Seconds for which a pole can stay up in an episode of the task."""
+SEED = 7
+
+
+@dataclass
+class Pipeline:
+    """A run and its lab, and the honest training that the others are set against."""
+
+    run: Run
+    lab: Lab
+    honest: Trial
+
+    def trial(self, case: Case) -> Trial:
+        """Box A with the trick, box B on seeds drawn after it."""
+        return self.lab.trial(case.name, tampering(case).decode(), SEED)
+
+    def recomputed(self, trial: Trial, policy: Trial, folder: Path) -> tuple[float, ...]:
+        """What a policy scores on the trial's seeds in this process, which no trick has ever run in."""
+        assert trial.score is not None
+        assert policy.training is not None
+        (folder / "task.py").write_bytes(self.run.task.files["task.py"])
+        (folder / "policy.safetensors").write_bytes(self.run.blob(policy.training.policy))
+        (folder / "policy.json").write_bytes(self.run.blob(policy.training.policy_meta))
+        spec = ScoreSpec(environment=self.run.task.environment, seeds=trial.score.seeds, record_episodes=0)
+        return tuple(score(spec, folder, None)[0].fitness)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    task = load_task(TASK_NAME)
+    settings = Settings(population=2, generations=1, timesteps=2048, final_seeds=1, learner="sb3", jobs=1)
+    with Run.create(tmp_path_factory.mktemp("tamper") / "run", task, settings) as run:
+        lab = Lab(make_sandbox("embedded"), run)
+        honest = lab.trial("honest", tampering(FORGERIES.control).decode(), SEED)
+        assert honest.score is not None
+        yield Pipeline(run, lab, honest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FORGERIES.cases, ids=lambda case: case.name)
+def test_a_trick_in_the_training_does_not_touch_the_score(case: Case, pipeline: Pipeline, tmp_path: Path) -> None:
+    trial = pipeline.trial(case)
+    assert unexpected(case, trial.failure) == ""
+    if trial.failure is not None:
+        assert trial.score is None
+        return
+    assert trial.training is not None
+    assert pipeline.honest.training is not None
+    assert trial.score is not None
+    same = trial.training.policy == pipeline.honest.training.policy
+    assert same == (case.weights == "same")
+    policy = pipeline.honest if same else trial
+    assert trial.score.fitness == pipeline.recomputed(trial, policy, tmp_path)
+    assert max(trial.score.fitness) < 0.5 * BEST
+
+
+def test_there_are_at_least_fourteen_tricks_and_most_get_as_far_as_a_score() -> None:
+    assert len(FORGERIES.cases) >= 14
+    assert sum(case.expects == ((RUNS, None),) for case in FORGERIES.cases) >= 10
+    assert {case.weights for case in FORGERIES.cases} == {"same", "other"}
+
+
+@pytest.mark.slow
+def test_the_same_tricks_do_change_a_score_that_is_taken_where_the_training_ran(tmp_path: Path) -> None:
+    from threading import Event
+
+    from eureka_sandbox.hostile.tamper import runner, train_job
+
+    run = runner(make_sandbox("embedded"), Event())
+    trained = run(train_job(tampering(FORGERIES.control), FORGERIES.control.limits))
+    assert isinstance(trained, Finished), trained
+    for name, data in {**trained.blobs, "task.py": TASK}.items():
+        (tmp_path / name).write_bytes(data)
+    script = Path(__file__).with_name("one_process_cases.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=True)
+    scores = json.loads(done.stdout)
+    honest = scores.pop("control")
+    assert honest < CREDIBLE * HIGHEST
+    assert scores.keys() == {case.name for case in FORGERIES.cases if case.in_one_process}
+    assert len(scores) >= 4
+    assert all(value >= HIGHEST for value in scores.values()), scores
