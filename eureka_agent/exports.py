@@ -31,8 +31,8 @@ def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
     texts = {"prompt.md": as_markdown(unpacked(blob(call.prompt))).encode("utf-8", "backslashreplace")}
     if call.response is not None:
         texts["response.md"] = blob(call.response)
-    if call.attempt > 1 and (folder / "prompt.md").exists() and call.response is None:
-        return  # the words are those of the attempt before
+    if call.attempt > 1 and call.response is None:
+        return  # the words are those of the attempt before, or come with the answer
     for name, data in texts.items():
         if not (folder / (prefix + name)).exists():
             step = f"export.{name.removesuffix('.md')}"

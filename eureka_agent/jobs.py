@@ -19,6 +19,7 @@ from eureka_sandbox.protocol import (
     Limits,
     Outcome,
     Progress,
+    Report,
     Sandbox,
     SandboxError,
     ScoreSpec,
@@ -111,8 +112,13 @@ def run_alone(
         EnvironmentMissing: the sandbox itself failed.
         JobStopped: `stop` was set.
     """
+
+    def hear(report: Report) -> None:
+        if isinstance(report, Progress):
+            listen(report)
+
     try:
-        return sandbox.run(job, listen, stop or threading.Event())
+        return sandbox.run(job, hear, stop or threading.Event())
     except SandboxError as error:
         raise EnvironmentMissing(
             f"the sandbox failed: {error}; `eureka doctor` says what this machine lacks"

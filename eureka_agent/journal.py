@@ -79,7 +79,7 @@ class Journal:
             if not read_only:
                 self._take_lease(folder)
         except BaseException:
-            self._database.close()
+            self.close()
             raise
 
     @property
@@ -132,6 +132,8 @@ class Journal:
                     crashpoint("close.inside")
                 crashpoint("close.after")
         finally:
+            if self._lease:
+                self._lease.end()
             self._database.close()
 
     @contextmanager

@@ -12,6 +12,7 @@ import os
 import socket
 import sqlite3
 import time
+import uuid
 from pathlib import Path
 
 from eureka_agent.crashpoints import crashpoint
@@ -28,6 +29,10 @@ CHECKED = (
 )
 
 
+_living: set[str] = set()
+"""Tokens of the leases that this process has."""
+
+
 class Holder(Record):
     """One process on one machine."""
 
@@ -39,6 +44,8 @@ class Holder(Record):
     """Clock ticks from boot to the process's start: a pid is given again, this with it is not."""
     since: float
     """When it opened the run, seconds since 1970."""
+    token: str
+    """Tells this opening of the run from others of the same process."""
 
     def __str__(self) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -48,13 +55,22 @@ class Holder(Record):
     def this_process(cls) -> Holder:
         """Who we are."""
         pid = os.getpid()
-        return cls(pid=pid, host=socket.gethostname(), boot=_boot(), started=_started(pid) or 0, since=time.time())
+        return cls(
+            pid=pid,
+            host=socket.gethostname(),
+            boot=_boot(),
+            started=_started(pid) or 0,
+            since=time.time(),
+            token=uuid.uuid4().hex,
+        )
 
     def has_ended(self) -> bool:
         """Whether it is certain that this process does not live any more."""
         if self.host != socket.gethostname():
             return False
-        return self.boot != _boot() or _started(self.pid) != self.started
+        if self.boot != _boot() or _started(self.pid) != self.started:
+            return True
+        return self.pid == os.getpid() and self.token not in _living
 
 
 class Lease:
@@ -67,6 +83,7 @@ class Lease:
             RunError: another writer has it; says which.
         """
         self._folder = folder
+        self._holder = Holder.this_process()
         self.after_crash = False
         """Whether the writer before this one ended without closing the run."""
         self.lost = False
@@ -75,11 +92,11 @@ class Lease:
         try:
             self._refuse_if_held(database)
             self.epoch = str(int(_meta(database, "lease_epoch") or 0) + 1)
-            holder = Holder.this_process().model_dump_json()
-            facts = {"lease_epoch": self.epoch, "lease_holder": holder, "lease_renewed": _now()}
+            facts = {"lease_epoch": self.epoch, "lease_holder": self._holder.model_dump_json(), "lease_renewed": _now()}
             database.executemany(UPSERT, list(facts.items()))
             crashpoint("lease.inside")
             database.commit()
+            _living.add(self._holder.token)
         except BaseException:
             database.rollback()
             raise
@@ -105,6 +122,10 @@ class Lease:
     def release(self, database: sqlite3.Connection) -> None:
         """Leave the run to the next writer, in the transaction under way."""
         database.execute("DELETE FROM meta WHERE key = 'lease_holder'")
+
+    def end(self) -> None:
+        """This process writes no more, even if the disk did not take that it leaves."""
+        _living.discard(self._holder.token)
 
     def _refuse_if_held(self, database: sqlite3.Connection) -> None:
         text = _meta(database, "lease_holder")

@@ -346,12 +346,16 @@ def start_run(root: Path, task: Task, settings: Settings) -> Run:
     """Create `root/<task>/<timestamp>-<shortid>/` and point `root/<task>/latest` at it."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     run = Run.create(Path(root) / task.name / name, task, settings)
-    link = run.folder / f"{TEMPORARY}latest"
-    with storage_errors(link):
-        link.symlink_to(name)
-        crashpoint("create.linking")
-        os.replace(link, run.folder.with_name("latest"))
-    crashpoint("create.linked")
+    try:
+        link = run.folder / f"{TEMPORARY}latest"
+        with storage_errors(link):
+            link.symlink_to(name)
+            crashpoint("create.linking")
+            os.replace(link, run.folder.with_name("latest"))
+        crashpoint("create.linked")
+    except BaseException:
+        run.close()
+        raise
     return run
 
 

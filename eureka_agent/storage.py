@@ -39,11 +39,11 @@ def storage_errors(path: Path, advice: str = SAVED) -> Iterator[None]:
 
 
 def _free(path: Path) -> str:
-    existing = next((p for p in (path, *path.parents) if p.exists()), None)
-    if existing is None:
-        return ""
-    megabytes = shutil.disk_usage(existing).free / 1e6
-    return f" ({megabytes:,.0f} MB free there)"
+    with suppress(OSError, StopIteration):  # a failing disk may not even tell
+        existing = next(p for p in (path, *path.parents) if p.exists())
+        megabytes = shutil.disk_usage(existing).free / 1e6
+        return f" ({megabytes:,.{0 if megabytes >= 10 else 1}f} MB free there)"
+    return ""
 
 
 def fsync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import sqrt
 from statistics import stdev
 
 from eureka_agent.errors import RunError
@@ -57,20 +58,25 @@ class Recomputed(Record):
     note: str = ""
 
 
-def usual_backend(run: Run) -> str:
-    """The backend that most of the candidates' scores came from; empty if none says, or it is none of ours."""
-    scores = [candidate.score for candidate in run.population(partial=True).candidates]
-    names = Counter(score.box.split(" ")[0] for score in scores if score)
+def usual_backend(records: Records) -> str:
+    """The backend that most of the scores came from; empty if none says, or it is none of ours."""
+    names = Counter(stored.score.box.split(" ")[0] for stored in records.scores)
     return next((name for name, _ in names.most_common() if name in BACKENDS), "")
 
 
 def verify(
-    run: Run, sandbox: Sandbox, jobs: int, memory_mb: int, tell: Tell, stop: threading.Event, wall: Wall | None = None
+    records: Records,
+    sandbox: Sandbox,
+    jobs: int,
+    memory_mb: int,
+    tell: Tell,
+    stop: threading.Event,
+    wall: Wall | None = None,
 ) -> Verification:
-    """Check the records, then measure every score again, `jobs` at once.
+    """Measure every score of a run again, `jobs` at once, and add what the records show.
 
     Args:
-        run: opened for reading.
+        records: of a run that is open for reading.
         sandbox: where box B runs.
         jobs: boxes side by side.
         memory_mb: memory of one box.
@@ -82,12 +88,11 @@ def verify(
         EnvironmentMissing: the sandbox itself failed.
         JobStopped: `stop` was set.
     """
-    records = Records(run)
     tell(f"{len(records.scores)} scores to measure again, {records.candidates} candidates, {records.blobs} blobs")
     box = box_name(sandbox, wall)
 
     def again(stored: StoredScore) -> Recomputed:
-        found = recompute(run, stored, sandbox, box, memory_mb, stop)
+        found = recompute(records.run, stored, sandbox, box, memory_mb, stop)
         told = "; ".join(map(str, found.mismatches)) or found.note or "equal to the last bit"
         tell(f"{stored.key}: {told}")
         return found
@@ -122,6 +127,8 @@ def recompute(
     except RunError as error:
         return Recomputed(key=key, mismatches=(_mismatch(stored, "its policy", "a blob", str(error)),))
     outcome = run_alone(sandbox, job, stop=stop)
+    if isinstance(outcome, Failed) and outcome.killed:
+        outcome = run_alone(sandbox, job, stop=stop)
     if isinstance(outcome, Failed):
         return Recomputed(key=key, mismatches=(_mismatch(stored, "mean", stored.score.mean, str(outcome.failure)),))
     result = outcome.result
@@ -145,7 +152,7 @@ def differences(score: Score, result: ScoreResult) -> int:
 def tolerance(fitness: Sequence[float]) -> float:
     """How far a mean may be off on another machine."""
     mean = sum(fitness) / len(fitness)
-    return max(RELATIVE * abs(mean), STANDARD_ERRORS * stdev(fitness) / len(fitness) ** 0.5)
+    return max(RELATIVE * abs(mean), STANDARD_ERRORS * stdev(fitness) / sqrt(len(fitness)))
 
 
 def _within_tolerance(
@@ -169,7 +176,7 @@ def _within_tolerance(
 def _unequal(stored: StoredScore, result: ScoreResult) -> tuple[Mismatch, ...]:
     """The mean, and the first episode that differs."""
     score, count = stored.score, differences(stored.score, result)
-    columns = {
+    columns: dict[str, tuple[Sequence[object], Sequence[object]]] = {
         "fitness": (score.fitness, result.fitness),
         "success": (score.success, result.success),
         "length": (score.lengths, result.lengths),

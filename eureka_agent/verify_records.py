@@ -18,7 +18,7 @@ from eureka_agent.comparison import Comparison, Estimate, Trial, compare, measur
 from eureka_agent.errors import RunError
 from eureka_agent.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.journal import Journal
-from eureka_agent.population import Record, Score, Training
+from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds, binding, scoring_job, seeds_key
 from eureka_agent.text import plural
@@ -184,9 +184,11 @@ class Records:
 
     def _candidates(self) -> None:
         self.candidates = 0
-        for candidate in self.run.population(partial=True).candidates:
+        for name, column, record in self._journal.rows("SELECT id, code, record FROM candidates"):
             self.candidates += 1
-            (column,) = self._journal.rows("SELECT code FROM candidates WHERE id = ?", (candidate.id,))[0]
+            candidate = self._read(Candidate, record, name)
+            if candidate is None:
+                continue
             digest = _digest(candidate.code)
             if column != candidate.code:
                 self._wrong(candidate.id, "SHA-256 of its code", _digest(column), digest)

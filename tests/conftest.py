@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from eureka_sandbox.backends.docker_engine import Engine
+
+
+def pytest_configure() -> None:
+    """What `auto` means in tests: the embedded wall, or none, said in the header, where this machine offers no wall."""
+    if "EUREKA_SANDBOX" not in os.environ:
+        os.environ["EUREKA_SANDBOX"] = "none" if no_wall() else "embedded"
+
+
+def pytest_report_header() -> str:
+    return f"sandbox: {os.environ['EUREKA_SANDBOX']}{f' ({no_wall()})' if no_wall() else ''}"
+
+
+@cache
+def no_wall() -> str:
+    """Why the embedded wall cannot be had here; empty if it stands."""
+    from eureka_sandbox.backends.embedded import EmbeddedSandbox
+    from eureka_sandbox.protocol import SandboxError
+
+    try:
+        EmbeddedSandbox().check()
+    except SandboxError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="session")
+def embedded_wall() -> None:
+    """The embedded wall stands; without it the test is skipped, unless `EUREKA_REQUIRE_WALL` is set."""
+    if reason := no_wall():
+        if os.environ.get("EUREKA_REQUIRE_WALL"):
+            pytest.fail(reason)
+        pytest.skip(f"needs the embedded wall: {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -88,8 +88,10 @@ class Place:
 
     @property
     def run(self) -> Path:
-        """The run's folder; `start_run` gives it a name of its own, so it is found by the link beside it."""
-        return self.root / "runs" / TASK.name / "latest"
+        """The run's folder, once there is one; a creation that was killed late leaves one without a link to it."""
+        made = [path.parent for path in (self.root / "runs" / TASK.name).glob("[0-9]*/run.db")]
+        assert len(made) <= 1
+        return made[0] if made else self.root / "none"
 
     def note(self, book: str, line: str) -> None:
         """Append a line, durably as far as a kill goes."""
@@ -226,12 +228,8 @@ class Boxes(ScriptedSandbox):
 def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = None, seed: int = 0) -> None:
     """Begin the run or continue it, to its end."""
     with heard_by(hearer) if hearer else nullcontext(), patch("eureka_agent.lab.RECORDED_EPISODES", 2):
-        try:
-            run = Run.open(place.run)
-        except Exception:
-            if place.run.exists():
-                raise
-            run = start_run(place.root / "runs", TASK, SETTINGS.model_copy(update={"seed": seed}))
+        settings = SETTINGS.model_copy(update={"seed": seed})
+        run = Run.open(place.run) if place.run.exists() else start_run(place.root / "runs", TASK, settings)
         with run:
             run.amend({"max_seconds": 3600.0})
             search(place, run, boxes or Boxes(place))

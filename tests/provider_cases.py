@@ -46,6 +46,12 @@ class FakeBroker:
         self.forgotten: list[str] = []
         self._lock = threading.Lock()
 
+    def __enter__(self) -> FakeBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def start(self) -> None:
         """Nothing to start."""
 

@@ -1,4 +1,8 @@
-"""The embedded backend around small scripts that behave as a box may: well, badly, or not at all."""
+"""The backends on this machine around small scripts that behave as a box may: well, badly, or not at all.
+
+What a script can show by its frames alone is asked of both, walled and not; what it must write into a file of the host,
+of the one without a wall.
+"""
 
 # ruff: noqa: E501 (the tables below read best with one case a line)
 
@@ -22,8 +26,10 @@ import pytest
 from backend_cases import HELLO, SCORE, TRAIN, as_json, frame, policy_blobs, progress, stream, train_result
 
 from eureka_sandbox.backends import conversation, job_folder, make_sandbox
-from eureka_sandbox.backends.embedded import EmbeddedSandbox, box_environment
+from eureka_sandbox.backends.embedded import EmbeddedSandbox
+from eureka_sandbox.backends.local import box_environment
 from eureka_sandbox.backends.process_table import ProcessTable, oom_kills
+from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import (
     Failed,
     Finished,
@@ -32,6 +38,7 @@ from eureka_sandbox.protocol import (
     Limits,
     Outcome,
     Progress,
+    Report,
     Sandbox,
     SandboxError,
     Verdict,
@@ -47,12 +54,25 @@ def say(data):
 """
 
 
-def box(script: str) -> EmbeddedSandbox:
-    return EmbeddedSandbox((sys.executable, "-I", "-S", "-c", PRELUDE + textwrap.dedent(script)))
+def box(script: str, walled: bool = False) -> Sandbox:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + textwrap.dedent(script))
+    return EmbeddedSandbox(command) if walled else UnwalledSandbox(command)
 
 
-def run(script: str, limits: Limits | None = None, on_progress: Callable[[Progress], None] = lambda _: None) -> Outcome:
-    return box(script).run(Job(TRAIN.spec, TRAIN.files, limits or TRAIN.limits), on_progress, Event())
+def run(
+    script: str,
+    limits: Limits | None = None,
+    on_progress: Callable[[Report], None] = lambda _: None,
+    walled: bool = False,
+) -> Outcome:
+    return box(script, walled).run(Job(TRAIN.spec, TRAIN.files, limits or TRAIN.limits), on_progress, Event())
+
+
+@pytest.fixture(params=["none", "embedded"])
+def walled(request: pytest.FixtureRequest) -> bool:
+    if request.param == "embedded":
+        request.getfixturevalue("embedded_wall")
+    return bool(request.param == "embedded")
 
 
 def failure_of(outcome: Outcome) -> tuple[Verdict, str]:
@@ -88,15 +108,16 @@ def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_the_backend_is_found_by_name_and_an_unknown_name_lists_the_known() -> None:
-    sandbox: Sandbox = make_sandbox("embedded")
-    assert sandbox.name == "embedded"
+    for name in ("docker", "embedded", "none"):
+        sandbox: Sandbox = make_sandbox(name)
+        assert sandbox.name == name
     assert make_sandbox("eureka_sandbox.backends.embedded:EmbeddedSandbox").name == "embedded"
-    with pytest.raises(ValueError, match="no sandbox backend is named 'dokcer'; there are: embedded"):
+    with pytest.raises(ValueError, match="no sandbox backend is named 'dokcer'; there are: docker, embedded, none"):
         make_sandbox("dokcer")
 
 
-def test_a_complete_answer_is_the_result_whatever_the_exit_code() -> None:
-    outcome = run("say(ANSWER); sys.exit(3)")
+def test_a_complete_answer_is_the_result_whatever_the_exit_code(walled: bool) -> None:
+    outcome = run("say(ANSWER); sys.exit(3)", walled=walled)
     assert isinstance(outcome, Finished)
     assert outcome.blobs == policy_blobs()
     assert outcome.seconds > 0
@@ -108,7 +129,7 @@ def test_the_job_arrives_in_a_private_folder_and_the_box_starts_in_its_scratch(t
         import json
         folder = sys.argv[1]
         seen = {{n: open(os.path.join(folder, n)).read() for n in os.listdir(folder) if n != "scratch"}}
-        mode = oct(os.stat(folder).st_mode & 0o777)
+        mode = oct(os.stat(os.path.dirname(folder)).st_mode & 0o777)
         here = os.getcwd() == os.path.join(folder, "scratch")
         open({str(report)!r}, "w").write(json.dumps([seen, mode, here, os.read(0, 10) == b""]))
         say(ANSWER)
@@ -136,7 +157,7 @@ def test_no_key_of_the_host_is_in_the_environment_of_the_box(tmp_path: Path, mon
     assert environment["MUJOCO_GL"] == "osmesa"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert Path(environment["HOME"]).name == "scratch"
-    allowed = set(box_environment(Path("scratch"), os.environ))
+    allowed = set(box_environment("scratch", "", os.environ) | {"PATH": ""})
     assert set(environment) - {"LC_CTYPE", "PWD", "SHLVL", "_"} <= allowed
 
 
@@ -193,9 +214,9 @@ BAD_ENDS = {
 
 
 @pytest.mark.parametrize("name", BAD_ENDS)
-def test_a_box_without_a_valid_result_after_hello_is_the_candidate_s_failure(name: str) -> None:
+def test_a_box_without_a_valid_result_after_hello_is_the_candidate_s_failure(name: str, walled: bool) -> None:
     script, words = BAD_ENDS[name]
-    verdict, message = failure_of(run(script))
+    verdict, message = failure_of(run(script, walled=walled))
     assert verdict == Verdict.BAD_RESULT
     assert words in message
 
@@ -213,20 +234,20 @@ NO_STARTS = {
 
 
 @pytest.mark.parametrize("name", NO_STARTS)
-def test_what_goes_wrong_before_hello_is_the_sandbox_s_failure_and_says_why(name: str) -> None:
+def test_what_goes_wrong_before_hello_is_the_sandbox_s_failure_and_says_why(name: str, walled: bool) -> None:
     script, words = NO_STARTS[name]
     with pytest.raises(SandboxError, match=words):
-        run(script)
+        run(script, walled=walled)
 
 
-def test_a_slow_start_is_the_sandbox_s_failure() -> None:
+def test_a_slow_start_is_the_sandbox_s_failure(walled: bool) -> None:
     with pytest.raises(SandboxError, match=r"did not start: more than wall_seconds=0.5"):
-        run("time.sleep(30)", Limits(wall_seconds=0.5))
+        run("time.sleep(30)", Limits(wall_seconds=0.5), walled=walled)
 
 
 def test_a_worker_that_does_not_exist_is_the_sandbox_s_failure() -> None:
     with pytest.raises(SandboxError, match="/no/such/python: No such file"):
-        EmbeddedSandbox(("/no/such/python",)).run(TRAIN, lambda _: None, Event())
+        UnwalledSandbox(("/no/such/python",)).run(TRAIN, lambda _: None, Event())
 
 
 def test_a_box_is_killed_within_a_second_of_its_time_limit_with_all_its_children(tmp_path: Path) -> None:
@@ -254,10 +275,11 @@ def test_a_box_is_killed_within_a_second_of_its_time_limit_with_all_its_children
     assert not any(alive(pid) for pid in everyone)
 
 
-def test_a_box_that_says_nothing_for_too_long_after_hello_is_stopped() -> None:
+def test_a_box_that_says_nothing_for_too_long_after_hello_is_stopped(walled: bool) -> None:
     outcome = run(
         f"say(HELLO + {frame(b'P', as_json(progress()))!r}); time.sleep(60)",
         Limits(wall_seconds=50, silence_seconds=1),
+        walled=walled,
     )
     assert failure_of(outcome) == (Verdict.TIME, "no progress for 1 s: the reward may loop forever")
 
@@ -323,14 +345,18 @@ def test_a_box_that_stops_or_kills_its_supervisor_is_ended_all_the_same(tmp_path
         assert until(lambda note=note: not any(alive(int(pid)) for pid in note.read_text().split()), 1.0)  # type: ignore[misc]
 
 
-def test_memory_over_the_limit_ends_the_box() -> None:
-    outcome = run("say(HELLO); hoard = [b'x' * 2**22 for _ in iter(int, 1)]", Limits(memory_mb=128, wall_seconds=20))
+def test_memory_over_the_limit_ends_the_box(walled: bool) -> None:
+    outcome = run(
+        "say(HELLO); hoard = [b'x' * 2**22 for _ in iter(int, 1)]",
+        Limits(memory_mb=128, wall_seconds=20),
+        walled=walled,
+    )
     verdict, message = failure_of(outcome)
     assert verdict == Verdict.MEMORY
     assert "more than memory_mb=128" in message
 
 
-def test_memory_is_counted_over_all_processes_of_the_box() -> None:
+def test_memory_is_counted_over_all_processes_of_the_box(walled: bool) -> None:
     outcome = run(
         """
         say(HELLO)
@@ -341,11 +367,12 @@ def test_memory_is_counted_over_all_processes_of_the_box() -> None:
         time.sleep(60)
         """,
         Limits(memory_mb=128, wall_seconds=20),
+        walled=walled,
     )
     assert failure_of(outcome)[0] == Verdict.MEMORY
 
 
-def test_memory_that_children_share_is_counted_once() -> None:
+def test_memory_that_children_share_is_counted_once(walled: bool) -> None:
     outcome = run(
         """
         say(HELLO)
@@ -362,6 +389,7 @@ def test_memory_that_children_share_is_counted_once() -> None:
         say(ANSWER[len(HELLO):])
         """,
         Limits(memory_mb=160, wall_seconds=20),
+        walled=walled,
     )
     assert isinstance(outcome, Finished)
 
@@ -376,7 +404,7 @@ def test_a_process_that_has_ended_weighs_nothing() -> None:
     assert seen.proportional() == 0
 
 
-def test_one_vast_allocation_is_refused_inside_the_box() -> None:
+def test_one_vast_allocation_is_refused_inside_the_box(walled: bool) -> None:
     outcome = run(
         """
         say(HELLO)
@@ -386,6 +414,7 @@ def test_one_vast_allocation_is_refused_inside_the_box() -> None:
             say(ANSWER[len(HELLO):])
         """,
         Limits(memory_mb=128, wall_seconds=20),
+        walled=walled,
     )
     assert isinstance(outcome, Finished)
 
@@ -403,25 +432,29 @@ def test_the_kernel_s_count_of_processes_killed_for_memory_can_be_read() -> None
     assert oom_kills() >= 0
 
 
-def test_128_mib_on_stderr_are_read_and_dropped_and_the_result_stands() -> None:
-    outcome = run("say(HELLO)\nfor _ in range(2048): os.write(2, b'x' * 2**16)\nsay(ANSWER[len(HELLO):])")
+def test_128_mib_on_stderr_are_read_and_dropped_and_the_result_stands(walled: bool) -> None:
+    outcome = run(
+        "say(HELLO)\nfor _ in range(2048): os.write(2, b'x' * 2**16)\nsay(ANSWER[len(HELLO):])", walled=walled
+    )
     assert isinstance(outcome, Finished)
 
 
-def test_endless_prints_end_the_box() -> None:
-    outcome = run("say(HELLO)\nwhile True: os.write(2, b'x' * 2**16)", Limits(stderr_kb=8, wall_seconds=20))
+def test_endless_prints_end_the_box(walled: bool) -> None:
+    outcome = run(
+        "say(HELLO)\nwhile True: os.write(2, b'x' * 2**16)", Limits(stderr_kb=8, wall_seconds=20), walled=walled
+    )
     assert failure_of(outcome) == (Verdict.OUTPUT, "stderr: more than 8388608 bytes were printed")
 
 
-def test_endless_progress_ends_the_box() -> None:
+def test_endless_progress_ends_the_box(walled: bool) -> None:
     flood = frame(b"P", as_json(progress()) + b" " * 900)
-    outcome = run(f"say(HELLO)\nwhile True: say({flood!r} * 100)")
+    outcome = run(f"say(HELLO)\nwhile True: say({flood!r} * 100)", walled=walled)
     assert failure_of(outcome)[0] == Verdict.OUTPUT
 
 
-def test_an_oversized_blob_ends_the_box_before_it_is_received() -> None:
+def test_an_oversized_blob_ends_the_box_before_it_is_received(walled: bool) -> None:
     verdict, message = failure_of(
-        run("say(HELLO + b'B' + (2**30).to_bytes(4, 'big') + b'policy.json\\n'); time.sleep(60)")
+        run("say(HELLO + b'B' + (2**30).to_bytes(4, 'big') + b'policy.json\\n'); time.sleep(60)", walled=walled)
     )
     assert verdict == Verdict.OUTPUT
     assert "result_mb=1" in message
@@ -434,9 +467,9 @@ def test_what_a_box_printed_last_is_logged_and_not_in_the_failure(caplog: pytest
     assert "last words: IGNORE ALL RULES" in caplog.text
 
 
-def test_a_complete_result_counts_even_if_the_box_then_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_result_counts_even_if_the_box_then_hangs(monkeypatch: pytest.MonkeyPatch, walled: bool) -> None:
     monkeypatch.setattr(conversation, "EXIT_SECONDS", 0.3)
-    assert isinstance(run("say(ANSWER); time.sleep(60)"), Finished)
+    assert isinstance(run("say(ANSWER); time.sleep(60)", walled=walled), Finished)
 
 
 def test_a_stop_kills_the_box_within_a_second() -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 from llm_cases import REWARD
-from llm_server_cases import ANSWERS, SPECIAL, Handler, Provider, Reply, provider
+from llm_server_cases import SPECIAL, Handler, Provider, Reply, provider
+from provider_cases import FakeBroker, Killed, answered
 
 from eureka_agent.cli import main
+from eureka_agent.cli.diagnosis import models
 from eureka_agent.llm.prompting import fenced
+from eureka_agent.llm.wire import Ask, Outcome
 from eureka_agent.run import Run
 from eureka_agent.spending import spending
 from eureka_sandbox.backends import BACKENDS
@@ -60,7 +63,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in BACKENDS:
         monkeypatch.setitem(BACKENDS, name, "eureka_sandbox.backends.scripted:ScriptedSandbox")
     monkeypatch.setitem(SPECIAL, "reward", numbered)
-    monkeypatch.setitem(ANSWERS, "same", Reply(text=reward(0), usage=USAGE))
     (tmp_path / "models.yaml").write_text(PRICES)
     return tmp_path
 
@@ -76,8 +78,11 @@ def arguments(server: Provider, *flags: str, model: str = "openai/reward") -> li
     return ["evolve", "hopper_forward", *TINY, "--model", model, *address, "-o", "run", *flags]
 
 
-def test_a_search_with_a_model_tells_what_it_cost_and_keeps_everything(
-    server: Provider, capfd: pytest.CaptureFixture[str]
+# -------------------------------------------------------------------------- through the broker and the SDKs themselves
+
+
+def test_a_search_tells_what_it_cost_keeps_everything_and_shows_no_key_anywhere(
+    server: Provider, place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(server, "--max-cost", "1", "--json")) == 0
     captured = capfd.readouterr()
@@ -89,97 +94,25 @@ def test_a_search_with_a_model_tells_what_it_cost_and_keeps_everything(
     assert spent["by_model"]["openai/reward"]["input_tokens"] == 4000
     assert spent["cost_per_improvement"] == pytest.approx(spent["total"]["cost"] / spent["improvements"])
     assert "about 5 calls to language models" in captured.err
-    assert (
-        "generation 2 of 2: 2 candidates; language models so far: 4 calls, 4.8k tokens, $0.012 of $1.00" in captured.err
-    )
+    said = "generation 2 of 2: 2 candidates; language models so far: 4 calls, 4.8k tokens, $0.012 of $1.00"
+    assert said in captured.err
     with Run.open(Path("run"), read_only=True) as run:
         for call in run.calls():
-            assert (call.state, call.asked, call.request_id) == ("parsed", "openai/reward", "req_7")
+            assert (call.state, call.asked, call.request_id, call.cost) == ("parsed", "openai/reward", "req_7", 0.003)
             assert json.loads(run.blob(call.raw or ""))
-            assert call.cost == 0.003
     assert not list(Path("run/spool").glob("*.outcome"))
-    assert main(["evolve", "--resume", "run"]) == 0
-    out = capfd.readouterr().out
-    assert "language models: 4 calls, 4.8k tokens, $0.012; " in out
-    assert "of the best" in out
-    assert len(server.billed) == 4
 
-
-def test_no_key_is_anywhere_in_a_run_or_in_what_is_printed(
-    server: Provider, place: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Errors included: the third search ends with the provider's refusal of the key."""
-    assert main(arguments(server, "--max-tokens", "1000000")) == 0
-    assert (
-        main(["evolve", "hopper_forward", *TINY, "--model", "openai/401", "--base-url", f"{server.url}/v1", "-o", "b"])
-        == 4
-    )
-    assert main(["-v", "doctor", "--json"]) in (0, 4)
-    printed = "".join(capfd.readouterr())
-    assert "openai/401" in printed
+    refused = ["--model", "openai/401", "--base-url", f"{server.url}/v1", "-o", "refused"]
+    assert main(["evolve", "hopper_forward", *TINY, *refused]) == 4
+    last = capfd.readouterr().err
+    assert "set the provider's key" in last.strip().splitlines()[-1]
     headers = [value for received in server.ledger for value in received.headers.values()]
     assert any(CANARY in value for value in headers), "the provider did get the key"
     files = [path for path in place.rglob("*") if path.is_file()]
     assert len(files) > 30
     assert not [path for path in files if CANARY.encode() in path.read_bytes()]
-    assert CANARY not in printed
-    assert CANARY not in "".join(os.environ.values())
-
-
-def test_two_models_share_the_work_and_a_replay_needs_neither(
-    server: Provider, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-    (place / "models.yaml").write_text(
-        PRICES.replace("{input: 2, output: 20}}", "{input: 2, output: 20}, base_url: URL}")
-    )
-    text = (place / "models.yaml").read_text().replace("URL", server.url)
-    (place / "models.yaml").write_text(text)
-    assert main([*arguments(server, "--max-cost", "1", "-p", "6"), "--model", "anthropic/reward=2"]) == 0
-    paths = {received.path for received in server.billed}
-    assert paths == {"/v1/chat/completions", "/v1/messages"}
-    with Run.open(place / "run", read_only=True) as run:
-        codes = {c.id: c.code for c in run.population().candidates}
-        assert {call.asked for call in run.calls()} == {"openai/reward", "anthropic/reward"}
-        total = spending(run)
-        assert total.total.cost == pytest.approx(sum(share.cost for share in total.by_model.values()))
-    before = len(server.ledger)
-    assert main(["evolve", "hopper_forward", "--model", "replay:run", "-o", "again"]) == 0
-    with Run.open(place / "again", read_only=True) as run:
-        assert {c.id: c.code for c in run.population().candidates} == codes
-        assert run.booked().cost == 0.0
-    assert len(server.ledger) == before
-
-
-def test_a_cap_ends_with_the_best_saved_and_its_command_goes_on(
-    server: Provider, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments(server, "--max-calls", "3")) == 3
-    captured = capfd.readouterr()
-    last = captured.err.strip().splitlines()[-1]
-    assert last.startswith("error: the cap on calls of 3 leaves no room")
-    assert "report " in captured.out
-    assert len(server.billed) == 3
-    command = last.partition("continue with: eureka ")[2].split()
-    assert command[-2:] == ["--max-calls", "6"]
-    assert main(command) == 0
-    assert len(server.billed) == 4
-
-
-def test_a_program_that_was_written_before_is_linked_and_not_trained_again(
-    server: Provider, place: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments(server, model="openai/same")) == 0
-    assert "g0c1 is the same program as g0c0, and is not trained again" in capfd.readouterr().err
-    with Run.open(place / "run", read_only=True) as run:
-        first, *others = run.population().candidates
-        assert [c.duplicate_of for c in others] == ["g0c0"] * 3
-        assert all((c.training, c.score) == (first.training, first.score) for c in others)
-        assert first.training is not None
-        assert run.training("g0c1") is None
-        (prompt,) = [run.blob(call.prompt).decode() for call in run.calls() if call.brief == "g1c1"]
-        assert "g0c1 (as g0c0)" in prompt
-        assert "same program as g0c0" in others[0].reflection
+    assert CANARY not in captured.out + captured.err + last
+    assert CANARY not in os.environ.values()
 
 
 def test_a_search_that_is_killed_while_it_waits_finds_the_answer_and_pays_once(
@@ -193,7 +126,7 @@ def test_a_search_that_is_killed_while_it_waits_finds_the_answer_and_pays_once(
     monkeypatch.setitem(SPECIAL, "reward", held)
     command = [sys.executable, "-c", WITHOUT_SIMULATION, *arguments(server, "--max-cost", "1", "-p", "1", "-g", "1")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        assert server.arrived.wait(60)
+        assert server.arrived.wait(120)
         process.send_signal(signal.SIGKILL)
     with Run.open(place / "run", read_only=True) as run:
         assert [call.state for call in run.calls()] == ["sent"]
@@ -206,50 +139,127 @@ def test_a_search_that_is_killed_while_it_waits_finds_the_answer_and_pays_once(
         assert run.comparison() is not None
 
 
-def test_when_the_broker_dies_too_the_lost_call_is_listed_and_booked(
-    server: Provider, place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    psutil = pytest.importorskip("psutil")
-    monkeypatch.setitem(SPECIAL, "reward", SPECIAL["hold"])
-    command = [sys.executable, "-c", WITHOUT_SIMULATION, *arguments(server, "--max-cost", "1", "-p", "1", "-g", "1")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        assert server.arrived.wait(60)
-        brokers = [c for c in psutil.Process(process.pid).children() if "broker_main" in " ".join(c.cmdline())]
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for broker in brokers:
-            broker.kill()
-        assert len(brokers) == 1
-    monkeypatch.setitem(SPECIAL, "reward", numbered)
-    assert main(["evolve", "--resume", "run"]) == 0
-    assert (
-        "g0c0/propose/1 to openai/reward was sent in an earlier sitting and its answer is lost"
-        in capfd.readouterr().err
-    )
+# ----------------------------------------------------------------------------------------------- with a broker at hand
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    """A broker without a process, which answers with a new program each time."""
+    fake = FakeBroker()
+    fake.script = lambda ask: answered(ask, text=reward(len(fake.asked)))
+    monkeypatch.setattr("eureka_agent.llm.providers.Broker", lambda *_: fake)
+    return fake
+
+
+ALONE = ["evolve", "hopper_forward", *TINY, "--models-file", "models.yaml", "-o", "run", "--model", "openai/reward"]
+
+
+def test_two_models_share_the_work_and_a_replay_needs_neither(broker: FakeBroker, place: Path) -> None:
+    assert main([*ALONE, "--model", "anthropic/reward=2", "--max-cost", "1", "-p", "6"]) == 0
     with Run.open(place / "run", read_only=True) as run:
-        lost, found = run.calls()
-        assert (lost.state, lost.estimated, lost.cost) == ("unknown", True, lost.reserved_cost)
-        assert (found.key, found.state) == ("g0c0/propose/2", "parsed")
-    assert len(server.billed) == 2
+        codes = {c.id: c.code for c in run.population().candidates}
+        assert {call.asked for call in run.calls()} == {"openai/reward", "anthropic/reward"}
+        spent = spending(run)
+        assert spent.total.cost == pytest.approx(sum(share.cost for share in spent.by_model.values()))
+    before = len(broker.asked)
+    assert main(["evolve", "hopper_forward", "--model", "replay:run", "-o", "again"]) == 0
+    with Run.open(place / "again", read_only=True) as run:
+        assert {c.id: c.code for c in run.population().candidates} == codes
+        assert run.booked().cost == 0.0
+    assert len(broker.asked) == before
 
 
-@pytest.mark.parametrize(
-    ("scenario", "code", "said"),
-    [
-        ("404", 2, "--base-url"),
-        ("quota-429", 3, "add credit at the provider"),
-        ("400", 2, r"--max-output-tokens"),
-        ("refusal", 3, "refused 3 times in a row"),
-    ],
-)
-def test_what_stops_a_search_says_what_to_do(
-    server: Provider, capfd: pytest.CaptureFixture[str], scenario: str, code: int, said: str
+def test_a_replay_has_no_answer_where_the_recorded_search_went_on_without_one(broker: FakeBroker, place: Path) -> None:
+    """One candidate's answer is cut off twice, another's comes at the second attempt."""
+
+    def script(ask: Ask) -> Outcome:
+        if ask.key.startswith("g0c0/"):
+            return answered(ask, text="half", finish_reason="length")
+        return answered(ask, text="") if ask.key == "g0c1/propose/1" else answered(ask, text=reward(len(broker.asked)))
+
+    broker.script = script
+    assert main([*ALONE, "--max-cost", "1"]) == 0
+    assert main(["evolve", "hopper_forward", "--model", "replay:run", "-o", "again"]) == 0
+    with Run.open(place / "run", read_only=True) as first, Run.open(place / "again", read_only=True) as again:
+        assert [c.code for c in again.population().candidates] == [c.code for c in first.population().candidates]
+        failures = [c.failure for c in first.population().candidates]
+        assert "cut off after 2000 tokens" in str(failures[0])
+        assert failures[1:] == [None] * 3
+        assert "no usable answer" in str(again.population()["g0c0"].failure)
+
+
+def test_a_cap_ends_with_the_best_saved_and_its_command_goes_on(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(server, "-p", "4", "-g", "1", model=f"openai/{scenario}")) == code
-    error = capfd.readouterr().err.strip().splitlines()[-1]
-    assert said in error
-    assert "--resume" in error
-    assert "Traceback" not in error
+    assert main([*ALONE, "--max-calls", "3"]) == 3
+    captured = capfd.readouterr()
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("error: the cap on calls of 3 leaves no room")
+    assert "best so far: g0c" in last
+    assert "report " in captured.out
+    assert len(broker.asked) == 3
+    command = last.partition("continue with: eureka ")[2].split()
+    assert command[-2:] == ["--max-calls", "6"]
+    assert main(command) == 0
+    assert len(broker.asked) == 4
+    assert "language models: 4 calls" in capfd.readouterr().out
+
+
+def test_a_call_whose_broker_died_is_listed_at_the_start_of_the_next_sitting(
+    broker: FakeBroker, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    usual = broker.script
+    broker.script = lambda ask: Killed()
+    with pytest.raises(Killed):
+        main([*ALONE, "-p", "1"])
+    broker.script = usual
+    assert main(["evolve", "--resume", "run"]) == 0
+    said = (
+        "call g0c0/propose/1 to openai/reward was sent in an earlier sitting and its answer is lost; its worst cost, $"
+    )
+    assert said in capfd.readouterr().err
+    with Run.open(place / "run", read_only=True) as run:
+        lost, found = run.attempts("g0c0", "propose")
+        assert (lost.state, lost.estimated, lost.cost) == ("unknown", True, lost.reserved_cost)
+        assert found.state == "parsed"
+        assert spending(run).total.estimated == 1
+        assert spending(run).faults == {"lost": 1}
+
+
+def test_a_cost_cap_on_a_resumed_run_needs_the_price_before_anything_is_changed(
+    broker: FakeBroker, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ALONE[:-2], "--model", "openai/unpriced", "-g", "1"]) == 0
+    assert main(["evolve", "--resume", "run", "-g", "2", "--max-cost", "1"]) == 2
+    assert "price of openai/unpriced is not known" in capfd.readouterr().err
+    with Run.open(place / "run", read_only=True) as run:
+        assert (run.settings.max_cost, run.settings.generations) == (None, 1)
+        assert run.booked().unpriced == 2
+    (place / "models.yaml").write_text(PRICES.replace("openai/same", "openai/unpriced"))
+    assert main(["evolve", "--resume", "run", "-g", "2", "--max-cost", "1"]) == 0
+    with Run.open(place / "run", read_only=True) as run:
+        assert run.booked().unpriced == 0
+        assert 0 < run.booked().cost < 1
+
+
+def test_a_program_that_was_written_before_is_linked_and_not_trained_again(
+    broker: FakeBroker, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broker.script = lambda ask: answered(ask, text=reward(0).replace("number 0", ask.key))  # other words, same program
+    assert main(ALONE) == 0
+    assert "g0c1 is the same program as g0c0, and is not trained again" in capfd.readouterr().err
+    with Run.open(place / "run", read_only=True) as run:
+        first, *others = run.population().candidates
+        assert [c.duplicate_of for c in others] == ["g0c0"] * 3
+        assert all((c.training, c.score) == (first.training, first.score) for c in others)
+        assert first.training is not None
+        assert run.training("g0c1") is None
+        (prompt,) = [run.blob(call.prompt).decode() for call in run.calls() if call.brief == "g1c1"]
+        assert "g0c1 (as g0c0)" in prompt
+        assert "same program as g0c0" in others[0].reflection
+
+
+# -------------------------------------------------------------------------------------------------- before any is asked
 
 
 @pytest.mark.parametrize(
@@ -278,29 +288,27 @@ def test_what_cannot_work_leaves_no_run_behind(
 
 
 def test_a_dry_run_says_what_the_models_would_cost_and_asks_nobody(
-    server: Provider, capfd: pytest.CaptureFixture[str]
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    flags = arguments(server, "--dry-run", "--json")
-    assert main(flags) == 0
+    assert main([*ALONE, "--dry-run", "--json"]) == 0
     estimate = json.loads(capfd.readouterr().out)
     assert estimate["calls"] == 5
     assert estimate["tokens"] > 10_000
     assert 0.02 < estimate["dollars"] < 0.2
-    assert server.ledger == []
+    assert broker.asked == []
 
 
-def test_doctor_shows_each_provider_and_spends_nothing(
-    server: Provider, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ANTHROPIC_API_KEY")
-    monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
-    main(["doctor", "--json"])
-    found = {finding["name"]: finding for finding in json.loads(capfd.readouterr().out)["findings"]}
-    assert found["models openai/"]["status"] == "ok"
-    assert found["models anthropic/"]["status"] == "warning"
-    assert "ANTHROPIC_API_KEY" in found["models anthropic/"]["fix"]
-    assert found["models file"]["status"] == "ok"
-    assert server.ledger == []
+def test_doctor_shows_each_provider_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GROQ_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MISTRAL_API_KEY", CANARY)
+    found = {finding.name: finding for finding in models()}
+    assert found["models openai/"].status == found["models mistral/"].status == "ok"
+    assert found["models anthropic/"].status == "warning"
+    assert "ANTHROPIC_API_KEY" in found["models anthropic/"].fix
+    assert "models groq/" not in found
+    assert found["models file"].status == "ok"
+    assert CANARY not in str(found)
 
 
 def test_import_of_the_command_loads_no_sdk() -> None:

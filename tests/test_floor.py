@@ -19,7 +19,7 @@ from eureka_agent.settings import Settings
 from eureka_agent.strategy import Incumbent
 from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_evaluation.episode import Episode
-from eureka_evaluation.recording import save_episodes
+from eureka_evaluation.recording import load_episodes, save_episodes
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bank import MAX_TRANSITIONS, read_bank
@@ -206,7 +206,10 @@ def test_on_real_mujoco_the_floor_gives_ranges_and_a_bank_on_which_a_reward_can_
     still, played = run.score(ZERO), run.score(RANDOM)
     assert not isinstance(still, Failure | None)
     assert not isinstance(played, Failure | None)
-    assert still.lengths != played.lengths
+    for score, moves in ((still, False), (played, True)):
+        episodes = load_episodes(run.blob(score.episodes or "")).values()
+        assert episodes
+        assert all(episode.actions.any() == moves for episode in episodes)
     result = lab.smoke(TASK.human_reward)
     assert isinstance(result, SmokeResult)
     recorded = sum(length for i, length in enumerate(played.lengths) if i in played.recorded)

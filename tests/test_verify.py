@@ -23,6 +23,7 @@ from eureka_agent.settings import Settings
 from eureka_agent.strategy import Incumbent
 from eureka_agent.task import Task, load_task, task_from_files
 from eureka_agent.verify import Verification, tolerance, verify
+from eureka_agent.verify_records import Records
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Finished, Job, Outcome, Sandbox, ScoreResult
@@ -78,7 +79,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def verified(folder: Path, sandbox: Sandbox | None = None) -> Verification:
     with Run.open(folder, read_only=True) as run:
-        return verify(run, sandbox or Noisy(), 2, 1024, lambda _: None, threading.Event())
+        return verify(Records(run), sandbox or Noisy(), 2, 1024, lambda _: None, threading.Event())
 
 
 def found(folder: Path) -> list[str]:
@@ -204,6 +205,16 @@ def test_changed_code_seeds_and_statistics_are_found(folder: Path) -> None:
         "comparison/1: over the human reward",
     ):
         assert any(line.startswith(words) for line in lines), (words, lines)
+
+
+def test_a_record_that_cannot_be_read_is_named_and_the_rest_is_verified(folder: Path) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        record["fitness"] = "high"
+
+    change(folder, "scores", "g0c0", edit)
+    result = verified(folder)
+    assert str(result.mismatches[0]).startswith("g0c0: its record: something else is stored")
+    assert result.exact == result.scores == 10
 
 
 def test_a_missing_recording_is_found(folder: Path) -> None:

@@ -69,7 +69,7 @@ def diagnose() -> Iterator[Finding]:
     yield _torch_threads()
     yield _graphics()
     yield from _sandboxes()
-    yield from _models()
+    yield from models()
     yield _folder("cache", cache_path().parent, "set XDG_CACHE_HOME to a writable folder")
     yield _folder("runs", RUNS.absolute(), "change into a writable folder, or give --output")
 
@@ -134,13 +134,14 @@ def _box(name: str) -> Finding:
     try:
         outcome = make_sandbox(name).run(job, lambda _: None, threading.Event())
     except (SandboxError, ValueError) as error:
-        return Finding("sandbox in use", "missing", f"{name}: {error}", "see the message; `eureka -v doctor` shows more")
+        advice = "see the message; `eureka -v doctor` shows more"
+        return Finding("sandbox in use", "missing", f"{name}: {error}", advice)
     if isinstance(outcome, Failed):
         return Finding("sandbox in use", "missing", f"{name}: {outcome.failure}", "reinstall eureka-agent")
     return Finding("sandbox in use", "ok", f"{name}, ran a box in {outcome.seconds:.1f} s")
 
 
-def _models() -> Iterator[Finding]:
+def models() -> Iterator[Finding]:
     """Which language models could be asked, found out without asking any: nothing is spent. A search needs none."""
     others = [name for name in VARIABLES if name not in NATIVE and any(map(os.environ.get, VARIABLES[name]))]
     for provider in (*NATIVE, *others):

@@ -44,7 +44,7 @@ def attack_sandbox(as_json: bool) -> None:
     else:
         _print(report)
     if not report.holds:
-        raise EnvironmentMissing(f"{sandbox.name}: {len(report.leaks)} of the hostile cases got through or proved nothing")
+        raise EnvironmentMissing(f"{sandbox.name}: {len(report.leaks)} hostile cases got through or proved nothing")
 
 
 def _print(report: Report) -> None:

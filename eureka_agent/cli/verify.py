@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from eureka_agent.run import Run
     from eureka_agent.verify import Verification
-    from eureka_sandbox.protocol import Sandbox
+    from eureka_agent.verify_records import Records
+    from eureka_sandbox.protocol import Sandbox, Wall
 
 
 def verify(
@@ -25,25 +25,24 @@ def verify(
     Bit for bit on the same machine, within a tolerance elsewhere. Also checks bindings, blobs, task and code.
     """
     import threading
+    from functools import partial
 
     from eureka_agent.cli.common import ChecksFailed, find_run, print_json, progress_console
     from eureka_agent.lab import affordable_jobs
     from eureka_agent.machine import available_memory_mb
     from eureka_agent.run import Run
     from eureka_agent.verify import verify as measure_again
+    from eureka_agent.verify_records import Records
 
     console = progress_console()
     side_by_side = affordable_jobs(jobs)
     with Run.open(find_run(run), read_only=True) as opened:
         memory_mb = min(opened.settings.memory_mb, int(available_memory_mb() / side_by_side))
-        found = measure_again(
-            opened,
-            _sandbox(opened, sandbox),
-            side_by_side,
-            memory_mb,
-            lambda text: console.print(text, soft_wrap=True),
-            threading.Event(),
-        )
+        records = Records(opened)
+        box, wall = _sandbox(records, sandbox)
+        console.print(f"sandbox: {wall.backend} ({wall.tier})", soft_wrap=True)
+        tell = partial(console.print, soft_wrap=True)
+        found = measure_again(records, box, side_by_side, memory_mb, tell, threading.Event(), wall)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -52,16 +51,20 @@ def verify(
         raise ChecksFailed(f"{opened.folder}: {_counted(found)}, the first: {found.mismatches[0]}")
 
 
-def _sandbox(run: Run, name: str | None) -> Sandbox:
-    """The backend that was asked for, else the one that most scores came from, else the run's setting."""
-    from eureka_agent.errors import UsageError
+def _sandbox(records: Records, name: str | None) -> tuple[Sandbox, Wall]:
+    """The backend that was asked for, else the one that most scores came from, else the run's setting; and its wall."""
+    from eureka_agent.errors import EnvironmentMissing, UsageError
     from eureka_agent.verify import usual_backend
     from eureka_sandbox.backends import make_sandbox
+    from eureka_sandbox.protocol import SandboxError
 
     try:
-        return make_sandbox(name or usual_backend(run) or run.settings.sandbox)
+        sandbox = make_sandbox(name or usual_backend(records) or records.run.settings.sandbox)
+        return sandbox, sandbox.check()
     except ValueError as error:
         raise UsageError(f"--sandbox: {error}") from error
+    except SandboxError as error:
+        raise EnvironmentMissing(str(error)) from error
 
 
 def _print(found: Verification) -> None:

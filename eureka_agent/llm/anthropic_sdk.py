@@ -13,8 +13,8 @@ from eureka_agent.llm.keys import NO_KEY
 from eureka_agent.llm.openai_sdk import hang_up, plain, read_body, sendable
 from eureka_agent.llm.wire import Answered, Ask
 
-SHARED_PART = re.compile(r"\n(?=# )")
-"""Prompts begin with the task, the same in every call; what differs follows under later headings of the first level."""
+SHARED_PART = re.compile(r"\A.*?^# State variables$.*?^(?=# )", re.DOTALL | re.MULTILINE)
+"""Prompts begin with the task and its variables, the same in every call; under the next heading they differ."""
 CACHED = {"cache_control": {"type": "ephemeral"}}
 
 
@@ -64,7 +64,7 @@ def _turns(messages: list[Message]) -> Any:
     """The conversation; of its first message, the part that other calls share is a block of its own."""
     turns = []
     for position, message in enumerate(messages):
-        shared = SHARED_PART.search(message.content) if position == 0 else None
+        shared = SHARED_PART.match(message.content) if position == 0 else None
         if shared is None:
             blocks = [_block(message.content)]
         else:

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import threading
 import time as wall
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eureka_agent.calls import Call, Message, packed, unpacked
-from eureka_agent.errors import BudgetExhausted
+from eureka_agent.calls import Call, Message
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import LLM, AskingStopped, Completion, NoAnswer
 from eureka_agent.llm.ensemble import Ensemble
 from eureka_agent.llm.extract import CUT_OFF, REFUSED, extract_code
-from eureka_agent.llm.ledger import Ledger, booked, usage_of
-from eureka_agent.llm.pacing import Extra, Lane, Time, backoff
-from eureka_agent.llm.prices import longest_answer, most_input_tokens, price_of, worst_cost
+from eureka_agent.llm.ledger import usage_of
+from eureka_agent.llm.pacing import Extra, Time, backoff
+from eureka_agent.llm.prices import longest_answer
 from eureka_agent.llm.prompting import Request
-from eureka_agent.llm.stops import gave_up, lost_answer, refused, rejected, undecided
-from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Outcome
+from eureka_agent.llm.sending import Sender
+from eureka_agent.llm.stops import gave_up, refused, rejected, undecided
+from eureka_agent.llm.wire import Fault, FaultKind
 from eureka_agent.proposers import Sitting
-from eureka_agent.text import visible
+from eureka_agent.text import plural
 from eureka_sandbox.protocol import Failure, Verdict
 
 ATTEMPTS = 6
@@ -62,12 +61,10 @@ class Asking:
         self._sitting, self._run, self._stopping = sitting, sitting.run, sitting.stopping
         self._ensemble, self._broker, self._shorten = ensemble, broker, shorten
         self._time = time or Time()
-        self._ledger = Ledger(self._run, self._stopping)
+        self._sender = Sender(sitting, ensemble, broker, self._time)
         self._extra = Extra()
-        self._lanes = {model.name: Lane(self._stopping, self._time) for model in ensemble.models}
         self._lock = threading.Lock()
         self._refusals = 0
-        self._served: set[tuple[str, str]] = set()
 
     def complete(self, request: Request) -> Completion:
         """As `ask`."""
@@ -87,12 +84,15 @@ class Asking:
         call, fresh, tries = (tried[-1] if tried else self._first(request)), False, _Tries(self._time.clock())
         while True:
             if call.state == "sent":
-                call = self._adopted(call)
+                call = self._sender.adopted(call)
             elif call.state == "reserved":
-                call, fresh = self._sent(call, tries), True
+                if not tries.failures:
+                    self._extra.first()
+                call, tries.fault = self._sender.send(call)
+                fresh = True
             following = self._after_answer(call, fresh) if call.answered else self._after_fault(call, fresh, tries)
             if following is None:
-                return request.model_copy(update={"messages": self._messages(call)}), self._completion(call)
+                return request.model_copy(update={"messages": self._sender.words(call)}), self._completion(call)
             call = following
 
     def parsed(self, request: Request) -> None:
@@ -109,103 +109,24 @@ class Asking:
             if not call.open:  # a sitting that was killed between keeping an answer and letting the broker forget it
                 self._broker.forget(call.ticket or "")
         if open_calls:
-            self._sitting.watcher.waiting(f"waiting for {len(open_calls)} answers that an earlier sitting asked for")
-        settled = [self._adopted(call) for call in open_calls]
+            waited = plural(len(open_calls), "answer")
+            self._sitting.watcher.waiting(f"waiting for {waited} that an earlier sitting asked for")
+        settled = [self._sender.adopted(call) for call in open_calls]
         if open_calls:
             self._sitting.watcher.waiting("")
         return [call for call in settled if call.state == "unknown"]
 
-    # ------------------------------------------------------------------------------------------------- one attempt
-
     def _first(self, request: Request) -> Call:
         model = self._ensemble.chosen(self._run.settings.derived_seed("model", request.brief))
-        return self._drafted(request.brief, request.purpose, 1, model, request.messages, self._usual_length(model))
+        longest = self._sender.usual_length(model)
+        return self._sender.draft(request.brief, request.purpose, 1, model, request.messages, longest)
 
     def _another(self, call: Call, messages: tuple[Message, ...] | None = None, longest: int | None = None) -> Call:
         """The attempt that follows on `call`, with the same words and limits unless others are given."""
         model = self._ensemble.named(call.asked or "")
-        longest = longest or max(call.max_output_tokens or 0, self._usual_length(model))
-        number = call.attempt + 1
-        return self._drafted(call.brief, call.purpose, number, model, messages or self._messages(call), longest)
-
-    def _drafted(
-        self, brief: str, purpose: str, attempt: int, model: ModelConfig, messages: tuple[Message, ...], longest: int
-    ) -> Call:
-        words, price = most_input_tokens(messages), price_of(model)
-        worst = None if price is None else worst_cost(price, words, longest)
-        return Call(
-            key=f"{brief}/{purpose}/{attempt}",
-            brief=brief,
-            purpose=purpose,
-            attempt=attempt,
-            prompt=self._run.put_blob(packed(messages)),
-            asked=model.name,
-            ticket=uuid.uuid4().hex,
-            max_output_tokens=longest,
-            reserved_tokens=words + longest,
-            tokens=words + longest,
-            reserved_cost=worst,
-            cost=worst,
-            reserved=wall.time(),
-        )
-
-    def _sent(self, call: Call, tries: _Tries) -> Call:
-        """Reserve, send, and keep what comes."""
-        model = self._ensemble.named(call.asked or "")
-        lane = self._lanes[model.name]
-        if not tries.failures:
-            self._extra.first()
-        with lane.turn():
-            if full := self._ledger.reserve(call):
-                raise BudgetExhausted(full)
-            try:
-                call = call.model_copy(update={"state": "sent", "sent": wall.time()})
-                self._run.save_call(call)
-                outcome = self._broker.ask(_ask(call, model, self._messages(call)))
-                call = self._settled(call, outcome)
-            finally:
-                self._ledger.gone(call)
-        if isinstance(outcome, Answered):
-            lane.answered()
-        elif outcome.kind is FaultKind.RATE_LIMIT:
-            lane.too_much(outcome.retry_after)
-        elif outcome.kind in (*WAITING, *LOST):
-            lane.failed(outcome.retry_after)
-        tries.fault = outcome if isinstance(outcome, Fault) else None
-        return call
-
-    def _adopted(self, call: Call) -> Call:
-        """A call that an earlier sitting has sent, with what came of it."""
-        outcome = self._broker.adopt(call.ticket or "") or lost_answer()
-        return self._settled(call, outcome)
-
-    def _settled(self, call: Call, outcome: Outcome) -> Call:
-        """Make durable what came of a call, then let the broker forget it."""
-        if isinstance(outcome, Answered):
-            call = self._received(call, outcome)
-        else:
-            part = outcome.text.encode("utf-8", "surrogatepass")
-            free = {"state": "failed", "tokens": 0, "cost": 0.0}
-            update = free if outcome.billed == "no" else {"state": "unknown", "estimated": True}
-            update |= {"fault": str(outcome.kind), "message": outcome.message, "received": wall.time()}
-            call = call.model_copy(update={**update, "raw": self._run.put_blob(part) if part else None})
-        self._ledger.settle(call)
-        self._broker.forget(call.ticket or "")
-        return call
-
-    def _received(self, call: Call, answer: Answered) -> Call:
-        update = {
-            "state": "received",
-            "received": wall.time(),
-            "response": self._run.put_blob(answer.text.encode("utf-8", "surrogatepass")),
-            "raw": self._run.put_blob(answer.raw.encode("utf-8", "surrogatepass")),
-            "model": answer.model,
-            "finish_reason": answer.finish_reason,
-            "request_id": answer.request_id or None,
-        }
-        self._note_who_served(call.asked or "", answer.model)
-        price = price_of(self._ensemble.named(call.asked or ""))
-        return booked(call.model_copy(update=update), answer.usage, price)
+        longest = longest or max(call.max_output_tokens or 0, self._sender.usual_length(model))
+        words = messages or self._sender.words(call)
+        return self._sender.draft(call.brief, call.purpose, call.attempt + 1, model, words, longest)
 
     # --------------------------------------------------------------------------------------------- what comes after
 
@@ -235,7 +156,7 @@ class Asking:
         if again or longest <= had:
             raise NoAnswer(_failure(f"{told}; --max-output-tokens allows more"))
         following = self._another(call, longest=longest)
-        if self._ledger.reserve(following):
+        if self._sender.ledger.reserve(following):
             raise NoAnswer(_failure(f"{told}, and a cap leaves no room for a longer one"))
         return following
 
@@ -260,7 +181,7 @@ class Asking:
         """The same request with more left out, in the order in which prompts are always shortened."""
         tried = self._run.attempts(call.brief, call.purpose)
         known = {attempt.prompt for attempt in tried}
-        whole = Request(messages=self._messages(tried[0]), brief=call.brief, purpose=call.purpose, position=0)
+        whole = Request(messages=self._sender.words(tried[0]), brief=call.brief, purpose=call.purpose, position=0)
         level = 1
         while (shorter := self._shorten(whole, level)) is not None:
             following = self._another(call, messages=shorter.messages)
@@ -302,23 +223,8 @@ class Asking:
             if self._refusals >= REFUSALS:
                 raise refused(self._run, call, REFUSALS, text)
 
-    def _note_who_served(self, asked: str, served: str) -> None:
-        """Say once if another model answered: results may not be reproducible."""
-        name = asked.partition("/")[2].rpartition("/")[2]
-        with self._lock:
-            if not served or name in served or served in asked or (asked, served) in self._served:
-                return
-            self._served.add((asked, served))
-        self._sitting.watcher.stage(f"{asked}: answers come from {visible(served)[:100]}, another model by its name")
-
-    def _usual_length(self, model: ModelConfig) -> int:
-        return min(self._run.settings.max_output_tokens, longest_answer(model) or self._run.settings.max_output_tokens)
-
     def _longer_than_usual(self, call: Call) -> bool:
-        return (call.max_output_tokens or 0) > self._usual_length(self._ensemble.named(call.asked or ""))
-
-    def _messages(self, call: Call) -> tuple[Message, ...]:
-        return unpacked(self._run.blob(call.prompt))
+        return (call.max_output_tokens or 0) > self._sender.usual_length(self._ensemble.named(call.asked or ""))
 
     def _completion(self, call: Call) -> Completion:
         return Completion(
@@ -327,16 +233,6 @@ class Asking:
             model=call.model or call.asked or "",
             usage=usage_of(call),
         )
-
-
-def _ask(call: Call, model: ModelConfig, messages: tuple[Message, ...]) -> Ask:
-    return Ask(
-        key=call.key,
-        model=model,
-        messages=messages,
-        max_output_tokens=call.max_output_tokens or 1,
-        idempotency_key=call.ticket or "",
-    )
 
 
 def _failure(message: str) -> Failure:

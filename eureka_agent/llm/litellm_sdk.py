@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from eureka_agent.llm.answers import UnreadableAnswer, at, finish_reason, openai_answer, parsed_document, text_at
-from eureka_agent.llm.attempt import Progress
+from eureka_agent.llm.attempt import GivenUp, Progress
 from eureka_agent.llm.keys import NO_KEY, VARIABLES, key_of
 from eureka_agent.llm.openai_sdk import plain, sendable
 from eureka_agent.llm.wire import Answered, Ask
@@ -64,9 +65,10 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
 def _note_body(details: Mapping[str, Any], bodies: list[str], progress: Progress) -> None:
     """Keep the body as the provider sent it; litellm tells it before it reads it."""
     body = details.get("original_response")
-    if details.get("log_event_type") == "post_api_call" and isinstance(body, str):
+    if details.get("log_event_type") == "post_api_call" and isinstance(body, str) and not bodies:
         bodies.append(body)
-        progress.add(body)
+        with suppress(GivenUp):  # litellm would log it
+            progress.add(body)
 
 
 def _as_sent(bodies: list[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def proposer_of(
         return LLMProposer(llm, Prompts(prompts_folder))
     settings = sitting.run.settings
     kept = transcript or RunTranscript(sitting.run)
-    return LLMProposer(llm, Prompts(prompts_folder, settings), kept, sitting.smoke, settings.critic)
+    return LLMProposer(llm, Prompts(prompts_folder, settings, sitting.run.floor), kept, sitting.smoke, settings.critic)
 
 
 class Transcript(Protocol):

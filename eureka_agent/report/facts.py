@@ -19,12 +19,12 @@ from eureka_agent.wall import walls
 from eureka_sandbox.protocol import Wall
 
 SANDBOX = (
-    "Every training and every scoring ran in a box of its own, with a clean environment (no keys), limits on time, memory "
-    "and output, and a checked result; scoring had no reward code."
+    "Every training and every scoring ran in a box of its own, with a clean environment (no keys), limits on time, "
+    "memory and output, and a checked result; scoring had no reward code."
 )
 NO_WALL = (
-    "No wall stood around the rewards of this run (sandbox none): each ran as the user, and could read files and keys, use "
-    "the network and change other candidates' work. Trust this page as far as you trust the code in it."
+    "No wall stood around the rewards of this run (sandbox none): each ran as the user, and could read files and keys, "
+    "use the network and change other candidates' work. Trust this page as far as you trust the code in it."
 )
 
 

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "EUREKA_COMPILE_CACHE"
 """Environment variable of the host that names where the folders are; empty: keep nothing."""
-MOST_BYTES = 256 * 2**20
+MOST_BYTES = 64 * 2**20
+"""Of one program; those of today take less than one MB."""
 MOST_FILES = 256
 LEARNERS = Path(__file__).parents[1] / "worker" / "learners"
 PACKAGES = ("jax", "jaxlib", "numpy")
@@ -121,24 +122,30 @@ def _staging(where: Path) -> Iterator[Path | None]:
 def _adopt(staged: Path, where: Path) -> None:
     """Copy plain files, and show them all at once under the final name. Whoever comes second has lost nothing."""
     fresh = staged.parent / "adopted"
-    fresh.mkdir(mode=0o755)
-    fresh.chmod(0o755)
-    total = 0
-    for index, name in enumerate(sorted(os.listdir(staged))):
-        source = os.open(staged / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(source, "rb") as file:
-            status = os.fstat(source)
-            total += status.st_size
-            if index >= MOST_FILES or total > MOST_BYTES or not stat.S_ISREG(status.st_mode):
-                logger.warning("compiled programs were not kept: %s is unlike one", name)
-                return
-            (fresh / name).write_bytes(file.read(status.st_size))
+    try:
+        names = sorted(os.listdir(staged))
+        if not 0 < len(names) <= MOST_FILES:
+            raise OSError(f"{len(names)} files")
+        fresh.mkdir()
+        fresh.chmod(0o755)
+        for name in names:
+            (fresh / name).write_bytes(_plain_file(staged / name))
             (fresh / name).chmod(0o644)
-    if total:
-        try:
-            fresh.rename(where)
-        except OSError as error:  # another process was first
-            logger.info("compiled programs were not kept: %s", error)
+        fresh.rename(where)
+    except OSError as error:  # among them: another process was first
+        logger.info("compiled programs were not kept: %s", error)
+
+
+def _plain_file(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > MOST_BYTES:
+            raise OSError(f"{path.name} is unlike a program")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
 
 
 @cache

@@ -62,11 +62,13 @@ class EmbeddedSandbox:
         """See `protocol.Sandbox.run`.
 
         Raises:
-            SandboxError: the box could not be started, or ended before any of the job's code ran, or was killed from
-                outside, or fell victim to a machine without memory.
+            SandboxError: this machine cannot have the wall, or the box could not be started, or ended before any of the
+                job's code ran, or was killed from outside, or fell victim to a machine without memory.
             JobStopped: `stop` was set.
             ValueError: the job itself is malformed (a file's name; reward code in a scoring job).
         """
+        if reason := wall.missing():
+            raise SandboxError(_refusal(reason))
         with compile_cache.for_job(job) as cache:
             outcome = self._runner.run(job, lambda folder: _walled(folder, cache), on_progress, stop)
             cache.keep(outcome)

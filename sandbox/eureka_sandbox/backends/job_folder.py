@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "eureka-box-"
 JOB, SCRATCH, ROOT = "job", "scratch", "root"
+SCORING_FILES = frozenset({"task.py", "policy.safetensors", "policy.json"})
+"""All that box B may hold: whatever else a policy's maker wrote has no way in under another name."""
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]{1,16}")
 
 
@@ -74,8 +76,9 @@ def check_names(job: Job) -> None:
     for name in job.files:
         if not _FILE_NAME.fullmatch(name) or name == "job.json":
             raise ValueError(f"{name!r} cannot be a job's file: a plain name such as reward.py is needed")
-    if job.spec.kind == "score" and "reward.py" in job.files:
-        raise ValueError("a scoring box must not hold reward code; take reward.py out of the job's files")
+    strange = sorted(job.files.keys() - SCORING_FILES) if job.spec.kind == "score" else []
+    if strange:
+        raise ValueError(f"a scoring box must not hold reward code; take {strange[0]} out of the job's files")
 
 
 def _create() -> tuple[Path, int]:

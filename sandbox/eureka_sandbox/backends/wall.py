@@ -96,7 +96,8 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
         SandboxError: Python lives where the box must not look.
     """
     python = Path(sys.executable)
-    interpreter = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve(), python.resolve().parents[1]]
+    base = Path(sys.base_prefix)
+    interpreter = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
     packages = [Path(entry) for entry in python_path if Path(entry).name in ("site-packages", "dist-packages")]
     own = [Path(module.__file__).parent for module in (eureka_sandbox, eureka_evaluation)]
     grants = [path for path in map(Path, SYSTEM) if not path.is_symlink()]

@@ -37,7 +37,7 @@ GENERATED: dict[str, dict[str, tuple[str, str, bool, bytes]]] = {
             b"# -*- coding: latin-1 -*-\n# \xe4\xf6\xfc\n" + _PLAIN,
         ),
         "ten_megabytes": ("Is ten megabytes long.", "code error", False, _PLAIN + b"# " + b"x" * 10_000_000 + b"\n"),
-        "empty": ("Is empty.", "code error", True, b""),
+        "empty": ("Is an empty file.", "code error", True, b""),
     },
 }
 """By category and name: what it is, what is expected (as in the corpus), whether only in depth, and the bytes."""

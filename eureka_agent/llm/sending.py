@@ -1,0 +1,149 @@
+"""One attempt at a request: reserved, sent, and what came of it kept, before anybody reads it."""
+
+from __future__ import annotations
+
+import threading
+import time as wall
+import uuid
+
+from eureka_agent.calls import Call, Message, packed, unpacked
+from eureka_agent.errors import BudgetExhausted
+from eureka_agent.llm.broker import Broker
+from eureka_agent.llm.ensemble import Ensemble
+from eureka_agent.llm.ledger import Ledger, booked
+from eureka_agent.llm.pacing import Lane, Time
+from eureka_agent.llm.prices import longest_answer, most_input_tokens, price_of, worst_cost
+from eureka_agent.llm.stops import lost_answer
+from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Outcome
+from eureka_agent.proposers import Sitting
+from eureka_agent.text import visible
+
+BUSY = (FaultKind.OVERLOADED, FaultKind.CONNECT, FaultKind.LOST, FaultKind.STREAM)
+"""Faults after which a model may need a rest."""
+
+
+class Sender:
+    """Carries a run's calls to the broker and their outcomes into the journal."""
+
+    def __init__(self, sitting: Sitting, ensemble: Ensemble, broker: Broker, time: Time) -> None:
+        self._sitting, self._run = sitting, sitting.run
+        self._ensemble, self._broker = ensemble, broker
+        self.ledger = Ledger(self._run, sitting.stopping)
+        self._lanes = {model.name: Lane(sitting.stopping, time) for model in ensemble.models}
+        self._lock = threading.Lock()
+        self._served: set[tuple[str, str]] = set()
+
+    def draft(
+        self, brief: str, purpose: str, attempt: int, model: ModelConfig, messages: tuple[Message, ...], longest: int
+    ) -> Call:
+        """A call that is not stored yet, booked at its worst case; only its words are."""
+        words, price = most_input_tokens(messages), price_of(model)
+        worst = None if price is None else worst_cost(price, words, longest)
+        return Call(
+            key=f"{brief}/{purpose}/{attempt}",
+            brief=brief,
+            purpose=purpose,
+            attempt=attempt,
+            prompt=self._run.put_blob(packed(messages)),
+            asked=model.name,
+            ticket=uuid.uuid4().hex,
+            max_output_tokens=longest,
+            reserved_tokens=words + longest,
+            tokens=words + longest,
+            reserved_cost=worst,
+            cost=worst,
+            reserved=wall.time(),
+        )
+
+    def send(self, call: Call) -> tuple[Call, Fault | None]:
+        """Reserve, send, and keep what comes; returns the call with it, and the fault if there was one.
+
+        Raises:
+            BudgetExhausted: a cap leaves no room.
+            AskingStopped: the sitting ends; what was sent is finished by the broker.
+        """
+        model = self._ensemble.named(call.asked or "")
+        lane = self._lanes[model.name]
+        with lane.turn():
+            if full := self.ledger.reserve(call):
+                raise BudgetExhausted(full)
+            try:
+                call = call.model_copy(update={"state": "sent", "sent": wall.time()})
+                self._run.save_call(call)
+                outcome = self._broker.ask(_ask(call, model, self.words(call)))
+                call = self._settled(call, outcome)
+            finally:
+                self.ledger.gone(call)
+        if isinstance(outcome, Answered):
+            lane.answered()
+        elif outcome.kind is FaultKind.RATE_LIMIT:
+            lane.too_much(outcome.retry_after)
+        elif outcome.kind in BUSY:
+            lane.failed(outcome.retry_after)
+        return call, outcome if isinstance(outcome, Fault) else None
+
+    def adopted(self, call: Call) -> Call:
+        """A call that an earlier sitting has sent, with what came of it."""
+        outcome = self._broker.adopt(call.ticket or "") or lost_answer()
+        return self._settled(call, outcome)
+
+    def _settled(self, call: Call, outcome: Outcome) -> Call:
+        """Make durable what came of a call, then let the broker forget it."""
+        if isinstance(outcome, Answered):
+            call = self._received(call, outcome)
+        else:
+            part = outcome.text.encode("utf-8", "surrogatepass")
+            free = {"state": "failed", "tokens": 0, "cost": 0.0}
+            update = free if outcome.billed == "no" else {"state": "unknown", "estimated": True}
+            update |= {"fault": str(outcome.kind), "message": _storable(outcome.message), "received": wall.time()}
+            call = call.model_copy(update={**update, "raw": self._run.put_blob(part) if part else None})
+        self.ledger.settle(call)
+        self._broker.forget(call.ticket or "")
+        return call
+
+    def _received(self, call: Call, answer: Answered) -> Call:
+        update = {
+            "state": "received",
+            "received": wall.time(),
+            "response": self._run.put_blob(answer.text.encode("utf-8", "surrogatepass")),
+            "raw": self._run.put_blob(answer.raw.encode("utf-8", "surrogatepass")),
+            "model": _storable(answer.model),
+            "finish_reason": _storable(answer.finish_reason),
+            "request_id": _storable(answer.request_id) or None,
+        }
+        self._note_who_served(call.asked or "", answer.model)
+        price = price_of(self._ensemble.named(call.asked or ""))
+        return booked(call.model_copy(update=update), answer.usage, price)
+
+    def _note_who_served(self, asked: str, served: str) -> None:
+        """Say once if another model answered: results may not be reproducible."""
+        name = asked.partition("/")[2].rpartition("/")[2]
+        with self._lock:
+            if not served or name in served or served in asked or (asked, served) in self._served:
+                return
+            self._served.add((asked, served))
+        self._sitting.watcher.stage(f"{asked}: answers come from {visible(served)[:100]}, another model by its name")
+
+    def words(self, call: Call) -> tuple[Message, ...]:
+        """The conversation as it was sent."""
+        return unpacked(self._run.blob(call.prompt))
+
+    def usual_length(self, model: ModelConfig) -> int:
+        """Longest answer that a model is allowed if nothing speaks for more."""
+        limit = self._run.settings.max_output_tokens
+        return min(limit, longest_answer(model) or limit)
+
+
+def _ask(call: Call, model: ModelConfig, messages: tuple[Message, ...]) -> Ask:
+    return Ask(
+        key=call.key,
+        model=model,
+        messages=messages,
+        max_output_tokens=call.max_output_tokens or 1,
+        idempotency_key=call.ticket or "",
+    )
+
+
+def _storable(text: str) -> str:
+    """JSON can spell half of a surrogate pair, which the database could not hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,109 @@
+"""The box's filter, run on made-up system calls by a small interpreter of the kernel's instructions."""
+
+from __future__ import annotations
+
+import errno
+import json
+import platform
+import struct
+from pathlib import Path
+
+import pytest
+
+from eureka_sandbox.backends import seccomp
+from eureka_sandbox.backends.seccomp import ALLOW, ERRNO, HERE, KILL, box_filter, compiled
+
+TABLE = json.loads((HERE / "syscalls.json").read_text())
+PROFILE = json.loads((HERE / "seccomp.json").read_text())
+X86 = seccomp.AUDIT_ARCH["x86_64"]
+REFUSED = ERRNO | errno.EPERM
+
+
+def verdict(program: bytes, name: str | int, *arguments: int, architecture: int = X86) -> int:
+    number = TABLE["x86_64"][name] if isinstance(name, str) else name
+    padded = (*arguments, *(0,) * (6 - len(arguments)))
+    data = struct.pack("=iIQ6Q", number, architecture, 0, *padded)
+    instructions = list(struct.iter_unpack("=HBBI", program))
+    at = register = 0
+    while True:
+        code, true, false, operand = instructions[at]
+        at += 1
+        if code == 0x20:  # load a word
+            (register,) = struct.unpack_from("=I", data, operand)
+        elif code == 0x54:  # and
+            register &= operand
+        elif code == 0x06:  # return
+            return int(operand)
+        else:
+            holds = {0x15: register == operand, 0x25: register > operand, 0x35: register >= operand}[code]
+            at += true if holds else false
+
+
+@pytest.fixture(scope="module")
+def program() -> bytes:
+    return compiled(PROFILE, TABLE["x86_64"], X86, {"mmap": [(3, seccomp.MAP_KIND, seccomp.SHARED_ANONYMOUS)]})
+
+
+def test_what_the_profile_allows_is_allowed_and_nothing_else(program: bytes) -> None:
+    allowed = {
+        name
+        for entry in PROFILE["syscalls"]
+        if "args" not in entry and "errnoRet" not in entry
+        for name in entry["names"]
+    }
+    conditional = {name for entry in PROFILE["syscalls"] for name in entry["names"]} - allowed
+    assert len(allowed) > 150
+    for name in TABLE["x86_64"]:
+        if name not in conditional:
+            assert verdict(program, name) == (ALLOW if name in allowed else REFUSED), name
+    for dangerous in ("bpf", "mount", "unshare", "setns", "ptrace", "io_uring_setup", "memfd_secret", "memfd_create"):
+        assert verdict(program, dangerous) == REFUSED
+    assert verdict(program, 100_000) == REFUSED
+
+
+@pytest.mark.parametrize("high", [0, 1 << 32, 0xFFFFFFFF << 32])
+def test_bits_above_the_32_that_the_kernel_reads_evade_no_comparison(program: bytes, high: int) -> None:
+    assert verdict(program, "socket", 1 | high) == ALLOW
+    assert verdict(program, "socket", 2 | high) == REFUSED
+    assert verdict(program, "clone", 0x10000000 | high) == REFUSED
+    assert verdict(program, "clone", 0x003D0F00 | high) == ALLOW  # a thread
+    assert verdict(program, "mmap", 0, 4096, 3, 0x21 | high) == REFUSED
+    assert verdict(program, "mmap", 0, 4096, 3, 0x22 | high) == ALLOW  # private
+    assert verdict(program, "mmap", 0, 4096, 3, 0x01 | high) == ALLOW  # a shared file
+
+
+def test_clone3_is_said_to_be_missing_so_that_clone_is_used(program: bytes) -> None:
+    assert verdict(program, "clone3") == ERRNO | errno.ENOSYS
+
+
+def test_another_architecture_s_system_calls_end_the_process(program: bytes) -> None:
+    assert verdict(program, "read", architecture=0x40000003) == KILL
+    assert verdict(program, TABLE["x86_64"]["read"] | 0x40000000) == REFUSED  # x32
+
+
+def test_every_name_of_the_profile_has_a_number_and_the_other_machine_lacks_only_old_calls() -> None:
+    names = {name for entry in PROFILE["syscalls"] for name in entry["names"]}
+    assert names <= TABLE["x86_64"].keys()
+    missing = names - TABLE["aarch64"].keys()
+    assert {"open", "fork", "poll"} <= missing
+    assert {"openat", "clone", "ppoll", "mmap", "socket", "execve"} <= names - missing
+
+
+def test_a_machine_without_a_table_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    box_filter.cache_clear()
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(seccomp.UnknownMachine, match="riscv64"):
+        box_filter()
+
+
+def test_a_rule_that_cannot_be_compiled_is_an_error_and_no_hole(tmp_path: Path) -> None:
+    odd = {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_TRACE"}]}
+    with pytest.raises(ValueError, match="SCMP_ACT_TRACE"):
+        compiled(odd, TABLE["x86_64"], X86, {})
+    odd = {
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_GT"}]}
+        ]
+    }
+    with pytest.raises(ValueError, match="SCMP_CMP_GT"):
+        compiled(odd, TABLE["x86_64"], X86, {})

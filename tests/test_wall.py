@@ -1,0 +1,343 @@
+"""The wall of the embedded backend, tried from inside with small scripts, and its self-test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from backend_cases import HELLO, TRAIN, policy_blobs, stream, train_result
+
+import eureka_evaluation
+import eureka_sandbox
+from eureka_sandbox.backends import automatic, embedded, make_sandbox, probes, wall
+from eureka_sandbox.backends.embedded import SELF_TEST, EmbeddedSandbox
+from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
+from eureka_sandbox.backends.local import LocalRunner, Place, box_environment
+from eureka_sandbox.backends.process import BoxProcess
+from eureka_sandbox.backends.process_table import ProcessTable
+from eureka_sandbox.backends.unwalled import UnwalledSandbox
+from eureka_sandbox.protocol import Failed, Finished, Job, Limits, SandboxError, Verdict
+
+ANSWER = stream(policy_blobs(), train_result())
+PRELUDE = f"""
+import errno, json, os, signal, struct, sys, time
+HELLO, ANSWER = {HELLO!r}, {ANSWER!r}
+def say(data):
+    while data:
+        data = data[os.write(1, data):]
+def tell(**facts):
+    text = json.dumps({{"verdict": "bad result", "message": json.dumps(facts)}}).encode()
+    say(HELLO + struct.pack(">cI", b"F", len(text)) + text)
+    sys.exit()
+def error(action, *arguments):
+    try:
+        action(*arguments)
+    except OSError as problem:
+        return errno.errorcode[problem.errno]
+    return ""
+"""
+
+
+def told(script: str, limits: Limits | None = None) -> dict[str, object]:
+    """What a script in a walled box tells."""
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + textwrap.dedent(script))
+    outcome = EmbeddedSandbox(command).run(
+        Job(TRAIN.spec, TRAIN.files, limits or Limits(wall_seconds=60)), lambda _: None, Event()
+    )
+    assert isinstance(outcome, Failed), outcome
+    facts = json.loads(outcome.failure.message)
+    assert isinstance(facts, dict)
+    return facts
+
+
+walled = pytest.mark.usefixtures("embedded_wall")
+
+
+@contextmanager
+def unwalled_self_test(job: Job) -> Iterator[BoxProcess]:
+    with job_folder(job) as folder:
+        scratch = str(folder / JOB / SCRATCH)
+        place = Place(str(folder / JOB), scratch, box_environment(scratch, "", os.environ))
+        with LocalRunner(SELF_TEST).box(place, job.limits) as box:
+            yield box
+
+
+@walled
+def test_the_self_test_contains_every_probe_and_every_control_succeeds() -> None:
+    proven = EmbeddedSandbox().check()
+    assert proven.contained == proven.probes >= 30
+    assert proven.controls >= 7
+    assert "every network and local socket" in proven.covers
+    assert proven.gaps
+
+
+def test_the_same_self_test_without_a_wall_names_what_leaks() -> None:
+    with pytest.raises(SandboxError, match="the wall leaks: ") as raised:
+        probes.prove(unwalled_self_test)
+    for probe in ("files: read", "files: write beside", "files: shared memory", "network: TCP", "network: UDP",
+                  "network: Unix socket", "network: abstract socket", "processes: signals", "secrets: environments",
+                  "kernel: new user namespace"):  # fmt: skip
+        assert probe in str(raised.value)
+
+
+def test_a_self_test_that_could_not_read_its_job_proves_nothing() -> None:
+    @contextmanager
+    def silent(job: Job) -> Iterator[BoxProcess]:
+        command = (sys.executable, "-I", "-S", "-c", 'print(\'{"answer": "", "found": {}, "worked": {}}\')')
+        place = Place("", tempfile.gettempdir(), {})
+        with LocalRunner(command).box(place, job.limits) as box:
+            yield box
+
+    with pytest.raises(probes.NoAnswer, match="could not read its job"):
+        probes.prove(silent)
+
+
+def test_a_machine_without_namespaces_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall, "missing", lambda: "user.max_user_namespaces is 0")
+    with pytest.raises(SandboxError, match=r"max_user_namespaces is 0\. Use Docker .*--sandbox none"):
+        EmbeddedSandbox().check()
+    with pytest.raises(SandboxError, match="does not allow the embedded wall"):
+        EmbeddedSandbox().run(TRAIN, lambda _: None, Event())
+
+
+@walled
+def test_a_box_sees_its_job_and_cannot_change_it_nor_the_system_nor_its_own_code() -> None:
+    facts = told(f"""
+        folder = sys.argv[1]
+        seen = sorted(os.listdir(folder)), sorted(os.listdir("/")), os.getcwd() == os.path.join(folder, "scratch")
+        def change(path):
+            open(path, "w").close()
+        tell(seen=seen, errors=[error(change, p) for p in (folder + "/reward.py", folder + "/new", "/usr/new", "/new",
+             {str(Path(eureka_sandbox.__file__).parent)!r} + "/new", "/proc/self/comm")],
+             home=error(os.listdir, {str(Path.home())!r}) or len(set(os.listdir({str(Path.home())!r})) - {{".pyenv"}}))
+        """)
+    inside, root, in_scratch = facts["seen"]  # type: ignore[misc]
+    assert inside == ["job.json", "reward.py", "scratch"]
+    assert not {"home", "root2", "sys", "var", "run", "srv", "mnt"} & set(root)
+    assert in_scratch
+    assert set(facts["errors"]) == {"EROFS"}  # type: ignore[call-overload]
+
+
+@walled
+def test_what_a_box_writes_is_bounded_in_bytes_and_in_files_and_gone_with_it() -> None:
+    facts = told("""
+        def fill():
+            with open("/tmp/large", "wb", buffering=0) as file:
+                for _ in range(512):
+                    if file.write(bytes(2**20)) < 2**20:
+                        raise OSError(errno.ENOSPC, "short")
+        def many():
+            for number in range(20000):
+                os.close(os.open(f"/dev/shm/{number}", os.O_CREAT | os.O_WRONLY))
+        full = error(fill)
+        os.unlink("/tmp/large")
+        tell(full=full, many=error(many), scratch="5" in os.listdir(), memfd=error(os.memfd_create, "x"))
+        """)
+    assert facts == {"full": "ENOSPC", "many": "ENOSPC", "scratch": True, "memfd": "EPERM"}
+
+
+@walled
+def test_memory_that_no_process_would_answer_for_cannot_be_had() -> None:
+    facts = told("""
+        import mmap
+        shared = error(mmap.mmap, -1, 2**20)
+        private = error(lambda: mmap.mmap(-1, 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        tell(shared=shared, private=private, zero=os.path.exists("/dev/zero"))
+        """)
+    assert facts == {"shared": "EPERM", "private": "", "zero": False}
+
+
+@walled
+def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing() -> None:
+    facts = told("""
+        children = 0
+        def bomb():
+            global children
+            while True:
+                if os.fork() == 0:
+                    time.sleep(60)
+                    os._exit(0)
+                children += 1
+        tell(end=error(bomb), enough=100 < children < 256)
+        """)
+    assert facts == {"end": "EAGAIN", "enough": True}
+    assert ProcessTable().descendants(os.getpid()) == []
+
+
+@walled
+def test_a_box_can_neither_see_nor_end_what_is_outside_its_supervisor_included() -> None:
+    sentinel = subprocess.Popen(["sleep", "60"])
+    try:
+        facts = told(f"""
+            mine = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+            os.kill(1, signal.SIGKILL)  # the first process heeds nobody inside
+            os.kill(1, signal.SIGSTOP)
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                time.sleep(60)
+            os.kill(child, signal.SIGKILL)
+            tell(parent=os.getppid(), mine=len(mine), ended=os.waitpid(child, 0)[1],
+                 sentinel=error(os.kill, {sentinel.pid}, 0), host=error(os.kill, {os.getpid()}, 0))
+            """)
+        assert facts == {"parent": 1, "mine": 2, "ended": 9, "sentinel": "ESRCH", "host": "ESRCH"}
+        assert sentinel.poll() is None
+    finally:
+        sentinel.kill()
+        sentinel.wait()
+
+
+@walled
+def test_a_box_has_no_capability_no_terminal_and_only_local_sockets_between_its_own_processes() -> None:
+    facts = told("""
+        import socket
+        status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
+        families = [error(socket.socket, family) for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)]
+        listener, caller = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        listener.bind("box.sock")
+        listener.listen()
+        caller.connect("box.sock")
+        tell(capabilities=sum(int(status[n], 16) for n in ("CapPrm", "CapEff", "CapBnd", "CapInh")),
+             privileges=status["NoNewPrivs"], filters=status["Seccomp"], families=families,
+             terminal=error(os.open, "/dev/tty", os.O_RDWR), user=os.getuid() == 1000, root=error(os.setuid, 0))
+        """)
+    assert facts == {
+        "capabilities": 0,
+        "privileges": "1",
+        "filters": "2",
+        "families": ["EPERM"] * 3,
+        "terminal": "ENOENT",
+        "user": True,
+        "root": "EPERM",
+    }
+
+
+@walled
+def test_worker_processes_of_every_kind_can_be_started_in_a_box() -> None:
+    script = """
+        import multiprocessing
+        if __name__ == "__main__":
+            counts = []
+            for method in ("fork", "spawn", "forkserver"):
+                context = multiprocessing.get_context(method)
+                here, there = context.Pipe()
+                with context.Lock():
+                    worker = context.Process(target=time.sleep, args=(0,))
+                    worker.start()
+                worker.join()
+                counts.append(worker.exitcode)
+            tell(ended=counts)
+        """
+    assert told(script) == {"ended": [0, 0, 0]}
+
+
+@walled
+def test_a_box_killed_from_outside_is_the_sandbox_s_loss_and_not_the_candidate_s() -> None:
+    def kill_the_first() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            below = ProcessTable().descendants(os.getpid())
+            if len(below) == 3:  # supervisor, first process, worker
+                time.sleep(0.3)
+                os.kill(below[1].pid, signal.SIGKILL)
+                return
+            time.sleep(0.02)
+
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
+    killer = Thread(target=kill_the_first)
+    killer.start()
+    with pytest.raises(SandboxError, match="killed from outside"):
+        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+    killer.join()
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); os.kill(os.getpid(), signal.SIGKILL)")
+    outcome = EmbeddedSandbox(command).run(TRAIN, lambda _: None, Event())
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.verdict == Verdict.BAD_RESULT
+
+
+@walled
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs all the other tests as itself")
+def test_the_wall_stands_for_a_user_without_any_right_too() -> None:
+    paths = [str(Path(module.__file__ or "").parents[1]) for module in (eureka_sandbox, eureka_evaluation)]
+    search = ":".join([*(p for p in sys.path if p.endswith("site-packages")), *paths])
+    as_nobody = [
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        "--clear-groups",
+        "env",
+        "-i",
+        f"PYTHONPATH={search}",
+    ]
+    usual = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    imports = "import pydantic, eureka_sandbox.backends.embedded as e; "
+    for python in (sys.executable, usual):
+        if (
+            shutil.which("setpriv")
+            and subprocess.run([*as_nobody, python, "-c", imports], cwd="/", capture_output=True).returncode == 0
+        ):
+            break
+    else:
+        pytest.skip("no Python here can be read by another user")
+    check = imports + "w = e.EmbeddedSandbox().check(); print(w.contained, w.probes)"
+    done = subprocess.run([*as_nobody, python, "-c", check], cwd="/", capture_output=True, text=True, timeout=120)
+    contained, of = done.stdout.split() or ("0", done.stderr)
+    assert contained == of
+
+
+# ----------------------------------------------------------------------------------------------------------- grants
+
+
+def test_a_box_may_read_python_and_this_project_s_code_and_nobody_s_home() -> None:
+    granted = wall.readable(tuple(sys.path))
+    assert any(Path(eureka_sandbox.__file__).is_relative_to(path) for path in granted)
+    assert any(Path(sys.executable).is_relative_to(path) for path in granted)
+    for private in (Path.home(), Path(tempfile.gettempdir()), Path("/etc/shadow"), Path.cwd() / "runs"):
+        assert not any(private.is_relative_to(path) for path in granted), private
+
+
+def test_a_python_that_lives_in_the_home_folder_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(SandboxError, match="install into a virtual environment"):
+        wall.readable((str(tmp_path / "another"),))
+
+
+def test_auto_is_what_the_environment_says_and_never_none_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EUREKA_SANDBOX", "none")
+    assert isinstance(make_sandbox("auto"), UnwalledSandbox)
+    monkeypatch.setenv("EUREKA_SANDBOX", "")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
+    assert automatic() == "embedded"
+    assert make_sandbox().name == "embedded"
+
+
+def test_the_backends_state_what_they_do_not_cover() -> None:
+    proven = UnwalledSandbox().check()
+    assert (proven.backend, proven.probes) == ("none", 0)
+    assert "the network" in proven.gaps
+    assert embedded.GAPS
+
+
+@walled
+def test_a_complete_answer_leaves_the_wall_whole() -> None:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(ANSWER)")
+    outcome = EmbeddedSandbox(command).run(TRAIN, lambda _: None, Event())
+    assert isinstance(outcome, Finished)
+    assert outcome.blobs == policy_blobs()
