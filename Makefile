@@ -5,7 +5,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench bench-full image clean
+.PHONY: help setup demo test check fix bench bench-full bench-sandbox image clean
 
 help:
 	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, at most 5 minutes on two cores"
@@ -14,6 +14,7 @@ help:
 	@echo "make fix     format and apply ruff's safe fixes"
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
+	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
 	@echo "make image   build the sandbox container image"
 
 setup: .venv/.ready
@@ -50,6 +51,10 @@ bench: setup
 # In as many sittings as it takes, e.g. make bench-full ARGS="--only a,b --max-minutes 30"; see evaluation/bench/README.md.
 bench-full: setup
 	@$(BIN)/python evaluation/bench/full.py $(ARGS)
+
+# Close everything else first; ARGS as `evaluation/bench/sandbox.py --help` says.
+bench-sandbox: setup
+	@$(BIN)/python evaluation/bench/sandbox.py $(ARGS)
 
 # BASE is any image with Python 3.11 on Debian; see sandbox/image/README.md for machines without a registry.
 BASE ?= python:3.11-slim-bookworm

@@ -45,6 +45,7 @@ def _result(candidate: Candidate) -> dict[str, object]:
         "id": candidate.id,
         "operator": candidate.brief.operator,
         "parents": list(candidate.brief.parents),
+        "duplicate_of": candidate.duplicate_of,
         "fitness": candidate.fitness,
         "success_rate": score.success_rate if score else None,
         "failure": str(candidate.failure) if candidate.failure else None,

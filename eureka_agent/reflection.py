@@ -51,7 +51,7 @@ def reflection(candidate: Candidate, population: Population, task: Task, episode
         return f"{_name(candidate)} is the same program as {candidate.duplicate_of}, and was not trained again.\n"
     if score is None or training is None:
         return f"{_name(candidate)} failed and has no fitness. {candidate.failure}.\n"
-    components = component_statistics(_per_step(training.curves))
+    components = component_statistics(per_step(training.curves))
     facts = {position: episode_facts(episode) for position, episode in episodes.items() if episode.length}
     parts = [
         _outcome(candidate, score, population, task),
@@ -62,7 +62,7 @@ def reflection(candidate: Candidate, population: Population, task: Task, episode
     return "\n".join(part for part in parts if part)
 
 
-def _per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
     """The components' curves as mean per step: sums grow with the episodes' length, whatever the policy does."""
     lengths = curves.get(LENGTH, [])
     return {

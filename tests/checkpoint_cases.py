@@ -140,7 +140,9 @@ def arrays_of(**changes: Any) -> dict[str, np.ndarray]:
     return arrays | changes
 
 
-def payload_of(meta: dict[str, Any] | bytes | None = None, arrays: dict[str, np.ndarray] | bytes | None = None) -> bytes:
+def payload_of(
+    meta: dict[str, Any] | bytes | None = None, arrays: dict[str, np.ndarray] | bytes | None = None
+) -> bytes:
     text = meta if isinstance(meta, bytes) else json.dumps(meta or meta_of()).encode()
     data = arrays if isinstance(arrays, bytes) else save_arrays(arrays or arrays_of())
     return text + b"\n" + data

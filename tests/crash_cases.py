@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -227,7 +227,12 @@ class Boxes(ScriptedSandbox):
 
 def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = None, seed: int = 0) -> None:
     """Begin the run or continue it, to its end."""
-    with heard_by(hearer) if hearer else nullcontext(), patch("eureka_agent.lab.RECORDED_EPISODES", 2):
+    with ExitStack() as stack:
+        stack.enter_context(patch("eureka_agent.lab.RECORDED_EPISODES", 2))
+        # prompts tell what was seen in episodes, whose seeds no two runs share
+        stack.enter_context(patch("secrets.randbits", lambda _: 7))
+        if hearer:
+            stack.enter_context(heard_by(hearer))
         settings = SETTINGS.model_copy(update={"seed": seed})
         run = Run.open(place.run) if place.run.exists() else start_run(place.root / "runs", TASK, settings)
         with run:

@@ -1,4 +1,4 @@
-"""The hostile corpus against every wall: all contained, and everything benign works. And against no wall: all gets out."""
+"""The hostile corpus against every wall: all contained, everything benign works. And against no wall: all gets out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ from eureka_sandbox.hostile import Case, load_corpus, run_suite
 from eureka_sandbox.hostile.bait import Bait
 from eureka_sandbox.hostile.corpus import parse_expected
 from eureka_sandbox.hostile.suite import unexpected
-from eureka_sandbox.protocol import Failed, Failure, Job, Limits, Outcome, Progress, Verdict
+from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Progress, Verdict
 
 CORPUS = load_corpus()
 CASES = {case.key: case for category in CORPUS.values() for case in category.cases}
-HARMLESS = {key: case for key, case in CASES.items() if case.category in "GHIJK" and case.in_depth or case.category in "HI"}
+HARMLESS = {
+    key: case for key, case in CASES.items() if case.category in "HIJK" or (case.category == "G" and case.in_depth)
+}
 """Cases that need no wall to be tried: what they break is themselves, or what the host makes of it."""
 TASK = load_task("inverted_pendulum_balance")
 IN_DEPTH = bool(os.environ.get("EUREKA_ATTACKS_IN_DEPTH"))
@@ -88,7 +90,6 @@ def test_everything_hostile_is_contained_and_everything_benign_works(
     else:
         categories -= {"F"}  # all of it runs in test_tamper.py
     report = run_suite(make_sandbox(backend), categories, in_depth=IN_DEPTH)
-    print(f"{backend}: {report}")
     assert [str(leak) for leak in report.leaks] == []
     assert {control.case.category for control in report.controls} == categories
     assert report.contained == report.tried >= 80
@@ -163,9 +164,7 @@ def failed(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Candida
 
 
 @pytest.mark.parametrize("case", INJECTIONS, ids=lambda case: case.name)
-def test_no_word_that_a_box_says_reaches_a_prompt(
-    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_word_that_a_box_says_reaches_a_prompt(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = failed(case, tmp_path, monkeypatch)
     population = Population(candidates=(bad,))
     bad = bad.model_copy(update={"reflection": reflection(bad, population, TASK, {})} if bad.failure else {})

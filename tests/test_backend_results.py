@@ -148,13 +148,6 @@ META: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", META)
-def test_a_policy_description_that_lies_is_rejected(name: str) -> None:
-    changes, words = META[name]
-    blobs = policy_blobs() | {"policy.json": as_json(policy_meta() | changes)}
-    assert words in rejection(lambda: check_train(blobs))
-
-
 def with_arrays(change: Callable[[dict[str, np.ndarray]], object]) -> bytes:
     arrays = policy_arrays(policy_meta())
     change(arrays)
@@ -197,15 +190,6 @@ WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "bytes after the arrays": (lambda: policy_blobs()["policy.safetensors"] + b"x", "the header describes"),
     "arrays cut short": (lambda: policy_blobs()["policy.safetensors"][:-4], "the header describes"),
 }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_weights_that_are_not_exactly_the_policy_s_are_rejected_by_array(name: str) -> None:
-    make, words = WEIGHTS[name]
-    blobs = policy_blobs() | {"policy.safetensors": make()}
-    message = rejection(lambda: check_train(blobs))
-    assert message.startswith("policy.safetensors")
-    assert words in message
 
 
 def recording(change: Callable[[dict[str, bytes]], object], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -275,22 +259,6 @@ RECORDINGS: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_that_is_not_plain_finite_arrays_of_the_right_shape_is_rejected(name: str) -> None:
-    make, words = RECORDINGS[name]
-    data = make()
-    blobs = score_blobs() | {"episodes.npz": data}
-    message = rejection(lambda: check_score(blobs))
-    tracemalloc.start()
-    with pytest.raises(Violation):
-        check_score(blobs)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert message.startswith("episodes.npz")
-    assert words in message
-    assert peak < 8 * 2**20
-
-
 def test_damaged_recordings_never_raise_anything_but_a_violation() -> None:
     true = score_blobs()["episodes.npz"]
     rng = np.random.default_rng(0)
@@ -311,3 +279,64 @@ def test_the_description_of_a_vast_network_costs_nothing_while_its_weights_are_m
     wide = policy_meta(net_arch={"pi": [4096] * 8, "vf": [4096] * 8})
     message = rejection(lambda: check_train(policy_blobs() | {"policy.json": as_json(wide)}))
     assert "policy.safetensors: mlp_extractor.policy_net.10.bias: is missing" in message
+
+
+def raw_meta(text: bytes) -> dict[str, bytes]:
+    return policy_blobs() | {"policy.json": text}
+
+
+def overlapping_members() -> bytes:
+    """A hundred entries of the directory that share one member's bytes: small to send, large to read."""
+    data = save_episodes({0: episode(20), 2: episode(3)})
+    (start,) = struct.unpack_from("<L", data, len(data) - 6)
+    first = data[start : data.index(b"PK\1\2", start + 4)]
+    directory = first * 100
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 100, 100, len(directory), start, 0)
+    return data[:start] + directory + end
+
+
+FILES: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
+    **{f"policy.json, {name}": (lambda changes=changes: raw_meta(as_json(policy_meta() | changes)), words) for name, (changes, words) in META.items()},
+    **{f"policy.safetensors, {name}": (lambda make=make: policy_blobs() | {"policy.safetensors": make()}, words) for name, (make, words) in WEIGHTS.items()},
+    **{f"episodes.npz, {name}": (lambda make=make: score_blobs() | {"episodes.npz": make()}, words) for name, (make, words) in RECORDINGS.items()},
+    "policy.json, fifty thousand brackets": (lambda: raw_meta(b"[" * 50_000), "policy.json: nested deeper than 16 levels"),
+    "policy.json, fifty thousand empty lists": (lambda: raw_meta(b"[" + b"[]," * 40_000 + b"[]]"), "policy.json: more than 4096 lists"),
+    "policy.json, NaN": (lambda: raw_meta(as_json(policy_meta(clip_obs=float("nan")))), "policy.json: not valid JSON: NaN is not a finite number"),
+    "policy.json, 1e999": (lambda: raw_meta(as_json(policy_meta()).replace(b"10.0", b"1e999")), "policy.json: not valid JSON: 1e999 is not a finite number"),
+    "policy.json, a key twice": (lambda: raw_meta(as_json(policy_meta()).replace(b"{", b'{"format": 1, ', 1)), "policy.json: not valid JSON: the key 'format' appears twice"),
+    "policy.json, an integer of 5000 digits": (lambda: raw_meta(b'{"format": ' + b"9" * 5000 + b"}"), "policy.json: not valid JSON: the integer 999"),
+    "policy.json, no text": (lambda: raw_meta(b"\xff\xfe{}"), "policy.json: byte 0 is not utf-8"),
+    "policy.json, an open string": (lambda: raw_meta(b'{"format: 1}'), "policy.json: the string that opens at byte 1 is never closed"),
+    "policy.json, a list": (lambda: raw_meta(b"[]"), "policy.json: PolicyMeta: Input should be an object"),
+    "policy.json, a page": (lambda: raw_meta(b"<html>"), "policy.json: not valid JSON"),
+    "policy.json, 48 MiB": (lambda: raw_meta(b" " * 48 * 2**20), "policy.json: 50331648 bytes, at most 131072 are allowed"),
+    "policy.json, no limit for observations": (lambda: raw_meta(as_json(policy_meta(clip_obs=0.0))), "policy.json: clip_obs: Input should be greater than 0"),
+    "policy.safetensors, 48 MiB of zeros": (lambda: policy_blobs() | {"policy.safetensors": bytes(48 * 2**20)}, "policy.safetensors header: not valid JSON"),
+    "policy.safetensors, a header of 40 MiB": (lambda: policy_blobs() | {"policy.safetensors": struct.pack("<Q", 40 * 2**20) + b" " * (48 * 2**20)}, "header of 41943040 bytes, at most 262144"),
+    "episodes.npz, 48 MiB of zeros": (lambda: score_blobs() | {"episodes.npz": bytes(48 * 2**20)}, "episodes.npz: does not end as a plain zip archive"),
+    "episodes.npz, a hundred members in one place": (lambda: score_blobs() | {"episodes.npz": overlapping_members()}, "episodes.npz"),
+    "video.mp4, a page": (lambda: score_blobs() | {"video.mp4": b"<html><script>alert(1)</script>"}, "video.mp4: does not begin with an MP4"),
+    "video.mp4, nothing": (lambda: score_blobs() | {"video.mp4": b""}, "video.mp4: does not begin with an MP4"),
+}  # fmt: skip
+"""Hostile result files by name: what the box emits, and words of the rejection."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_hostile_file_is_rejected_by_name_before_anything_is_made_of_it(name: str) -> None:
+    make, words = FILES[name]
+    blobs = make()
+    check = check_score if "episodes.npz" in blobs else check_train
+    tracemalloc.start()
+    with pytest.raises(Violation) as violation:
+        check(blobs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(violation.value).startswith(name.partition(",")[0])
+    assert words in str(violation.value)
+    assert peak < 8 * 2**20
+
+
+def test_there_are_hostile_files_of_every_kind() -> None:
+    assert len(FILES) >= 25
+    kinds = {name.partition(",")[0] for name in FILES}
+    assert kinds == {"policy.json", "policy.safetensors", "episodes.npz", "video.mp4"}

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of real trainings: of the box, of its supervisor, of the whole search. Nothing is lost or changed."""
+"""SIGKILL in the middle of real trainings: of the box, its supervisor, the whole search. No result is changed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from checkpoint_cases import CLOCKS, REWARDS
+
 from eureka_agent import lab as lab_module
 from eureka_agent.crashpoints import kill_boxes
 from eureka_agent.lab import Lab

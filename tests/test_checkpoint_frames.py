@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save as save_arrays
-
 from backend_cases import HELLO, SCORE, as_json, frame, policy_blobs, progress, train_result
 from backend_cases import TRAIN as TRAIN_WITHOUT
 from checkpoint_cases import JOB, TRAIN, arrays_of, files_of, meta_of, payload_of
+from safetensors.numpy import save as save_arrays
+
 from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.backends.frames import MOST_EARLY, Answer, FrameDecoder
 from eureka_sandbox.backends.results import checked
@@ -189,8 +189,7 @@ def test_a_cut_checkpoint_is_no_checkpoint_and_is_named() -> None:
 
 
 def continued(seconds: float) -> Job:
-    job = replace(TRAIN_WITHOUT, files={**TRAIN_WITHOUT.files, **files_of(payload_of(meta_of(seconds=seconds)))})
-    return job
+    return replace(TRAIN_WITHOUT, files={**TRAIN_WITHOUT.files, **files_of(payload_of(meta_of(seconds=seconds)))})
 
 
 def answer(**changes: Any) -> Answer:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from checkpoint_cases import meta_of
+
 from eureka_agent.jobs import SILENCE_SECONDS, training_limits
 from eureka_agent.lab import Lab
 from eureka_agent.population import Training

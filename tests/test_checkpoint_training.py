@@ -1,4 +1,4 @@
-"""A training that goes on from a checkpoint ends bit for bit as one that never stopped; what does not fit is not used."""
+"""A training that goes on from a checkpoint ends bit for bit as one that never stopped; what does not fit is left."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoint_cases import REWARDS, SMALL, curves_of, files_of, train_in, train_spec
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from checkpoint_cases import REWARDS, SMALL, curves_of, files_of, train_in, train_spec
 from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.checkpoint_arrays import ARRAYS

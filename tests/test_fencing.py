@@ -161,7 +161,7 @@ def test_a_controller_that_wakes_up_after_another_has_resumed_its_run_stops_and_
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sleeper:
         try:
             deadline = time.monotonic() + 60
-            while not any("INTO \"trainings\"" in line for line in dump(folder)):
+            while not any('INTO "trainings"' in line for line in dump(folder)):
                 assert sleeper.poll() is None and time.monotonic() < deadline
                 time.sleep(0.02)
             sleeper.send_signal(signal.SIGSTOP)

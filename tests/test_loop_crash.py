@@ -9,7 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from crash_cases import KILLED, Boxes, Passes, Place, faults, in_child, killed_sitting, lineage, places, sitting, standing
+from crash_cases import (
+    KILLED,
+    Boxes,
+    Passes,
+    Place,
+    faults,
+    in_child,
+    killed_sitting,
+    lineage,
+    places,
+    sitting,
+    standing,
+)
 
 from eureka_agent.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
 from eureka_agent.run import Run

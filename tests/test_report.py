@@ -20,7 +20,8 @@ from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selecti
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import load_task
-from eureka_sandbox.protocol import Failure, Verdict
+from eureka_sandbox.backends.unwalled import UnwalledSandbox
+from eureka_sandbox.protocol import Failure, Verdict, Wall
 
 CODE = "def compute_reward(torso_x_velocity, actions):\n    return torso_x_velocity, {'speed': torso_x_velocity}\n"
 HOSTILE = "</pre></style><script>alert(1)</script><img src=x onerror=alert(1)>'\"&\u202e\u200b"
@@ -198,9 +199,34 @@ def test_the_page_shows_the_best_code_failures_and_the_way_on() -> None:
     assert "code error: no such thing (reward.py:2)" in page
     assert "eureka evolve --resume /runs/hopper" in page
     assert "not finished" in page
-    assert "Backend: embedded" in page
+    assert "ran in a box of its own" in page
     text = re.sub(r"<[^>]*>", "", page)
     assert "def compute_reward(torso_x_velocity, actions):" in text
+
+
+def test_the_page_says_which_wall_stood_and_what_it_does_not_cover() -> None:
+    wall = Wall(
+        backend="embedded",
+        tier="namespaces & a filter",
+        covers=("the network",),
+        gaps=("kernel bugs",),
+        contained=30,
+        probes=30,
+        controls=7,
+        seconds=0.4,
+    )
+    again = wall.model_copy(update={"seconds": 0.5})
+    page = render(RunFacts(**{**facts(candidate(0, 3.0)).__dict__, "walls": (wall, again)}))
+    assert page.count("Embedded: namespaces &amp; a filter. Kept from a box: the network.") == 1
+    assert "30 of 30 canary probes were contained. Not covered: kernel bugs." in page
+    assert 'role="alert"' not in page
+
+
+def test_a_run_without_a_wall_says_so_at_the_top_of_the_page() -> None:
+    none = UnwalledSandbox().check()
+    page = render(RunFacts(**{**facts(candidate(0, 3.0)).__dict__, "walls": (none,)}))
+    banner, rest = page.index("No wall stood around the rewards"), page.index("<h1>")
+    assert banner < rest
 
 
 def test_the_films_are_inside_the_page() -> None:

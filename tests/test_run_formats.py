@@ -92,7 +92,8 @@ def test_an_old_run_resumes_to_its_end_and_repeats_nothing(old: Path) -> None:
     with Run.open(old, read_only=True) as run:
         before = run.population(partial=True).candidates
         answered = {call.brief for call in run.calls() if call.response} | {
-            c.id for c in before  # format 1 kept proposals only
+            c.id
+            for c in before  # format 1 kept proposals only
         }
     model, sandbox = Model(), ScriptedSandbox()
     with Run.open(old) as run:

@@ -98,7 +98,7 @@ def stops_and_resumes(faulty: Place, fault: Fault, expected: str) -> str:
     return str(stopped.value)
 
 
-@pytest.mark.parametrize(("name", "number"), zip(WRITES, cycle(ERRORS), strict=False))
+@pytest.mark.parametrize(("name", "number"), list(zip(WRITES, cycle(ERRORS), strict=False)))
 def test_a_file_that_cannot_be_written_stops_the_run_which_resumes_to_the_same_end(
     name: str, number: int, uninterrupted: str, place: Places
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_written_stops_the_run_which_resumes_to_the_same_e
     assert ("MB free there" in message) == (number in (ENOSPC, EDQUOT))
 
 
-@pytest.mark.parametrize(("commit", "reason"), zip(COMMITS, cycle(SQLITE), strict=False))
+@pytest.mark.parametrize(("commit", "reason"), list(zip(COMMITS, cycle(SQLITE), strict=False)))
 def test_a_commit_that_fails_stops_the_run_which_resumes_to_the_same_end(
     commit: str, reason: str, uninterrupted: str, place: Places
 ) -> None:

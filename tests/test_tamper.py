@@ -1,13 +1,15 @@
-"""A score that nobody can touch: every trick of category F in a real training, its policy scored by the real pipeline."""
+"""A score that nobody can touch: the tricks of category F in real trainings, their policies scored by the pipeline."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import pytest
 from one_process_cases import FORGERIES
@@ -16,15 +18,17 @@ from eureka_agent.comparison import Trial
 from eureka_agent.lab import Lab
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
+from eureka_agent.task import load_task, task_from_files
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.hostile.corpus import RUNS, Case
 from eureka_sandbox.hostile.probe import tampering
 from eureka_sandbox.hostile.suite import unexpected
-from eureka_sandbox.hostile.tamper import CREDIBLE, HIGHEST, TASK
+from eureka_sandbox.hostile.tamper import CREDIBLE, HIGHEST, TASK, runner, train_job
 from eureka_sandbox.protocol import Finished, ScoreSpec
 from eureka_sandbox.worker.scoring import score
 
+SKIPPED = frozenset() if os.environ.get("EUREKA_ATTACKS_IN_DEPTH") else {"patched_episode", "patched_safetensors"}
+TRICKS = [case for case in FORGERIES.cases if case.name not in SKIPPED]
 TASK_NAME = "inverted_pendulum_balance"
 BEST = 40.0
 """Seconds for which a pole can stay up in an episode of the task."""
@@ -57,7 +61,9 @@ class Pipeline:
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     task = load_task(TASK_NAME)
-    settings = Settings(population=2, generations=1, timesteps=2048, final_seeds=1, learner="sb3", jobs=1)
+    short = task.files["task.yaml"].replace(b"n_steps: 256", b"n_steps: 32").replace(b"n_epochs: 10", b"n_epochs: 2")
+    task = task_from_files(task.name, task.folder, {**task.files, "task.yaml": short}, None)
+    settings = Settings(population=2, generations=1, timesteps=1024, final_seeds=1, learner="sb3", jobs=1)
     with Run.create(tmp_path_factory.mktemp("tamper") / "run", task, settings) as run:
         lab = Lab(make_sandbox("embedded"), run)
         honest = lab.trial("honest", tampering(FORGERIES.control).decode(), SEED)
@@ -66,7 +72,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", FORGERIES.cases, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", TRICKS, ids=lambda case: case.name)
 def test_a_trick_in_the_training_does_not_touch_the_score(case: Case, pipeline: Pipeline, tmp_path: Path) -> None:
     trial = pipeline.trial(case)
     assert unexpected(case, trial.failure) == ""
@@ -84,17 +90,13 @@ def test_a_trick_in_the_training_does_not_touch_the_score(case: Case, pipeline: 
 
 
 def test_there_are_at_least_fourteen_tricks_and_most_get_as_far_as_a_score() -> None:
-    assert len(FORGERIES.cases) >= 14
-    assert sum(case.expects == ((RUNS, None),) for case in FORGERIES.cases) >= 10
-    assert {case.weights for case in FORGERIES.cases} == {"same", "other"}
+    assert len(TRICKS) >= 14
+    assert sum(case.expects == ((RUNS, None),) for case in TRICKS) >= 10
+    assert {case.weights for case in TRICKS} == {"same", "other"}
 
 
 @pytest.mark.slow
 def test_the_same_tricks_do_change_a_score_that_is_taken_where_the_training_ran(tmp_path: Path) -> None:
-    from threading import Event
-
-    from eureka_sandbox.hostile.tamper import runner, train_job
-
     run = runner(make_sandbox("embedded"), Event())
     trained = run(train_job(tampering(FORGERIES.control), FORGERIES.control.limits))
     assert isinstance(trained, Finished), trained

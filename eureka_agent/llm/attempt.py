@@ -137,7 +137,7 @@ def _attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:
         return missing_key(ask)
     try:
         sdk = _sdk(ask)  # before the clock runs: on a busy machine this takes seconds
-    except ImportError as error:
+    except Exception as error:  # an import can fail in any way
         return missing_library(ask, error)
     progress, done, results = Progress(), threading.Event(), cast(list[Outcome], [])
 

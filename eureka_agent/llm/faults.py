@@ -106,7 +106,7 @@ def missing_key(ask: Ask) -> Fault:
     return _fault(FaultKind.AUTH, f"no key; set {wanted(ask.model.provider)}", "no")
 
 
-def missing_library(ask: Ask, error: ImportError) -> Fault:
+def missing_library(ask: Ask, error: Exception) -> Fault:
     """The SDK cannot be imported, so nothing was sent."""
     return _fault(FaultKind.BAD_REQUEST, f"{error}; install the library that asks {ask.model.provider}", "no")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Event
 
 from eureka_agent.calls import Booked, Call
@@ -79,13 +79,13 @@ def exceeded(run: Run, call: Call) -> str:
     caps, booked = run.settings, run.booked()
     if caps.max_cost is not None and booked.unpriced:
         return unpriced_text(booked.unpriced, caps.max_cost)
-    over = {
-        ("--max-cost", "cost cap of", dollars): (booked.cost, caps.max_cost),
-        ("--max-tokens", "token cap of", count): (booked.tokens, caps.max_tokens),
-        ("--max-calls", "cap on calls of", str): (booked.calls, caps.max_calls),
-    }
-    for (flag, cap, written), (sum_, limit) in over.items():
-        if limit is not None and sum_ > limit:
+    caps_and_sums: tuple[tuple[str, str, Callable[[float], str], float, float | None], ...] = (
+        ("--max-cost", "cost cap of", dollars, booked.cost, caps.max_cost),
+        ("--max-tokens", "token cap of", count, booked.tokens, caps.max_tokens),
+        ("--max-calls", "cap on calls of", count, booked.calls, caps.max_calls),
+    )
+    for flag, cap, written, reached, limit in caps_and_sums:
+        if limit is not None and reached > limit:
             before = booked.model_copy(
                 update={
                     "cost": round(booked.cost - (call.cost or 0.0), 9),
@@ -95,7 +95,7 @@ def exceeded(run: Run, call: Call) -> str:
             )
             return (
                 f"the {cap} {written(limit)} leaves no room for the next call at its worst case ({so_far(before)}; "
-                f"{standing(run)}); continue with: {again(run, flag, _raised(limit, sum_))}"
+                f"{standing(run)}); continue with: {again(run, flag, _raised(limit, reached))}"
             )
     return ""
 

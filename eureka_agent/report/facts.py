@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 
 from eureka_agent import __version__
 from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
-from eureka_agent.population import Candidate, Population
+from eureka_agent.floor import Floor
+from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.run import Run
-from eureka_agent.settings import Recipe, Settings
+from eureka_agent.settings import Settings
 from eureka_agent.spending import Spending, spending
 from eureka_agent.task import Task
-from eureka_agent.text import command, count, interval, measure, percent, plural
+from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
 from eureka_agent.wall import walls
 from eureka_sandbox.protocol import Wall
-
-SANDBOX = (
-    "Every training and every scoring ran in a box of its own, with a clean environment (no keys), limits on time, "
-    "memory and output, and a checked result; scoring had no reward code."
-)
-NO_WALL = (
-    "No wall stood around the rewards of this run (sandbox none): each ran as the user, and could read files and keys, "
-    "use the network and change other candidates' work. Trust this page as far as you trust the code in it."
-)
-
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -45,8 +37,12 @@ class RunFacts:
     """Environment steps of all trainings, the comparison's included."""
     spending: Spending | None = None
     """What language models have cost."""
-    films: dict[str, bytes] = field(default_factory=dict)
-    """mp4 by arm of the comparison; before it has run, the incumbent's under `candidate`."""
+    films: Mapping[str, bytes] = field(default_factory=dict)
+    """mp4 by arm of the comparison, and by candidate's id; before the comparison, the incumbent's under `candidate`."""
+    thoughts: Mapping[str, Thought] = field(default_factory=dict)
+    """What a language model said with its code, by candidate's id."""
+    floor: Floor | None = None
+    """What play without learning reaches."""
     versions: dict[str, str] = field(default_factory=dict)
     walls: tuple[Wall, ...] = ()
     """What each sitting's self-test of the sandbox found."""
@@ -70,10 +66,12 @@ class RunFacts:
 def gather(run: Run) -> RunFacts:
     """Read a run at any stage."""
     population, comparison = run.population(partial=True), run.comparison()
-    films = {arm.name: run.blob(arm.video) for arm in comparison.arms if arm.video} if comparison else {}
+    films = _films(run, population)
+    if comparison:
+        films |= {arm.name: run.blob(arm.video) for arm in comparison.arms if arm.video}
     best = population[comparison.candidate] if comparison else population.best
-    if best and best.score and best.score.video and "candidate" not in films:
-        films["candidate"] = run.blob(best.score.video)
+    if best and best.id in films:
+        films.setdefault("candidate", films[best.id])
     trained = next((c.training for c in population.candidates if c.training), None)
     return RunFacts(
         folder=str(run.folder),
@@ -86,9 +84,24 @@ def gather(run: Run) -> RunFacts:
         trained_steps=run.trained_steps,
         spending=spending(run),
         films=films,
+        thoughts=thoughts(run),
+        floor=run.floor(),
         walls=walls(run),
         versions={"eureka-agent": __version__, **(trained.versions if trained else _installed())},
     )
+
+
+def _films(run: Run, population: Population) -> dict[str, bytes]:
+    """What was filmed of candidates: with their score, or as a box of its own under the policy's name."""
+    found = {}
+    for candidate in population.candidates:
+        score = candidate.score
+        if score and not score.video and candidate.training:
+            filmed = run.score(f"film/{candidate.training.policy}")
+            score = filmed if isinstance(filmed, Score) else None
+        if score and score.video:
+            found[candidate.id] = run.blob(score.video)
+    return found
 
 
 def _installed() -> dict[str, str]:
@@ -139,6 +152,18 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
         f"{comparison.candidate} came out {gap} {place} the human reward, {ours} against {theirs}, "
         f"but {each} cannot settle it."
     )
+
+
+def cost(facts: RunFacts) -> str:
+    """What the run took, as one sentence."""
+    spent = facts.spending
+    asked = [f"{plural(spent.total.calls, 'call')} to language models"] if spent and spent.total.calls else []
+    if spent and spent.total.calls and (spent.total.tokens or spent.total.cost):
+        price = "of unknown price" if spent.total.unpriced else f"for {dollars(spent.total.cost)}"
+        asked = [f"{asked[0]} {price}"]
+    steps = f"{count(facts.trained_steps)} environment steps in all trainings"
+    *first, last = [duration(facts.seconds), steps, *asked]
+    return f"It took {', '.join(first)} and {last}."
 
 
 def selection(facts: RunFacts) -> str:
@@ -234,75 +259,3 @@ def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:
             shown.append(("", "human reward", measure(anchors.human.mean, facts.unit), f"{spread}, as measured before"))
     total = len(facts.population.candidates)
     return [*shown, ("", "candidates", str(total), f"{facts.failed} failed" if facts.failed else "none failed")]
-
-
-def record(facts: RunFacts) -> dict[str, str]:
-    """Settings, seeds and versions, for the page's foot."""
-    settings, recipe = facts.settings, Recipe.of(facts.task, facts.settings)
-    return {
-        "task": facts.task.name,
-        "task digest": facts.task.digest[:16],
-        "rewards written by": settings.model,
-        "prompts": settings.prompts or "as shipped",
-        "population × generations": f"{settings.population} × {settings.generations}",
-        "training": f"{count(recipe.timesteps)} steps, {recipe.algorithm}, {recipe.learner}",
-        "hyperparameters": ", ".join(f"{k}={v}" for k, v in recipe.hyperparameters.items()) or "defaults",
-        "episodes per score": str(facts.task.spec.evaluation_episodes),
-        "seed": str(settings.seed),
-        "fresh trainings per arm": str(settings.final_seeds),
-        "jobs": str(settings.jobs or "one per core"),
-        "memory per box": f"{settings.memory_mb} MB",
-        "started": started(facts),
-        **facts.versions,
-    }
-
-
-def sandbox(facts: RunFacts) -> list[str]:
-    """What stood around the boxes, a paragraph per kind of wall, and what it does not cover."""
-    paragraphs = [SANDBOX]
-    for wall in dict.fromkeys(w.model_copy(update={"seconds": 0.0}) for w in facts.walls):
-        probes = f"{wall.contained} of {wall.probes} canary probes were contained"
-        tested = f" Before the first candidate, {probes}." if wall.probes else ""
-        image = f" Image: {wall.image}." if wall.image else ""
-        covers = f" Kept from a box: {', '.join(wall.covers)}." if wall.covers else ""
-        gaps = f" Not covered: {', '.join(wall.gaps)}." if wall.gaps else ""
-        paragraphs.append(f"{wall.backend.capitalize()}: {wall.tier}.{image}{covers}{tested}{gaps}")
-    return paragraphs
-
-
-def unwalled(facts: RunFacts) -> str:
-    """The banner of a run in which any sitting had no wall; empty otherwise."""
-    return NO_WALL if any(wall.backend == "none" for wall in facts.walls) else ""
-
-
-def started(facts: RunFacts) -> str:
-    """Local time, to the minute."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started))
-
-
-def commands(facts: RunFacts) -> list[tuple[str, str]]:
-    """(what it does, command line) pairs."""
-    settings = facts.settings
-    again = [
-        "eureka",
-        "evolve",
-        f"{facts.folder}/task",
-        "-p",
-        str(settings.population),
-        "-g",
-        str(settings.generations),
-    ]
-    again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
-    again += ["--prompts", settings.prompts] if settings.prompts else []
-    again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
-    again += ["--algorithm", settings.algorithm] if settings.algorithm else []
-    again += ["--final-seeds", str(settings.final_seeds)]
-    resume = ["eureka", "evolve", "--resume", facts.folder]
-    if facts.comparison is None:
-        pairs = [("Continue this run", command(resume))]
-    else:
-        more = [*resume, "-g", str(settings.generations * 2)]
-        pairs = [("Search on, with more generations", command(more))]
-    pairs.append(("Watch the policy again", command(["eureka", "rollout", facts.folder])))
-    pairs.append(("The same search from the start", command(again)))
-    return pairs

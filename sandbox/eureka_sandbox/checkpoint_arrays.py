@@ -1,8 +1,8 @@
-"""The arrays of a training's checkpoint: names, types and shapes, known to the box that writes and the host that checks.
+"""The arrays of a training's checkpoint: names, types and shapes, for the box that writes and the host that checks.
 
 Letters in a shape are sizes that must agree wherever they occur: D parameters of policy and value function, N
-environments, O and A the body's observation and action sizes, S MuJoCo's integration state, W what is read after a step,
-Q positions, C reward components; L, M, K, R and E count log entries, rows and columns of the curves, and episodes.
+environments, O and A the body's observation and action sizes, S MuJoCo's integration state, W what is read after a
+step, Q positions, C reward components; L, M, K, R, E count log entries, rows and columns of the curves, and episodes.
 """
 
 from __future__ import annotations

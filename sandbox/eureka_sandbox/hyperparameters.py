@@ -104,7 +104,7 @@ class Settled:
 
 
 def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
-    """Check hyperparameters as in task.yaml. PPO without `n_envs`, `n_steps`, `normalize` gets 8, 2048 / n_envs and true.
+    """Check hyperparameters as in task.yaml; PPO without `n_envs`, `n_steps`, `normalize` gets 8, 2048 / n_envs, true.
 
     Raises:
         HyperparameterError: an unknown name (with the closest known one) or an impossible value.

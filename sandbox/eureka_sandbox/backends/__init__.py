@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 TYPE_CHECKING = False  # a box's supervisor imports this package too, and `typing` takes as long as all the rest
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def make_sandbox(name: str = "auto") -> Sandbox:
     path = BACKENDS.get(name, name if ":" in name else "")
     if not path:
         raise ValueError(f"no sandbox backend is named {name!r}; there are: {', '.join(sorted(BACKENDS))}")
+    from importlib import import_module
+
     module, _, attribute = path.partition(":")
     sandbox: Sandbox = getattr(import_module(module), attribute)()
     return sandbox

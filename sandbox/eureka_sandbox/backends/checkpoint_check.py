@@ -1,4 +1,4 @@
-"""A checkpoint that a box emitted: held against the table of its arrays, then kept unopened for the same job's next box.
+"""A checkpoint that a box emitted: held against the table of its arrays, then kept for the same job's next box.
 
 Nothing in it is interpreted beyond that. What it says may still be false: it was made beside the candidate's own code,
 and harms nobody but that candidate.

@@ -111,9 +111,7 @@ class Tail:
 class Conversation:
     """One box, from its first byte to its last."""
 
-    def __init__(
-        self, box: Box, job: Job, on_progress: Callable[[Report], None], stop: Event, started: float
-    ) -> None:
+    def __init__(self, box: Box, job: Job, on_progress: Callable[[Report], None], stop: Event, started: float) -> None:
         self._box, self._job, self._on_progress, self._stop = box, job, on_progress, stop
         self._decoder = FrameDecoder(job)
         self._tail = Tail(job.limits.stderr_kb * 1024)

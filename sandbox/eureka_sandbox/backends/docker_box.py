@@ -61,6 +61,8 @@ class ContainerBox:
         self._engine, self._order, self._stop = engine, order, stop
         self._container = ""
         self._over, self._ended, self._gone = Event(), Event(), Event()
+        self._stream: Any = None
+        """Kept, since with it the SDK's answer and its connection would go."""
         self._socket: socket.socket | None = None
         self._returncode: int | None = None
         self._oom_killed = False
@@ -156,10 +158,11 @@ class ContainerBox:
         if self._over.is_set():
             raise SandboxError("the box was given up before it was created")
         with engine_errors("create a container"):
-            self._container = client.create_container_from_config(order.config, order.name)["Id"]
+            created = client.create_container_from_config(order.config, order.name)  # type: ignore[no-untyped-call]
+            self._container = created["Id"]
         with engine_errors("attach to a container"):
-            stream = client.attach_socket(self._container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            self._socket = getattr(stream, "_sock", stream)  # a plain socket is wrapped as a file
+            self._stream = client.attach_socket(self._container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            self._socket = getattr(self._stream, "_sock", self._stream)  # a plain socket is wrapped as a file
         with engine_errors("start a container"):
             client.start(self._container)
 

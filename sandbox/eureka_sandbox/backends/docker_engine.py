@@ -207,7 +207,7 @@ class Engine:
         started, finished = (datetime.fromisoformat(state[key]).timestamp() for key in ("StartedAt", "FinishedAt"))
         with engine_errors("tell a container's events"):
             events: list[dict[str, Any]] = list(
-                self.client.events(
+                self.client.events(  # type: ignore[call-overload]  # fractions of a second are understood as text
                     since=f"{started - EVENT_SECONDS:.6f}",
                     until=f"{finished + EVENT_SECONDS:.6f}",
                     filters={"container": container},
@@ -226,14 +226,12 @@ def _current_image(client: APIClient) -> str:
 
     try:
         with engine_errors("look at its images"):
-            image = client.inspect_image(IMAGE)
+            image = client.inspect_image(IMAGE)  # type: ignore[no-untyped-call]
     except SandboxError as error:
         if isinstance(error.__cause__, ImageNotFound):
             raise SandboxError(f"the Docker Engine has no image {IMAGE}; build it: make image") from error
         raise
     labels = image["Config"].get("Labels") or {}
     if labels.get(RECIPE_LABEL) != RECIPE:
-        raise SandboxError(
-            f"the image {IMAGE} is not the one of this version; build it again: make image"
-        )
+        raise SandboxError(f"the image {IMAGE} is not the one of this version; build it again: make image")
     return str(image["Id"])

@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import select
-import signal
 import sys
 
 TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any
+else:
+    import _signal as signal  # see supervisor.py
 
 # <linux/sched.h>: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-CLONE, PIVOT_ROOT, CAPSET = {"x86_64": (56, 155, 126), "aarch64": (220, 41, 91)}.get(platform.machine(), (0, 0, 0))
+CLONE, PIVOT_ROOT, CAPSET = {"x86_64": (56, 155, 126), "aarch64": (220, 41, 91)}.get(os.uname().machine, (0, 0, 0))
 MOUNT_SETATTR = 442
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*

@@ -16,9 +16,14 @@ from typing import IO, Any
 from eureka_sandbox.backends.process_table import Process, ProcessTable
 from eureka_sandbox.protocol import Limits, SandboxError
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
-PACKAGES = SUPERVISOR.parents[2]
-"""Where the supervisor finds `eureka_sandbox`."""
+PACKAGES = Path(__file__).parents[2]
+SUPERVISOR = f"""
+import sys
+sys.path.insert(0, {str(PACKAGES)!r})
+from eureka_sandbox.backends.supervisor import main
+main()
+"""
+"""Imported, so that Python keeps it compiled."""
 KILL_SECONDS = 0.6
 """How long the supervisor gets to end the box before the host kills what it can see."""
 DATA_SLACK_MB = 1024
@@ -59,7 +64,6 @@ class BoxProcess:
             rlimits |= {"RLIMIT_NPROC": TASKS, "RLIMIT_NOFILE": 512, "RLIMIT_MSGQUEUE": 0}
         plan = {
             "host": os.getpid(),
-            "package": str(PACKAGES),
             "rlimits": rlimits,
             "command": list(command),
             "environment": dict(env),
@@ -72,11 +76,11 @@ class BoxProcess:
         self._line, remote = socket.socketpair()
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(SUPERVISOR)],
+                [sys.executable, "-I", "-S", "-c", SUPERVISOR],
                 bufsize=0,
                 env={},
                 start_new_session=True,
-                stdin=remote,
+                stdin=remote.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

@@ -1,4 +1,4 @@
-"""The trusted parent of one box, a script of the standard library: `supervisor.py`, with the plan of the box on stdin.
+"""The trusted parent of one box, a program of the standard library alone, with the plan of the box on stdin.
 
 It starts the command, inside a wall of namespaces if the plan has one, gives it its own session, resource limits and a
 death signal, adopts every process that the command leaves behind (also daemons that fled their session), and kills them
@@ -16,13 +16,15 @@ import ctypes
 import marshal
 import os
 import resource
-import signal
 import sys
 import time
 
 TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
 if TYPE_CHECKING:
+    import signal
     from typing import Any
+else:
+    import _signal as signal  # the same without its enumerations, whose making takes as long as Python's own start
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -67,7 +69,6 @@ def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
                 os._exit(1)
             become(plan)
         return worker, None
-    sys.path.insert(0, plan["package"])
     from eureka_sandbox.backends.namespaces import spawn
 
     return spawn(plan, become)
@@ -161,6 +162,3 @@ def _descendants() -> list[int]:
         waiting += below
     return found
 
-
-if __name__ == "__main__":
-    main()

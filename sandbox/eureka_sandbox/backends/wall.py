@@ -99,7 +99,7 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     base = Path(sys.base_prefix)
     interpreter = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
     packages = [Path(entry) for entry in python_path if Path(entry).name in ("site-packages", "dist-packages")]
-    own = [Path(module.__file__).parent for module in (eureka_sandbox, eureka_evaluation)]
+    own = [Path(str(module.__file__)).parent for module in (eureka_sandbox, eureka_evaluation)]
     grants = [path for path in map(Path, SYSTEM) if not path.is_symlink()]
     grants += [*map(Path, SETTINGS), *interpreter, *packages, *own, *_library_folders(os.environ)]
     present = [path for path in grants if path.exists()]

@@ -1,4 +1,4 @@
-"""A corpus of hostile and broken rewards, and the suite that runs it against a sandbox. Nothing of it runs on the host."""
+"""A corpus of hostile and broken rewards, and the suite that runs it against a sandbox. None of it runs on the host."""
 
 from eureka_sandbox.hostile.corpus import Case as Case
 from eureka_sandbox.hostile.corpus import load_corpus as load_corpus

@@ -83,7 +83,9 @@ class Bait:
         door("datagram_socket", socket.AF_UNIX, str(self.folder / "datagram"), socket.SOCK_DGRAM)
 
     def _places(self) -> dict[str, str | int | list[str]]:
-        ports = {name: self._doors[name].getsockname()[1] for name in ("tcp", "tcp6", "udp") if name in self._doors}
+        ports: dict[str, int] = {
+            name: self._doors[name].getsockname()[1] for name in ("tcp", "tcp6", "udp") if name in self._doors
+        }
         paths = ("canary", "journal", "neighbour")
         return {
             **{name: str(self.folder / name) for name in paths},
@@ -96,6 +98,7 @@ class Bait:
             "folder": str(self.folder),
             "home": str(Path.home()),
             "home_names": _home_names(),
+            "compile_cache": _compile_cache(),
             "temp": tempfile.gettempdir(),
             "tag": self.tag,
             "mark": MARK,
@@ -138,9 +141,16 @@ class Bait:
     def _marks(self) -> list[str]:
         """Files and processes that carry the tag. They are removed."""
         package = Path(eureka_sandbox.__file__).parent
-        cache = os.environ.get("EUREKA_COMPILE_CACHE") or Path.home() / ".cache" / "eureka-agent" / "xla"
         found = []
-        for folder in (tempfile.gettempdir(), "/dev/shm", "/var/tmp", Path.home(), package, package / "worker", cache):
+        for folder in (
+            tempfile.gettempdir(),
+            "/dev/shm",
+            "/var/tmp",
+            Path.home(),
+            package,
+            package / "worker",
+            _compile_cache(),
+        ):
             path = Path(folder) / self.tag
             if path.is_symlink() or path.exists():
                 path.unlink()
@@ -160,6 +170,11 @@ class Bait:
     def _end_sentinel(self) -> None:
         self._sentinel.kill()
         self._sentinel.wait()
+
+
+def _compile_cache() -> str:
+    """Where the host keeps compiled programs, as `backends.compile_cache` has it."""
+    return os.environ.get("EUREKA_COMPILE_CACHE") or str(Path.home() / ".cache" / "eureka-agent" / "xla")
 
 
 def _home_names() -> list[str]:

@@ -1,7 +1,7 @@
 """The cases: what each tries, in which box, and how a box that holds must end it. Read from `corpus/*.md` as text.
 
-A case is a section of Markdown: its name, one sentence, options, and the code. The code either defines `attack()`, which
-says whether it got through (see `probe.py`), or is a whole reward.
+A case is a section of Markdown: its name, one sentence, options, and the code. The code either defines `attack()`,
+which says whether it got through (see `probe.py`), or is a whole reward.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def run_suite(
     if unknown := sorted(set(categories or ()) - corpus.keys()):
         raise ValueError(f"no category {unknown[0]!r}; there are {', '.join(corpus)}")
     if sandbox.name == "none" and not bare:
-        raise ValueError("without a wall the hostile corpus would harm this machine; use the docker or embedded sandbox")
+        raise ValueError("without a wall the hostile corpus would harm this machine; use docker or embedded")
     started = time.monotonic()
     suite = _Suite(sandbox, stop or Event(), on_result)
     wanted = [c for letter, c in corpus.items() if categories is None or letter in categories]
@@ -223,10 +223,7 @@ class _Suite:
 def _job(baits: dict[Case, Bait]) -> Job:
     first, *_ = baits
     limits = first.limits
-    if first.attacks:
-        reward = probes({case: bait.box for case, bait in baits.items()})
-    else:
-        reward = first.source
+    reward = probes({case: bait.box for case, bait in baits.items()}) if first.attacks else first.source
     if first.box == "train":
         return train_job(reward, limits)
     return smoke_job(reward, limits)

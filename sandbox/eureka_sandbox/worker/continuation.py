@@ -1,8 +1,8 @@
 """A training's whole state between two rollouts, as arrays and JSON, and the way back: a killed box loses little.
 
-What goes on from a checkpoint ends bit for bit as if it had never stopped, as long as the reward keeps nothing of its own
-between calls and draws only from the global generators of Python, NumPy and torch. PPO only: SAC's and TD3's replay
-buffers are too large to send, so their trainings begin again.
+What goes on from a checkpoint ends bit for bit as if it had never stopped, as long as the reward keeps nothing of its
+own between calls and draws only from the global generators of Python, NumPy and torch. PPO only: SAC's and TD3's
+replay buffers are too large to send, so their trainings begin again.
 """
 
 from __future__ import annotations
@@ -206,9 +206,10 @@ def _arrays(training: Training, curves: CurveState) -> Arrays:
     assert model._last_episode_starts is not None
     recent = training.monitor.recent.snapshot(training.components)
     episodes = [(e["r"], e["l"], e["t"]) for e in model.ep_info_buffer or ()]
-    rows = [[row.get(name, np.nan) for name in _columns(curves)] for row in curves.rows]
-    present = [[name in row for name in _columns(curves)] for row in curves.rows]
-    shape = (len(curves.rows), len(_columns(curves)))
+    columns = _columns(curves)
+    rows = [[row.get(name, np.nan) for name in columns] for row in curves.rows]
+    present = [[name in row for name in columns] for row in curves.rows]
+    shape = (len(rows), len(columns))
     arrays: Arrays = {
         "policy.parameters": pack(model.policy.parameters()),
         "policy.first_moment": first,

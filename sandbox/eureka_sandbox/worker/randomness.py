@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ def pcg_generators(states: Words) -> list[np.random.Generator]:
 
 def global_states() -> dict[str, NDArray[np.uint64] | NDArray[np.uint8]]:
     """NumPy's, Python's and torch's global generators."""
-    _, key, position, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]  # a tuple unless asked for a dict
+    known: Any = np.random.get_state()
+    _, key, position, has_gauss, gauss = known
     version, words, left_over = random.getstate()
     return {
         "numpy": np.array([*key.tolist(), position, has_gauss, _bits(gauss)], dtype=np.uint64),

@@ -190,6 +190,8 @@ class Rollout:
     def _act(self) -> NDArray[np.float32]:
         if self._policy is not None:
             actions = self._policy.act(self._simulation.observation())
+            if not np.isfinite(actions).all():  # finite weights may overflow; MuJoCo would go on with zeros
+                raise JobFailed(_bad_policy("the policy's action is not a number: its weights overflow"))
         else:
             rows = np.minimum(self._simulation.elapsed, len(self._given_actions) - 1)
             actions = self._given_actions[rows, self._slots]

@@ -11,16 +11,17 @@ import ctypes
 import hashlib
 import json
 import os
-import platform
-import signal
 import socket
 import sys
 import threading
 
 TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any
+else:
+    import _signal as signal  # the same without its enumerations, whose making takes as long as Python's own start
 
 LONGEST = 200
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
@@ -195,7 +196,7 @@ PROBES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def _called(on_x86_64: int, on_aarch64: int, arguments: tuple[Any, ...]) -> str:
     """In a child, which may be changed or killed by it. EPERM, EACCES and ENOSYS are refusals."""
-    number = on_aarch64 if platform.machine() == "aarch64" else on_x86_64
+    number = on_aarch64 if os.uname().machine == "aarch64" else on_x86_64
     child = os.fork()
     if child == 0:
         library = ctypes.CDLL(None, use_errno=True)

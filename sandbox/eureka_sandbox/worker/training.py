@@ -94,7 +94,7 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
 
 
 def _prepare(spec: TrainSpec, folder: Path, emit: Emitter, identity: Identity) -> tuple[Training, str]:
-    """A training at its start, or where the job's checkpoint left it; and why that could not be used, if it could not."""
+    """A training at its start, or where the job's checkpoint left it; and why that was not used, if it was not."""
     try:
         found = read_checkpoint(folder, identity)  # before any of the job's code can touch it
         training = _build(spec, folder, emit)

@@ -1,0 +1,152 @@
+"""What the page's foot says: what stood around the boxes, every setting, seed and hash, and the way to do it again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from eureka_agent.population import Score, Training
+from eureka_agent.report.facts import RunFacts
+from eureka_agent.settings import Recipe
+from eureka_agent.text import command, count
+from eureka_sandbox.protocol import Wall
+
+SANDBOX = (
+    "Every training and every scoring ran in a box of its own, with a clean environment (no keys), limits on time, "
+    "memory and output, and a checked result; scoring had no reward code."
+)
+NO_WALL = (
+    "No wall stood around the rewards of this run (sandbox none): each ran as the user, and could read files and keys, "
+    "use the network and change other candidates' work. Trust this page as far as you trust the code in it."
+)
+
+
+def record(facts: RunFacts) -> dict[str, str]:
+    """How the search was set up, in words."""
+    settings, recipe = facts.settings, Recipe.of(facts.task, facts.settings)
+    return {
+        "task": facts.task.name,
+        "rewards written by": settings.model,
+        "prompts": settings.prompts or "as shipped",
+        "population × generations": f"{settings.population} × {settings.generations}",
+        "training": f"{count(recipe.timesteps)} steps, {recipe.algorithm}, {recipe.learner}",
+        "hyperparameters": ", ".join(f"{k}={v}" for k, v in recipe.hyperparameters.items()) or "defaults",
+        "episodes per score": str(facts.task.spec.evaluation_episodes),
+        "fresh trainings per arm": str(settings.final_seeds),
+        "seed": str(settings.seed),
+        "started": started(facts),
+    }
+
+
+def config(facts: RunFacts) -> dict[str, str]:
+    """Every setting of the run as it is stored; a dash where the task's or the machine's own value holds."""
+    return {key: "–" if value is None else str(value) for key, value in facts.settings.model_dump().items()}
+
+
+def digests(facts: RunFacts) -> dict[str, str]:
+    """SHA-256 of the task and of each of its files."""
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(facts.task.files.items())}
+    return {"task": facts.task.digest, **files}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seeds and hashes of one training and its score."""
+
+    name: str
+    link: str
+    """The candidate's id, or nothing."""
+    seed: str
+    """Of the training."""
+    episodes: str
+    """First and last reset seed of the score; the run's journal has them all."""
+    code: str
+    policy: str
+    binding: str
+    """SHA-256 digests, in hex."""
+
+
+def measured(facts: RunFacts) -> list[Measured]:
+    """A row for everything that was trained, the comparison's fresh trainings last."""
+    trained = [c for c in facts.population.candidates if c.training and not c.duplicate_of]
+    rows = [_measured(c.id, c.id, c.code, c.training, c.score) for c in trained]
+    if facts.comparison and facts.best:
+        codes = {"candidate": facts.best.code, "human": facts.task.human_reward, "random": ""}
+        for arm in facts.comparison.arms:
+            for number, trial in enumerate(arm.trials, 1):
+                name = f"{arm.name}, fresh {number}" if trial.training else arm.name
+                rows.append(_measured(name, "", codes[arm.name], trial.training, trial.score))
+    return rows
+
+
+def _measured(name: str, link: str, code: str, training: Training | None, score: Score | None) -> Measured:
+    return Measured(
+        name=name,
+        link=link,
+        seed=str(training.seed) if training else "–",
+        episodes=f"{score.seeds[0]} … {score.seeds[-1]}" if score and score.seeds else "–",
+        code=hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()[:12] if code else "–",
+        policy=training.policy[:12] if training else "–",
+        binding=(score.binding[:12] if score else "") or "–",
+    )
+
+
+@dataclass(frozen=True)
+class Stood:
+    """A kind of wall that stood in some of the sittings."""
+
+    wall: Wall
+    sittings: int
+
+
+def stood(facts: RunFacts) -> list[Stood]:
+    """Each kind of wall once, whatever its self-tests took."""
+    kinds: dict[Wall, int] = {}
+    for wall in facts.walls:
+        kind = wall.model_copy(update={"seconds": 0.0})
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return [Stood(wall, sittings) for wall, sittings in kinds.items()]
+
+
+def unwalled(facts: RunFacts) -> str:
+    """The banner of a run in which any sitting had no wall; empty otherwise."""
+    return NO_WALL if any(wall.backend == "none" for wall in facts.walls) else ""
+
+
+def started(facts: RunFacts) -> str:
+    """Local time, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started))
+
+
+def commands(facts: RunFacts) -> list[tuple[str, str]]:
+    """(what it does, command line) pairs."""
+    settings = facts.settings
+    again = [
+        "eureka",
+        "evolve",
+        f"{facts.folder}/task",
+        "-p",
+        str(settings.population),
+        "-g",
+        str(settings.generations),
+    ]
+    again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
+    for flag in ("models_file", "base_url", "effort", "max_cost", "max_tokens", "max_calls"):
+        if (value := getattr(settings, flag)) is not None:
+            again += [f"--{flag.replace('_', '-')}", str(value)]
+    again += ["--critic"] if settings.critic else []
+    again += ["--prompts", settings.prompts] if settings.prompts else []
+    again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
+    again += ["--algorithm", settings.algorithm] if settings.algorithm else []
+    again += ["--final-seeds", str(settings.final_seeds)]
+    resume = ["eureka", "evolve", "--resume", facts.folder]
+    if facts.comparison is None:
+        pairs = [("Continue this run", command(resume))]
+    else:
+        more = [*resume, "-g", str(settings.generations * 2)]
+        pairs = [("Search on, with more generations", command(more))]
+    pairs.append(("The same search from the start", command(again)))
+    pairs.append(("Measure every score of this page again", command(["eureka", "verify", facts.folder])))
+    pairs.append(("Watch the policy again", command(["eureka", "rollout", facts.folder])))
+    return pairs

@@ -1,0 +1,45 @@
+"""What a language model said around its code: the design thought, for the person who reviews the reward."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eureka_agent.calls import Call
+from eureka_agent.run import Run
+
+LONGEST = 4000
+"""Characters of an answer that are shown."""
+_BLOCK = re.compile(r"^[ \t>]*(`{3,}|~{3,}).*?(?:^[ \t>]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Thought:
+    """An answer without its code."""
+
+    text: str
+    model: str
+    """Who answered, as it names itself."""
+
+
+def thoughts(run: Run) -> dict[str, Thought]:
+    """By candidate's id, the words of the answer that its code came from: the last that is no critic's."""
+    answered: dict[str, Call] = {}
+    for call in run.calls():
+        if call.response is not None and not call.purpose.startswith("critic"):
+            answered[call.brief] = call
+    return {brief: thought for brief, call in answered.items() if (thought := _thought(run, call)).text}
+
+
+def _thought(run: Run, call: Call) -> Thought:
+    assert call.response is not None
+    answer = run.blob(call.response).decode("utf-8", "replace")
+    return Thought(prose(answer), call.model or call.asked or "")
+
+
+def prose(answer: str) -> str:
+    """The words of an answer without code blocks and comments, cut to a readable length."""
+    text = _COMMENT.sub("", _BLOCK.sub("\n", answer.replace("\r\n", "\n")))
+    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"
