@@ -5,7 +5,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench bench-full bench-sandbox image clean
+.PHONY: help setup demo test check fix bench bench-full bench-sandbox image crash clean
 
 help:
 	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, at most 5 minutes on two cores"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
+	@echo "make crash   kill searches and fail disks at every durable step, and resume them (half an hour)"
 	@echo "make image   build the sandbox container image"
 
 setup: .venv/.ready
@@ -61,6 +62,10 @@ BASE ?= python:3.11-slim-bookworm
 image:
 	docker build --network host --build-arg BASE=$(BASE) --build-arg PIP_ARGS="$(PIP_ARGS)" --build-arg RECIPE=$$(cat \
 		sandbox/image/Dockerfile sandbox/image/requirements.txt | sha256sum | cut -d" " -f1) -t eureka-sandbox sandbox/image
+
+# Half an hour: kills and storage faults at every durable step, and 500 kills at random; ARGS="--random 5000" for a night.
+crash: setup
+	@$(BIN)/python tests/crash_all.py $(ARGS)
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

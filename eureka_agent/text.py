@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -73,19 +74,16 @@ def command(words: Iterable[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
+_HIDDEN = re.compile(
+    # control characters; soft hyphen, joiners and fillers; bidirectional marks, embeddings and isolates; line and
+    # paragraph separators; variation selectors; annotations; tags; halves of surrogate pairs; private use
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
+)
+
+
 def visible(text: str) -> str:
     """Untrusted text with control, bidirectional and invisible characters written out, so that none can mislead."""
-    return "".join(f"⟨U+{ord(c):04X}⟩" if _hides(c) else c for c in text)
-
-
-def _hides(character: str) -> bool:
-    code = ord(character)
-    return (
-        (code < 32 and character not in "\n\t")
-        or 0x7F <= code <= 0x9F
-        or code in (0xAD, 0x061C, 0x180E, 0xFEFF)
-        or 0x200B <= code <= 0x200F
-        or 0x202A <= code <= 0x202E
-        or 0x2060 <= code <= 0x206F
-        or 0xE0000 <= code <= 0xE007F
-    )
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)

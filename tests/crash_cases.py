@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from eureka_agent.crashpoints import Hearer, Killer, heard_by
 from eureka_agent.calls import packed
+from eureka_agent.crashpoints import Hearer, Killer, heard_by
 from eureka_agent.lab import Lab
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.prompting import fenced
@@ -134,7 +134,7 @@ def places() -> Iterator[Callable[[str], Place]]:
 
 
 class FakeBroker:
-    """A provider and the process that asks it, which no kill of the controller reaches: every call is paid, in a book."""
+    """A provider, and the process that asks it, out of reach of what kills a controller; payments are in a book."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -162,7 +162,8 @@ def test_a_controller_that_wakes_up_after_another_has_resumed_its_run_stops_and_
         try:
             deadline = time.monotonic() + 60
             while not any('INTO "trainings"' in line for line in dump(folder)):
-                assert sleeper.poll() is None and time.monotonic() < deadline
+                assert sleeper.poll() is None
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
             sleeper.send_signal(signal.SIGSTOP)
             with pytest.raises(RunError, match=f"open by pid {sleeper.pid} on host"):

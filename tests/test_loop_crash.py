@@ -1,4 +1,4 @@
-"""SIGKILL at every durable step of a search: resume ends with the same lineage and repeats nothing that was finished."""
+"""SIGKILL at every durable step of a search: resume ends with the same lineage, and nothing finished is repeated."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_durable_step_without_a_name_is_noticed(place: Places) -> None:
     unnamed = place("unnamed")
     sitting(unnamed)
     with Run.open(unnamed.run) as run, heard_by(Passes()), pytest.raises(LookupError, match=r"'news\.before' is not"):
-        run._write(step="news")  # noqa: SLF001
+        run._write(step="news")
 
 
 def test_nothing_happens_at_a_crash_point_unless_it_is_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""A disk that is full, failing or read-only, and an engine that goes away: a clean stop, and a resume to the same end."""
+"""A disk that is full, failing or read-only, an engine that goes away: a clean stop, and a resume to the same end."""
 
 from __future__ import annotations
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
+from backend_cases import as_json, policy_arrays, policy_meta
 from one_process_cases import FORGERIES
+from safetensors.numpy import save as save_arrays
 
 from eureka_agent.comparison import Trial
 from eureka_agent.lab import Lab
@@ -23,8 +26,9 @@ from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.hostile.corpus import RUNS, Case
 from eureka_sandbox.hostile.probe import tampering
 from eureka_sandbox.hostile.suite import unexpected
-from eureka_sandbox.hostile.tamper import CREDIBLE, HIGHEST, TASK, runner, train_job
+from eureka_sandbox.hostile.tamper import CREDIBLE, ENVIRONMENT, HIGHEST, TASK, runner, train_job
 from eureka_sandbox.protocol import Finished, ScoreSpec
+from eureka_sandbox.worker.emit import JobFailed
 from eureka_sandbox.worker.scoring import score
 
 SKIPPED = frozenset() if os.environ.get("EUREKA_ATTACKS_IN_DEPTH") else {"patched_episode", "patched_safetensors"}
@@ -93,6 +97,19 @@ def test_there_are_at_least_fourteen_tricks_and_most_get_as_far_as_a_score() -> 
     assert len(TRICKS) >= 14
     assert sum(case.expects == ((RUNS, None),) for case in TRICKS) >= 10
     assert {case.weights for case in TRICKS} == {"same", "other"}
+
+
+def test_finite_weights_that_overflow_fail_and_score_nothing(tmp_path: Path) -> None:
+    description = policy_meta(body="inverted_pendulum", observation_size=4, action_low=[-3.0], action_high=[3.0])
+    description |= {"net_arch": {"pi": [64] * 8, "vf": [8]}, "activation": "relu", "normalise": False}
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.choice(np.float32([-3e38, 3e38]), a.shape) for name, a in policy_arrays(description).items()}
+    (tmp_path / "policy.json").write_bytes(as_json(description))
+    (tmp_path / "policy.safetensors").write_bytes(save_arrays(arrays))
+    (tmp_path / "task.py").write_bytes(TASK)
+    spec = ScoreSpec(environment=ENVIRONMENT, seeds=(1, 2))
+    with pytest.raises(JobFailed, match="action is not a number: its weights overflow"):
+        score(spec, tmp_path, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

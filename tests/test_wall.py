@@ -170,7 +170,7 @@ def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing() -> None:
                     time.sleep(60)
                     os._exit(0)
                 children += 1
-        tell(end=error(bomb), enough=100 < children < 256)
+        tell(end=error(bomb), enough=100 < children < 10_000)
         """)
     assert facts == {"end": "EAGAIN", "enough": True}
     assert ProcessTable().descendants(os.getpid()) == []
@@ -182,17 +182,19 @@ def test_a_box_can_neither_see_nor_end_what_is_outside_its_supervisor_included()
     try:
         facts = told(f"""
             mine = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-            os.kill(1, signal.SIGKILL)  # the first process heeds nobody inside
-            os.kill(1, signal.SIGSTOP)
+            for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(1, number)  # the first process heeds nobody inside
+            time.sleep(0.1)
             child = os.fork()
             if child == 0:
                 os.setsid()
                 time.sleep(60)
             os.kill(child, signal.SIGKILL)
-            tell(parent=os.getppid(), mine=len(mine), ended=os.waitpid(child, 0)[1],
+            tell(parent=os.getppid(), mine=len(mine), first=error(os.listdir, "/proc/1/fd"),
+                 ended=os.waitpid(child, 0)[1],
                  sentinel=error(os.kill, {sentinel.pid}, 0), host=error(os.kill, {os.getpid()}, 0))
             """)
-        assert facts == {"parent": 1, "mine": 2, "ended": 9, "sentinel": "ESRCH", "host": "ESRCH"}
+        assert facts == {"parent": 1, "mine": 2, "first": "EACCES", "ended": 9, "sentinel": "ESRCH", "host": "ESRCH"}
         assert sentinel.poll() is None
     finally:
         sentinel.kill()
@@ -297,6 +299,35 @@ def test_the_wall_stands_for_a_user_without_any_right_too() -> None:
     done = subprocess.run([*as_nobody, python, "-c", check], cwd="/", capture_output=True, text=True, timeout=120)
     contained, of = done.stdout.split() or ("0", done.stderr)
     assert contained == of
+
+
+HOST = """
+import sys
+from threading import Event
+sys.path.insert(0, {tests!r})
+from test_wall import PRELUDE
+from backend_cases import TRAIN
+from eureka_sandbox.backends.embedded import EmbeddedSandbox
+script = "say(HELLO); os.fork() or os.setsid(); time.sleep(60)"
+EmbeddedSandbox((sys.executable, "-I", "-S", "-c", PRELUDE + script)).run(TRAIN, print, Event())
+"""
+
+
+@walled
+def test_a_walled_box_dies_with_a_killed_host_or_a_killed_supervisor(tmp_path: Path) -> None:
+    for victim in ("host", "supervisor"):
+        script = HOST.format(tests=str(Path(__file__).parent))
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        host = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(tree := ProcessTable().descendants(host.pid)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)  # supervisor, first process, worker and its daemon
+        os.kill(host.pid if victim == "host" else tree[0].pid, signal.SIGKILL)
+        host.wait()
+        while any(Path(f"/proc/{process.pid}").exists() for process in tree) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(tree) == 4
+        assert not [process.pid for process in tree if Path(f"/proc/{process.pid}").exists()]
 
 
 # ----------------------------------------------------------------------------------------------------------- grants

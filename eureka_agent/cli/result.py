@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eureka_agent.catches import caught, in_words
 from eureka_agent.cli.common import print_json, print_python, result_console
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
 from eureka_agent.run import Run
@@ -35,6 +36,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     console.print(f"wall time {duration(facts.seconds)}, {steps}")
     if facts.spending and facts.spending.text:
         console.print(facts.spending.text, soft_wrap=True)
+    if stopped := in_words(caught(facts.population)):
+        console.print(stopped, soft_wrap=True)
 
 
 def _print_table(console: Console, facts: RunFacts) -> None:
@@ -72,6 +75,7 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "verdict": verdict(facts),
         "environment_steps": facts.trained_steps,
         "seconds": round(facts.seconds, 1),
+        "gates": [tally.model_dump() for tally in caught(facts.population)],
         "spending": facts.spending.model_dump() if facts.spending else None,
     }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from eureka_agent.text import count
+from eureka_agent.text import count, number
 
 Point = tuple[float, float]
 
@@ -31,6 +32,17 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Area:
+    """A surface between two curves, in data units."""
+
+    xs: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    css: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Dot:
     """A mark in data units."""
 
@@ -38,6 +50,8 @@ class Dot:
     y: float
     css: str
     title: str
+    link: str = ""
+    """Where a click leads."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Path:
-    """A drawn curve: SVG path data."""
+    """A drawn curve or surface: SVG path data."""
 
     d: str
     css: str
@@ -102,11 +116,16 @@ class Chart:
     paths: list[Path]
     dots: list[Dot] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
+    areas: list[Path] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
+    """Heads of the columns of `rows`."""
+    rows: list[list[str]] = field(default_factory=list)
+    """A few points of the named curves, for those who read rather than see."""
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round positions (1, 2 or 5 times a power of ten) in [low, high], at most `most`."""
-    if not high - low > 1e-300:  # equal, or so close that a tenth of it is nothing
+    if not 1e-300 < high - low < 1e300:  # equal, or so close that a tenth of it is nothing; or beyond all measure
         return [low]
     raw = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
@@ -123,7 +142,7 @@ def tick_label(value: float) -> str:
 
 def padded(values: Iterable[float], margin: float = 0.06) -> Point:
     """A range that holds all finite values with some air; never empty."""
-    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    finite = [v for v in values if abs(v) < 1e300] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     air = (high - low) * margin or max(abs(high), 1.0) * 0.1
     return low - air, high + air
@@ -135,6 +154,13 @@ def path_data(frame: Frame, xs: Sequence[float], ys: Sequence[float | None]) -> 
     return "".join(f"{'L' if i else 'M'}{frame.x(x)} {frame.y(y)}" for i, (x, y) in enumerate(known))
 
 
+def area_data(frame: Frame, area: Area) -> str:
+    """SVG path of a closed surface, along its upper edge and back along the lower."""
+    upper = [(frame.x(x), frame.y(y)) for x, y in zip(area.xs, area.highs, strict=True)]
+    lower = [(frame.x(x), frame.y(y)) for x, y in zip(area.xs, area.lows, strict=True)]
+    return "M" + "L".join(f"{x} {y}" for x, y in [*upper, *reversed(lower)]) + "Z" if upper else ""
+
+
 def line_chart(
     title: str,
     lines: Sequence[Line],
@@ -143,18 +169,20 @@ def line_chart(
     y_label: str,
     dots: Sequence[Dot] = (),
     rules: Sequence[Rule] = (),
+    areas: Sequence[Area] = (),
     x_ticks: Sequence[Tick] | None = None,
     x_range: Point | None = None,
     size: Point = (640, 260),
     left: float = 52,
 ) -> Chart:
-    """Lay out a line chart with optional dots and horizontal references.
+    """Lay out a line chart with optional dots, horizontal references and surfaces.
 
     `x_ticks` are in data units here; without them round positions are chosen.
     """
-    xs = [x for line in lines for x in line.xs] + [dot.x for dot in dots]
+    xs = [x for line in lines for x in line.xs] + [dot.x for dot in dots] + [x for area in areas for x in area.xs]
     ys = [y for line in lines for y in line.ys if y is not None]
     ys += [dot.y for dot in dots] + [rule.y for rule in rules]
+    ys += [y for area in areas for y in (*area.lows, *area.highs)]
     span = x_range or (min(xs, default=0.0), max(xs, default=1.0))
     if not span[1] > span[0]:
         span = (span[0] - 0.5, span[0] + 0.5)
@@ -168,9 +196,22 @@ def line_chart(
         x_ticks=[Tick(frame.x(t.at), t.label) for t in chosen],
         y_ticks=[Tick(frame.y(v), tick_label(v)) for v in ticks(*frame.y_range, most=5)],
         paths=[Path(path_data(frame, line.xs, line.ys), line.css, line.label) for line in lines],
-        dots=[Dot(frame.x(d.x), frame.y(d.y), d.css, d.title) for d in dots],
+        dots=[Dot(frame.x(d.x), frame.y(d.y), d.css, d.title, d.link) for d in dots],
         rules=[Rule(frame.y(r.y), r.css, r.label) for r in rules],
+        areas=[Path(area_data(frame, area), area.css, area.label) for area in areas],
+        **_readable(lines, x_label),
     )
+
+
+def _readable(lines: Sequence[Line], x_label: str, most: int = 7) -> dict[str, Any]:
+    """The named curves of one common x axis at evenly spaced points, as a table's heads and rows."""
+    named = [line for line in lines if line.label and len(line.xs) == len(line.ys)]
+    if not named or any(list(line.xs) != list(named[0].xs) for line in named) or len(named[0].xs) < 2:
+        return {}
+    last = len(named[0].xs) - 1
+    places = sorted({round(i * last / (most - 1)) for i in range(most)})
+    rows = [[count(named[0].xs[i]), *(number(line.ys[i]) for line in named)] for i in places]
+    return {"heads": [x_label, *(line.label for line in named)], "rows": rows}
 
 
 @dataclass(frozen=True)

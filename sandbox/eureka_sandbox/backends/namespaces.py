@@ -33,7 +33,7 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 163
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION = 0x20080522
 LAST_CAPABILITY = 63
@@ -79,6 +79,7 @@ def _map_users(first: int, wall: dict[str, Any]) -> None:
 def _first(plan: dict[str, Any], become: Callable[[dict[str, Any]], None], mapped: int, tell: int) -> None:
     wall = plan["wall"]
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _forget_the_host(mapped, tell)
     if os.read(mapped, 1) != b"1":
         os._exit(1)  # the supervisor is gone
     os.setsid()
@@ -99,6 +100,15 @@ def _first(plan: dict[str, Any], become: Callable[[dict[str, Any]], None], mappe
         if pid == worker:
             os.write(tell, status.to_bytes(4, sys.byteorder))
             os._exit(0)  # and the kernel ends whatever is left in the namespace
+
+
+def _forget_the_host(*kept: int) -> None:
+    """Nothing of the host may be found in this process, which the box can see; nor may a signal from there reach it."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    for descriptor in {int(entry) for entry in os.listdir("/proc/self/fd")} - {0, 1, 2, *kept}:
+        os.closerange(descriptor, descriptor + 1)  # the one that listed them is closed already
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process of a namespace ignores what it does not handle
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -177,6 +187,7 @@ def _disarm(wall: dict[str, Any]) -> None:
     os.setresuid(wall["user"], wall["user"], wall["user"])
     header = CAPABILITY_VERSION.to_bytes(4, sys.byteorder) + bytes(4)
     _check(_libc.syscall(CAPSET, header, bytes(24)), "capset")
+    _prctl(PR_SET_DUMPABLE, 0)  # until it executes something, nobody looks into it
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     code = wall["filter"]

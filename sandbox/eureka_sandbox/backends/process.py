@@ -32,8 +32,9 @@ FILE_MB = 256
 """Largest single file that a box may write."""
 FIRST_KILLED = 70
 """The supervisor's exit code if the first process of a walled box was killed."""
-TASKS = 256
-"""Most processes and threads of a walled box; a user's other processes count where there is no wall."""
+TASKS = 256 + 4 * (os.cpu_count() or 1)
+"""Most processes and threads of a walled box (compilers start some threads per core); a user's other processes would
+count where there is no wall, so there it is not set."""
 
 _TABLE = ProcessTable()
 
@@ -78,7 +79,7 @@ class BoxProcess:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", SUPERVISOR],
                 bufsize=0,
-                env={},
+                env={name: env[name] for name in ("LD_LIBRARY_PATH",) if name in env},
                 start_new_session=True,
                 stdin=remote.fileno(),
                 stdout=subprocess.PIPE,

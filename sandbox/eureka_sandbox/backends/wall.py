@@ -42,11 +42,12 @@ FILES = {
 def environment(host: Mapping[str, str]) -> dict[str, str]:
     """What differs in the environment of a walled box from that of any other."""
     folders = [str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
+    libraries = _library_folders(host)
     return {
         "PATH": ":".join(dict.fromkeys(folders)),
-        "LD_LIBRARY_PATH": ":".join(map(str, _library_folders(host))),
         "USER": "box",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **({"LD_LIBRARY_PATH": ":".join(map(str, libraries))} if libraries else {}),
     }
 
 

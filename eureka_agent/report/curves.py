@@ -1,0 +1,186 @@
+"""The page's charts of the whole run: intervals, the search, and what fresh trainings looked like on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+from eureka_agent import text
+from eureka_agent.comparison import FEW_SEEDS, Arm
+from eureka_agent.population import Candidate, Training
+from eureka_agent.report import charts
+from eureka_agent.report.components import STEPS
+from eureka_agent.report.facts import RunFacts
+from eureka_evaluation.components import LENGTH
+
+RETURN = "rollout/ep_rew_mean"
+POINTS = 60
+"""Places along the x axis at which trainings are put together."""
+
+
+def axis(facts: RunFacts) -> str:
+    """`forward displacement (m)`."""
+    metric = facts.task.spec.metric
+    return metric.name if metric.unit in ("", "1") else f"{metric.name} ({metric.unit})"
+
+
+def intervals(facts: RunFacts) -> charts.IntervalPlot | None:
+    """The arms of the comparison on one axis."""
+    if facts.comparison is None:
+        return None
+    rows = []
+    for arm in facts.comparison.arms:
+        seeds = [fmean(scores) for scores in arm.fitness]
+        name = "best" if arm.name == "candidate" else arm.name
+        rows.append(charts.IntervalRow(name, f"is-{arm.name}", arm.iqm.low, arm.iqm.value, arm.iqm.high, seeds))
+    return charts.interval_plot(rows, axis(facts))
+
+
+def search(facts: RunFacts) -> charts.Chart | None:
+    """Fitness of every candidate by generation, its parents linked, and the incumbent's staircase."""
+    fitness = {c.id: c.fitness for c in facts.population.candidates if c.fitness is not None}
+    if not fitness:
+        return None
+    places, best = _places(facts.population.candidates), facts.best
+    links = [
+        charts.Line([places[parent], places[c.id]], [fitness[parent], fitness[c.id]], "link")
+        for c in facts.population.candidates
+        if c.id in fitness
+        for parent in c.brief.parents
+        if parent in fitness
+    ]
+    dots = [
+        charts.Dot(places[name], value, "best" if best and name == best.id else "", _named(name, value, facts), name)
+        for name, value in fitness.items()
+    ]
+    steps = _staircase([(places[name], value) for name, value in fitness.items()])
+    generations = facts.population.generations
+    return charts.line_chart(
+        f"{axis(facts)} of every candidate; thick: the best so far, thin: from parents",
+        [*links, charts.Line([x for x, _ in steps], [y for _, y in steps], "incumbent")],
+        x_label="generation",
+        y_label=facts.task.spec.metric.name,
+        dots=dots,
+        rules=_anchor_rules(facts),
+        x_ticks=[charts.Tick(g, str(g + 1)) for g in _some(generations)],
+        x_range=(-0.5, generations - 0.5),
+        size=(1080, 340),
+        left=64,
+    )
+
+
+def _some(generations: int) -> range:
+    """Every generation, or every tenth of many."""
+    return range(0, generations, 1 if generations <= 25 else max(1, round(generations / 20)))
+
+
+def _places(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Where each candidate stands along the generations: side by side in the order of slots."""
+    width = 1 + max(c.brief.slot for c in candidates)
+    return {c.id: c.brief.generation + 0.7 * ((c.brief.slot + 0.5) / width - 0.5) for c in candidates}
+
+
+def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The highest so far, stepping up where a point exceeds it."""
+    steps: list[tuple[float, float]] = []
+    for x, value in points:
+        before = steps[-1][1] if steps else value
+        steps += [(x, before)] if steps else []
+        steps.append((x, max(before, value)))
+    return steps
+
+
+def _anchor_rules(facts: RunFacts) -> list[charts.Rule]:
+    anchors = facts.task.anchors
+    if anchors is None:
+        return []
+    return [
+        charts.Rule(anchors.human.mean, "human", f"human reward, {text.count(anchors.timesteps)} steps"),
+        charts.Rule(anchors.random.mean, "random", "random policy"),
+    ]
+
+
+def _named(name: str, fitness: float, facts: RunFacts) -> str:
+    return f"{name}: {text.measure(fitness, facts.unit)}"
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+def learning(facts: RunFacts) -> list[charts.Chart]:
+    """How the fresh trainings of the comparison went; before it, the best's own."""
+    if facts.comparison is None:
+        return _own(facts.best.training) if facts.best and facts.best.training else []
+    arms = [facts.comparison.arm("candidate"), facts.comparison.arm("human")]
+    shown = [_bands("Episode length, both on one axis", "steps per episode", LENGTH, arms)]
+    names = {"candidate": f"Own return of {facts.comparison.candidate}", "human": "Own return of the human reward"}
+    shown += [_bands(names[arm.name], "own return", RETURN, [arm]) for arm in arms]
+    return [chart for chart in shown if chart]
+
+
+def band_note(facts: RunFacts) -> str:
+    """What the bands of `learning` are."""
+    if facts.comparison is None:
+        return "One training; no interval can be drawn."
+    trainings = min(len(facts.comparison.arm(name).fitness) for name in ("candidate", "human"))
+    if trainings < 2:
+        return "One fresh training each; no interval can be drawn."
+    if trainings < FEW_SEEDS:
+        return f"Lines are means of {trainings} fresh trainings, bands reach from the lowest to the highest."
+    return f"Lines are means of {trainings} fresh trainings, bands their 95 % intervals (Student's t)."
+
+
+def _bands(title: str, y_label: str, key: str, arms: Sequence[Arm]) -> charts.Chart | None:
+    curves = {arm.name: _aligned([t.training for t in arm.trials if t.training], key) for arm in arms}
+    curves = {name: found for name, found in curves.items() if found[1]}
+    if not curves:
+        return None
+    lines, areas = [], []
+    for name, (xs, rows) in curves.items():
+        columns = list(zip(*rows, strict=True))
+        lows, highs = zip(*map(_interval, columns), strict=True)
+        labels = {"candidate": "best", "human": "human"}
+        lines.append(charts.Line(xs, [fmean(column) for column in columns], f"arm {name}", labels[name]))
+        if len(rows) > 1:
+            areas.append(charts.Area(xs, lows, highs, f"arm {name}", ""))
+    return charts.line_chart(title, lines, x_label="steps", y_label=y_label, areas=areas, size=(420, 230))
+
+
+def _aligned(trainings: Sequence[Training], key: str) -> tuple[list[float], list[list[float]]]:
+    """One curve of several trainings at common places; only the stretch that all of them have."""
+    import numpy as np
+
+    known = []
+    for training in trainings:
+        pairs = zip(training.curves.get(STEPS, []), training.curves.get(key, []), strict=False)
+        points = [(x, y) for x, y in pairs if x is not None and y is not None]
+        if len({x for x, _ in points}) > 1:
+            known.append(points)
+    low = max((points[0][0] for points in known), default=0.0)
+    high = min((points[-1][0] for points in known), default=0.0)
+    if not low < high:
+        return [], []
+    xs = np.linspace(low, high, POINTS)
+    rows = [np.interp(xs, *zip(*points, strict=True)).tolist() for points in known]
+    return [round(x, 1) for x in xs.tolist()], rows
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """The range of few values, the 95 % interval of the mean of more."""
+    if len(values) < FEW_SEEDS:
+        return min(values), max(values)
+    from scipy.special import stdtrit
+
+    mean, half = fmean(values), float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
+def _own(training: Training) -> list[charts.Chart]:
+    """Own return and episode length of one training."""
+    shown = []
+    for title, key in (("Own return", RETURN), ("Episode length", LENGTH)):
+        xs, rows = _aligned([training], key)
+        if rows:
+            lines = [charts.Line(xs, rows[0], "arm candidate", title.lower())]
+            shown.append(charts.line_chart(title, lines, x_label="steps", y_label=title.lower(), size=(420, 230)))
+    return shown
