@@ -19,6 +19,7 @@ EXPECTED = (
     "eureka_agent/_content/tasks/hopper_forward/task.yaml",
     "eureka_agent/_content/prompts/",
     "eureka_sandbox/worker/__main__.py",
+    "eureka_sandbox/backends/seccomp.json",
     "eureka_evaluation/statistics.py",
 )
 TOP_LEVEL = ("eureka_agent", "eureka_sandbox", "eureka_evaluation", "eureka_agent-")

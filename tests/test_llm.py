@@ -133,7 +133,7 @@ def test_the_repair_prompt_reads_as_its_golden_file() -> None:
 def test_the_critics_prompt_and_its_objections_read_as_their_golden_files() -> None:
     prompts = Prompts()
     first = prompts.compose(brief(), small_task(), Population())
-    assert_golden("critic", prompts.criticise(first, GOOD, small_task(), 1))
+    assert_golden("critic", prompts.criticise(first, GOOD, small_task(), 1, ("alive",)))
     revision = prompts.revise(first, fenced(GOOD), "1. `forward` has the wrong sign.", 2)
     assert revision.purpose == "revise2"
     assert revision.messages[:2] == first.messages
@@ -204,8 +204,8 @@ def test_the_prompt_tells_the_runs_training_and_the_discounts_horizon() -> None:
     assert "about the next 100 steps (0.8 s)" in text
 
 
-@pytest.mark.parametrize(("gamma", "told"), [("1.0", "not discounted"), ("high", "about the next 100 steps")])
-def test_a_discount_of_one_or_none_at_all_can_be_told(gamma: str, told: str) -> None:
+@pytest.mark.parametrize(("gamma", "told"), [("1.0", "not discounted"), ("0.9", "about the next 10 steps")])
+def test_a_tasks_own_discount_is_told(gamma: str, told: str) -> None:
     text = TASK.files["task.yaml"].replace(b"  hyperparameters:", b"  hyperparameters:\n    gamma: %s" % gamma.encode())
     task = task_from_files("test", TASK.folder, TASK.files | {"task.yaml": text}, None)
     assert told in Prompts().compose(brief(), task, Population()).messages[1].content

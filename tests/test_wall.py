@@ -333,6 +333,27 @@ def test_a_walled_box_dies_with_a_killed_host_or_a_killed_supervisor(tmp_path: P
 # ----------------------------------------------------------------------------------------------------------- grants
 
 
+@walled
+def test_what_is_installed_below_the_folder_for_temporary_files_can_be_read_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="eureka-library-", dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        (folder / "library").write_text("code")
+        (folder / "library").chmod(0o644)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+        wall.readable.cache_clear()
+        facts = told(f"""
+            path = {str(folder / "library")!r}
+            tell(text=open(path).read(), change=error(open, path, "w"), beside=sorted(os.listdir("/tmp")))
+            """)
+        assert facts == {"text": "code", "change": "EROFS", "beside": [folder.name]}
+    finally:
+        wall.readable.cache_clear()
+        shutil.rmtree(folder)
+
+
 def test_a_box_may_read_python_and_this_project_s_code_and_nobody_s_home() -> None:
     granted = wall.readable(tuple(sys.path))
     assert any(Path(eureka_sandbox.__file__).is_relative_to(path) for path in granted)

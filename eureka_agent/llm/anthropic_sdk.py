@@ -9,7 +9,7 @@ from typing import Any
 from eureka_agent.calls import Message
 from eureka_agent.llm.answers import CutOff, UnreadableAnswer, anthropic_answer, at, parsed_document, text_at
 from eureka_agent.llm.attempt import Progress
-from eureka_agent.llm.keys import NO_KEY
+from eureka_agent.llm.keys import NO_KEY, VARIABLES
 from eureka_agent.llm.openai_sdk import hang_up, plain, read_body, sendable
 from eureka_agent.llm.wire import Answered, Ask
 
@@ -22,11 +22,11 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     """Ask once, as a stream. Raises whatever the SDK raises; see `faults.outcome_of`."""
     import anthropic
 
-    key, token = environment.get("ANTHROPIC_API_KEY"), environment.get("ANTHROPIC_AUTH_TOKEN")
+    key, token = (environment.get(name, "").strip() for name in VARIABLES["anthropic"])
     patience = ask.patience
     client = anthropic.Anthropic(
         api_key=key or (None if token else NO_KEY),
-        auth_token=None if key else token,
+        auth_token=None if key else token or None,
         base_url=_address(ask.model.base_url or environment.get("ANTHROPIC_BASE_URL") or ""),
         max_retries=0,
         timeout=anthropic.Timeout(patience.total, connect=patience.connect),

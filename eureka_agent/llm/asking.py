@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time as wall
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from eureka_agent.calls import Call, Message
+from eureka_agent.errors import BudgetExhausted
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import LLM, AskingStopped, Completion, NoAnswer
 from eureka_agent.llm.ensemble import Ensemble
@@ -36,6 +38,8 @@ REFUSALS = 3
 WAITING = (FaultKind.RATE_LIMIT, FaultKind.OVERLOADED, FaultKind.CONNECT)
 """Faults that cost nothing and may pass."""
 LOST = (FaultKind.LOST, FaultKind.STREAM)
+GOES_ROUND = 20
+"""An answer that is so many times as long as what is left of it when compressed says the same again and again."""
 Shorten = Callable[[Request, int], Request | None]
 """The request with the first n steps of leaving out taken; None if there are fewer."""
 
@@ -88,7 +92,7 @@ class Asking:
             elif call.state == "reserved":
                 if not tries.failures:
                     self._extra.first()
-                call, tries.fault = self._sender.send(call)
+                call, tries.fault = self._send(call)
                 fresh = True
             following = self._after_answer(call, fresh) if call.answered else self._after_fault(call, fresh, tries)
             if following is None:
@@ -128,6 +132,16 @@ class Asking:
         words = messages or self._sender.words(call)
         return self._sender.draft(call.brief, call.purpose, call.attempt + 1, model, words, longest)
 
+    def _send(self, call: Call) -> tuple[Call, Fault | None]:
+        """As `Sender.send`; a cap that leaves no room for a longer answer does not stop the search."""
+        try:
+            return self._sender.send(call)
+        except BudgetExhausted as full:
+            if call.attempt > 1 and self._longer_than_usual(call):
+                told = "the answer is cut off, and a cap leaves no room for a longer one"
+                raise NoAnswer(_failure(told)) from full
+            raise
+
     # --------------------------------------------------------------------------------------------- what comes after
 
     def _after_answer(self, call: Call, fresh: bool) -> Call | None:
@@ -141,6 +155,8 @@ class Asking:
             self._refusals = 0
         earlier = [c for c in self._run.attempts(call.brief, call.purpose) if c.answered and c.attempt < call.attempt]
         if completion.finish_reason in CUT_OFF and isinstance(extract_code(completion.text), Failure):
+            if _goes_round(completion.text):
+                raise NoAnswer(_failure("the answer says the same again and again until it is cut off"))
             return self._longer(call, any(c.finish_reason in CUT_OFF for c in earlier))
         if not completion.text.strip():
             if any(not self._run.blob(c.response or "").strip() for c in earlier):
@@ -149,16 +165,13 @@ class Asking:
         return None
 
     def _longer(self, call: Call, again: bool) -> Call:
-        """The same request with room for twice the answer, if there was none such yet and the caps allow it."""
+        """The same request with room for twice the answer, if there was none such yet."""
         model, had = self._ensemble.named(call.asked or ""), call.max_output_tokens or 0
         longest = min(2 * had, longest_answer(model) or 2 * had)
         told = f"the answer is cut off after {had} tokens"
         if again or longest <= had:
             raise NoAnswer(_failure(f"{told}; --max-output-tokens allows more"))
-        following = self._another(call, longest=longest)
-        if self._sender.ledger.reserve(following):
-            raise NoAnswer(_failure(f"{told}, and a cap leaves no room for a longer one"))
-        return following
+        return self._another(call, longest=longest)
 
     def _after_fault(self, call: Call, fresh: bool, tries: _Tries) -> Call:
         """The attempt that follows on one without an answer; after a resume by a person most are worth another."""
@@ -167,7 +180,8 @@ class Asking:
             return self._shorter(call)
         if kind in LOST:
             self._decide_on_unknown(call)
-        if kind is FaultKind.BAD_ANSWER and call.attempt > 1:
+        tried = self._run.attempts(call.brief, call.purpose)
+        if kind is FaultKind.BAD_ANSWER and sum(attempt.fault == kind for attempt in tried) > 1:
             raise NoAnswer(_failure("the provider's answer cannot be read, the second time too"))
         if fresh and kind not in (*WAITING, *LOST, FaultKind.BAD_ANSWER):
             if kind is FaultKind.BAD_REQUEST and self._longer_than_usual(call):
@@ -233,6 +247,11 @@ class Asking:
             model=call.model or call.asked or "",
             usage=usage_of(call),
         )
+
+
+def _goes_round(text: str) -> bool:
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data) > GOES_ROUND * len(zlib.compress(data))
 
 
 def _failure(message: str) -> Failure:

@@ -36,6 +36,8 @@ class Examined:
     catch: Catch | None = None
     reason: str = ""
     """For the prompt: what is wrong, in words that are safe to tell."""
+    silent: tuple[str, ...] = ()
+    """Components that never changed on the recorded transitions: for the critic."""
 
 
 def examine(completion: Completion, task: Task, smoke: Smoke | None) -> Examined:
@@ -58,8 +60,8 @@ def examine(completion: Completion, task: Task, smoke: Smoke | None) -> Examined
         return Examined(Proposal(code=code, failure=failure), catch, failure.message)
     if reason := sum_gap(result):
         catch = Catch(gate="smoke", reason=reason, fatal=False)
-        return Examined(Proposal(code=code), catch, reason)
-    return Examined(Proposal(code=code))
+        return Examined(Proposal(code=code), catch, reason, silent_components(result))
+    return Examined(Proposal(code=code), silent=silent_components(result))
 
 
 def objection(result: SmokeResult) -> Failure | None:

@@ -1,7 +1,7 @@
 """What calls cost: a person's own prices first, then the table that comes with litellm, else nobody knows.
 
-A price that nobody knows is never taken for 0. The table names the same price for every provider of free models, and
-for models it has no price for; only a person's file can say that a model costs nothing.
+A price that nobody knows is never taken for 0. The table has a 0 for what is free and for what it has no price for, so
+only a person's file can say that input or output costs nothing.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def price_of(model: ModelConfig) -> Price | None:
     row = None if _elsewhere(model) else _row(model)
     if row is None:
         return None
-    given = (_per_million(row, "input_cost_per_token"), _per_million(row, "output_cost_per_token"))
-    if not given[0] and not given[1]:
+    given, made = _per_million(row, "input_cost_per_token"), _per_million(row, "output_cost_per_token")
+    if not given or not made or _has_a_fee(row):
         return None
     return Price(
-        input=given[0] or 0.0,
-        output=given[1] or 0.0,
+        input=given,
+        output=max(made, _per_million(row, "output_cost_per_reasoning_token") or 0.0),  # nobody knows who will think
         cache_read=_per_million(row, "cache_read_input_token_cost"),
         cache_write=_per_million(row, "cache_creation_input_token_cost"),
     )
@@ -98,6 +98,12 @@ def _row(model: ModelConfig) -> Mapping[str, Any] | None:
     row = table.get(bare)
     names = BARE.get(model.provider, ())
     return row if isinstance(row, dict) and row.get("litellm_provider") in names else None
+
+
+def _has_a_fee(row: Mapping[str, Any]) -> bool:
+    """Whether a call costs something besides its tokens. Perplexity's models always search the web."""
+    searches = row.get("litellm_provider") == "perplexity" and row.get("search_context_cost_per_query")
+    return bool(row.get("input_cost_per_request") or searches)
 
 
 def _per_million(row: Mapping[str, Any], field: str) -> float | None:

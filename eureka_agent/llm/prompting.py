@@ -7,7 +7,7 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,12 @@ class Prompts:
         line = failure.line if failure else None
         return _continued(request, answer, self._rendered("repair.md.j2", reason=reason, line=line), "repair")
 
-    def criticise(self, request: Request, code: str, task: Task, number: int) -> Request:
-        """A conversation of its own that asks for objections to a candidate's code."""
-        user = self._rendered("critic.md.j2", task=task, variables=task.variables, code=code)
+    def criticise(self, request: Request, code: str, task: Task, number: int, silent: Sequence[str] = ()) -> Request:
+        """A conversation of its own that asks for objections to a candidate's code.
+
+        `silent` are components that never changed on recorded transitions.
+        """
+        user = self._rendered("critic.md.j2", task=task, variables=task.variables, code=code, silent=silent)
         messages = (Message(role="user", content=user),)
         return request.model_copy(update={"messages": messages, "purpose": _numbered("critic", number)})
 
@@ -177,11 +180,8 @@ def _range(name: str, floor: Floor) -> str:
 
 
 def _discount(recipe: Recipe) -> float:
-    """The discount that is trained with; one that is no number is for the box to refuse."""
-    try:
-        return float(recipe.hyperparameters.get("gamma", SB3_GAMMA))
-    except (TypeError, ValueError):
-        return SB3_GAMMA
+    """The discount that is trained with."""
+    return float(recipe.hyperparameters.get("gamma", SB3_GAMMA))
 
 
 def _angle(brief: Brief, population: Population) -> int:

@@ -71,14 +71,15 @@ class LLMProposer:
         request, completion, examined = self._answer(request, task)
         catches = [examined.catch] if examined.catch else []
         if examined.catch and completion.finish_reason not in REFUSED:
-            first = examined
-            request, completion, examined = self._answer(
-                self._prompts.repair(request, completion.text, examined.reason, first.proposal.failure), task
-            )
-            if examined.proposal.failure and not first.proposal.failure:
-                examined = first  # what could be trained before the repair still can
-            elif examined.proposal.failure is None and examined.catch is None:
+            failure = examined.proposal.failure
+            repair = self._prompts.repair(request, completion.text, examined.reason, failure)
+            second = self._answer(fitted(repair, self._prompts.tokens), task)
+            _, _, repaired = second
+            if repaired.proposal.failure is None and repaired.catch is None:
                 catches = [c.model_copy(update={"mended": True}) for c in catches]
+            if failure or not repaired.proposal.failure:  # else what could be trained before the repair still can
+                request, completion, examined = second
+                catches += [repaired.catch] if repaired.catch else []
         if self._critic and examined.proposal.failure is None:
             examined, found = self._reviewed(request, completion, examined, task)
             catches += found
@@ -90,7 +91,7 @@ class LLMProposer:
         """Rounds of objection and revision; a revision that a gate stops leaves the code as it was."""
         found: list[Catch] = []
         for number in range(1, MOST_ROUNDS + 1):
-            asked = self._prompts.criticise(request, examined.proposal.code, task, number)
+            asked = self._prompts.criticise(request, examined.proposal.code, task, number, examined.silent)
             try:
                 asked, opinion = self._completed(asked)
             except NoAnswer:
@@ -100,7 +101,7 @@ class LLMProposer:
             if not objections:
                 break
             revision = self._prompts.revise(request, completion.text, objections, number)
-            request, completion, revised = self._answer(revision, task)
+            request, completion, revised = self._answer(fitted(revision, self._prompts.tokens), task)
             mended = revised.proposal.failure is None
             found.append(Catch(gate="critic", reason=objections, fatal=False, mended=mended))
             if not mended:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from eureka_agent.errors import EnvironmentMissing, UsageError
 from eureka_agent.llm.asking import Asking
@@ -41,6 +42,11 @@ def ensemble_of(settings: Settings) -> Ensemble:
         if settings.effort:
             said["effort"] = settings.effort
         models.append(ModelConfig.model_validate({"name": name, "weight": weight, **said}))
+        if "@" in urlsplit(models[-1].base_url or "").netloc:
+            raise UsageError(
+                f"the address of {name} holds a user or password, which the run would keep for all to read; leave it "
+                "out and set the key in the environment"
+            )
     if settings.base_url and not any(model.provider == "openai" for model in models):
         raise UsageError(f"--base-url {settings.base_url}: it is the address of openai/ models, and there is none")
     _check_cost_cap(settings, models)

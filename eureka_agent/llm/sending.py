@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time as wall
 import uuid
@@ -20,6 +21,7 @@ from eureka_agent.text import visible
 
 BUSY = (FaultKind.OVERLOADED, FaultKind.CONNECT, FaultKind.LOST, FaultKind.STREAM)
 """Faults after which a model may need a rest."""
+_VERSION = re.compile(r"(?:[-@:](?:v?\d[\w.]*|latest|preview))*")
 
 
 class Sender:
@@ -57,6 +59,8 @@ class Sender:
 
     def send(self, call: Call) -> tuple[Call, Fault | None]:
         """Reserve, send, and keep what comes; returns the call with it, and the fault if there was one.
+
+        Whoever has reserved waits for nothing but the provider: others wait for that room with their turn taken.
 
         Raises:
             BudgetExhausted: a cap leaves no room.
@@ -117,9 +121,8 @@ class Sender:
 
     def _note_who_served(self, asked: str, served: str) -> None:
         """Say once if another model answered: results may not be reproducible."""
-        name = asked.partition("/")[2].rpartition("/")[2]
         with self._lock:
-            if not served or name in served or served in asked or (asked, served) in self._served:
+            if not served or _same_model(asked, served) or (asked, served) in self._served:
                 return
             self._served.add((asked, served))
         self._sitting.watcher.stage(f"{asked}: answers come from {visible(served)[:100]}, another model by its name")
@@ -142,6 +145,13 @@ def _ask(call: Call, model: ModelConfig, messages: tuple[Message, ...]) -> Ask:
         max_output_tokens=call.max_output_tokens or 1,
         idempotency_key=call.ticket or "",
     )
+
+
+def _same_model(asked: str, served: str) -> bool:
+    """Whether two names can mean one model: `gpt-x` and `gpt-x-2026-05-01` can, `gpt-x` and `gpt-x-mini` cannot."""
+    names = [name.rpartition("/")[2].lower().removesuffix("-latest") for name in (asked, served)]
+    shorter, longer = sorted(names, key=len)
+    return longer.startswith(shorter) and _VERSION.fullmatch(longer[len(shorter) :]) is not None
 
 
 def _storable(text: str) -> str:

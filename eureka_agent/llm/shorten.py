@@ -22,7 +22,8 @@ _FENCE = re.compile(r"^(`{3,}|~{3,})")
 
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """An upper estimate of what a conversation costs to send."""
-    return math.ceil(sum(len(message.content.encode()) for message in messages) / BYTES_PER_TOKEN)
+    size = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in messages)
+    return math.ceil(size / BYTES_PER_TOKEN)
 
 
 def fitted(request: Request, tokens: int) -> Request:

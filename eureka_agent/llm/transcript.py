@@ -7,30 +7,18 @@ template or a recomputed number cannot part an answer from its question.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from eureka_agent.calls import Call, packed, unpacked
 from eureka_agent.errors import BudgetExhausted, EurekaError
 from eureka_agent.llm.completion import LLM, Completion
 from eureka_agent.llm.ledger import Ledger, usage_of
-from eureka_agent.llm.prompting import Prompts, Request
-from eureka_agent.proposers import Sitting
+from eureka_agent.llm.prompting import Request
 from eureka_agent.run import Run
 
 
 def call_key(request: Request) -> str:
     """Key of a request in the journal, `<brief id>/<purpose>/<attempt>`."""
     return f"{request.brief}/{request.purpose}/1"
-
-
-def prompts_of(folder: Path | None, sitting: Sitting | None) -> Prompts:
-    """The templates, telling of the training recipe of a sitting's run."""
-    return Prompts(folder, sitting.run.settings if sitting else None)
-
-
-def transcript_of(sitting: Sitting | None) -> RunTranscript | None:
-    """The transcript of a sitting's run, if there is one."""
-    return RunTranscript(sitting.run) if sitting else None
 
 
 class RunTranscript:

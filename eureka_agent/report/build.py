@@ -1,43 +1,28 @@
-"""One self-contained HTML page of a run: no script, no request to anywhere, every text escaped."""
+"""One self-contained HTML page of a run: no request to anywhere, readable without its script, every text escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pygments import highlight
-from pygments.formatters.html import HtmlFormatter
-from pygments.lexers.python import PythonLexer
 
 from eureka_agent import text
-from eureka_agent.population import Candidate, Training
-from eureka_agent.report import charts
-from eureka_agent.report.facts import (
-    RunFacts,
-    commands,
-    comparison_rows,
-    gather,
-    label,
-    record,
-    sandbox,
-    selection,
-    started,
-    tiles,
-    unwalled,
-    verdict,
-)
+from eureka_agent.report import costs, curves, markup
+from eureka_agent.report import record as records
+from eureka_agent.report.baselines import baselines
+from eureka_agent.report.cards import FULL_CARDS, cards, rejected
+from eureka_agent.report.components import parts, stacked
+from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
+from eureka_agent.report.lineage import tree
 from eureka_agent.run import Run
 from eureka_agent.storage import storage_errors, write_file
 
-STEPS = "time/total_timesteps"
-RETURN = "rollout/ep_rew_mean"
+FILM_BYTES = 9_000_000
+"""Most bytes of films in one page; in base64 they take a third more."""
 
 
 def write_report(run: Run) -> Path:
@@ -55,8 +40,7 @@ def write_report(run: Run) -> Path:
 
 def render(facts: RunFacts) -> str:
     """The page as text."""
-    style = _stylesheet()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = markup.stylesheet(), markup.script()
     environment = Environment(
         loader=PackageLoader("eureka_agent.report"),
         autoescape=True,
@@ -65,193 +49,81 @@ def render(facts: RunFacts) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": text.number, "duration": text.duration, "count": text.count}
-    environment.filters |= {"percent": text.percent, "visible": text.visible, "python": _python, "data_uri": _data_uri}
+    environment.filters |= {"percent": text.percent, "visible": text.visible}
+    environment.filters |= {"python": markup.python, "data_uri": markup.data_uri}
+    films, of_cards = _films(facts)
     return environment.get_template("report.html.j2").render(
         facts=facts,
-        verdict=verdict(facts),
-        selection=selection(facts),
-        started=started(facts),
-        tiles=tiles(facts),
-        arms=comparison_rows(facts),
-        films=_films(facts),
-        interval_plot=_intervals(facts),
-        search=_search_chart(facts),
-        learning=_learning(facts.best),
-        rows=[_row(facts, candidate) for candidate in facts.population.candidates],
-        record=record(facts),
-        commands=commands(facts),
-        sandbox=sandbox(facts),
-        unwalled=unwalled(facts),
+        policy=_policy(style, script),
         style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        script=Markup(script),
+        verdict=verdict(facts),
+        cost=cost(facts),
+        selection=selection(facts),
+        tiles=tiles(facts),
+        interval_plot=curves.intervals(facts),
+        films=films,
+        parts=parts(facts.best) if facts.best else [],
+        stack=stacked(facts.best) if facts.best else None,
+        learning=curves.learning(facts),
+        band_note=curves.band_note(facts),
+        search=curves.search(facts),
+        tree=tree(facts),
+        cards=cards(facts, of_cards),
+        full_cards=FULL_CARDS,
+        rejected=rejected(facts.population.candidates),
+        arms=comparison_rows(facts),
+        baselines=baselines(facts),
+        costs=costs,
+        records=records,
     )
 
 
-def _stylesheet() -> str:
-    own = files("eureka_agent.report").joinpath("templates/report.css").read_text("utf-8")
-    light = HtmlFormatter(style="xcode").get_style_defs(".code")
-    dark = HtmlFormatter(style="monokai").get_style_defs(".code")
-    # Pygments sets its own background and line-height; the page's panel decides those in both themes.
-    plain = ".code { background: var(--panel); color: var(--ink); }"
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}\n{plain}\n"
-
-
-def _python(source: str) -> Markup:
-    """Highlighted code; the formatter escapes the source itself."""
-    markup = highlight(text.visible(source), PythonLexer(), HtmlFormatter(cssclass="code"))
-    return Markup(markup.replace("<pre>", '<pre tabindex="0">', 1))  # a scrolling block must be reachable by keyboard
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _films(facts: RunFacts) -> list[dict[str, Any]]:
-    """The best's film and the human reward's, or why there is none."""
-    if facts.comparison is None:
-        film, best = facts.films.get("candidate"), facts.best
-        return (
-            [{"film": film, "css": "candidate", "label": f"best so far, {best.id}", "note": ""}]
-            if film and best
-            else []
-        )
-    return [
-        {"film": facts.films.get(arm.name), "css": arm.name, "label": label(facts, arm), "note": arm.video_note}
-        for arm in facts.comparison.arms
-        if arm.name != "random"
-    ]
-
-
-def _intervals(facts: RunFacts) -> charts.IntervalPlot | None:
-    if facts.comparison is None:
-        return None
-    rows = []
-    for arm in facts.comparison.arms:
-        seeds = [fmean(scores) for scores in arm.fitness]
-        name = "best" if arm.name == "candidate" else arm.name
-        rows.append(charts.IntervalRow(name, f"is-{arm.name}", arm.iqm.low, arm.iqm.value, arm.iqm.high, seeds))
-    metric = facts.task.spec.metric
-    return charts.interval_plot(rows, _axis(metric.name, metric.unit))
-
-
-def _axis(name: str, unit: str) -> str:
-    return name if unit in ("", "1") else f"{name} ({unit})"
-
-
-def _search_chart(facts: RunFacts) -> charts.Chart | None:
-    """Fitness of every candidate by generation, its parents linked, and the incumbent's staircase."""
-    fitness = {c.id: c.fitness for c in facts.population.candidates if c.fitness is not None}
-    if not fitness:
-        return None
-    places, best = _places(facts.population.candidates), facts.best
-    links = [
-        charts.Line([places[parent], places[name]], [fitness[parent], value], "link")
-        for name, value in fitness.items()
-        for parent in facts.population[name].brief.parents
-        if parent in fitness
-    ]
-    dots = [
-        charts.Dot(places[name], value, "best" if best and name == best.id else "", _named(name, value, facts.unit))
-        for name, value in fitness.items()
-    ]
-    steps = _staircase([(places[name], value) for name, value in fitness.items()])
-    generations, metric = facts.population.generations, facts.task.spec.metric
-    return charts.line_chart(
-        f"{_axis(metric.name, metric.unit)} of every candidate; thick: the best so far, thin: from parents",
-        [*links, charts.Line([x for x, _ in steps], [y for _, y in steps], "incumbent", "best so far")],
-        x_label="generation",
-        y_label=metric.name,
-        dots=dots,
-        rules=_anchor_rules(facts),
-        x_ticks=[charts.Tick(g, str(g + 1)) for g in range(generations)],
-        x_range=(-0.5, generations - 0.5),
-        size=(960, 340),
-        left=64,
+def _policy(style: str, script: str) -> str:
+    """Nothing is fetched, nothing runs but the page's own script, which cannot turn text into markup either."""
+    hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
+        "media-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 
-def _places(candidates: Sequence[Candidate]) -> dict[str, float]:
-    """Where each candidate stands along the generations: side by side in the order of slots."""
-    width = 1 + max(c.brief.slot for c in candidates)
-    return {c.id: c.brief.generation + 0.7 * ((c.brief.slot + 0.5) / width - 0.5) for c in candidates}
+@dataclass(frozen=True)
+class Film:
+    """A place for a film, with or without one."""
+
+    film: bytes | None
+    css: str
+    label: str
+    note: str
 
 
-def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The highest so far, stepping up where a point exceeds it."""
-    steps: list[tuple[float, float]] = []
-    for x, value in points:
-        before = steps[-1][1] if steps else value
-        steps += [(x, before)] if steps else []
-        steps.append((x, max(before, value)))
-    return steps
+def _films(facts: RunFacts) -> tuple[list[Film], dict[str, bytes]]:
+    """The films side by side at the top, and those of cards, the highest fitness first, as far as the page has room."""
+    shown, room = [], FILM_BYTES
+    for name, css, words, note in _wanted(facts):
+        film = facts.films.get(name)
+        if film and len(film) > room:
+            film, note = None, "the film is too large for this page"
+        room -= len(film or b"")
+        shown.append(Film(film, css, words, note))
+    of_cards = {}
+    for candidate in facts.population.ranked:
+        film = facts.films.get(candidate.id)
+        if film and len(film) <= room:
+            of_cards[candidate.id] = film
+            room -= len(film)
+    return shown, of_cards
 
 
-def _anchor_rules(facts: RunFacts) -> list[charts.Rule]:
-    anchors = facts.task.anchors
-    if anchors is None:
-        return []
-    return [
-        charts.Rule(anchors.human.mean, "human", f"human reward, {text.count(anchors.timesteps)} steps"),
-        charts.Rule(anchors.random.mean, "random", "random policy"),
-    ]
-
-
-def _named(name: str, fitness: float, unit: str) -> str:
-    return f"{name}: {text.measure(fitness, unit)}"
-
-
-def _learning(candidate: Candidate | None) -> list[charts.Chart]:
-    """Own return, episode length and each component of the best over training, each on its own axis."""
-    if candidate is None or candidate.training is None:
-        return []
-    curves = candidate.training.curves
-    chosen = [("own return", RETURN), ("episode length", "rollout/ep_len_mean")]
-    chosen += [(key.removeprefix("reward/"), key) for key in sorted(curves) if key.startswith("reward/")]
-    return [
-        charts.line_chart(
-            label,
-            [charts.Line(_known(curves[STEPS]), curves[key], "best" if key == RETURN else "")],
-            x_label="steps",
-            y_label=label,
-            size=(320, 170),
-        )
-        for label, key in chosen
-        if STEPS in curves and sum(v is not None for v in curves.get(key, [])) > 1
-    ]
-
-
-def _known(values: list[float | None]) -> list[float]:
-    return [0.0 if v is None else v for v in values]
-
-
-def _row(facts: RunFacts, candidate: Candidate) -> dict[str, Any]:
-    """What the list of candidates shows of one."""
-    scale = [c.fitness for c in facts.population.ranked if c.fitness is not None]
-    if facts.task.anchors:
-        scale.append(facts.task.anchors.random.mean)
-    low, high = (min(scale), max(scale)) if scale else (0.0, 1.0)
-    fitness = candidate.fitness
-    return {
-        "candidate": candidate,
-        "best": facts.best is not None and candidate.id == facts.best.id,
-        "made": _made(candidate),
-        "share": 0.0 if fitness is None or high <= low else (fitness - low) / (high - low),
-        "fitness": text.measure(fitness, facts.unit),
-        "success": text.percent(candidate.score.success_rate) if candidate.score else "",
-        "spark": _spark(candidate.training),
-        "speed": f"{text.count(candidate.training.steps_per_second)}/s" if candidate.training else "",
-    }
-
-
-def _made(candidate: Candidate) -> str:
-    """`mutate g0c3`."""
-    return " ".join((candidate.brief.operator, " × ".join(candidate.brief.parents))).strip()
-
-
-def _spark(training: Training | None) -> charts.Spark | None:
-    if training is None or STEPS not in training.curves:
-        return None
-    steps = _known(training.curves[STEPS])
-    title = f"own return over training, checkpoint at {text.count(training.peak_timesteps)} steps"
-    return charts.sparkline(steps, training.curves.get(RETURN, []), training.peak_timesteps, title)
+def _wanted(facts: RunFacts) -> list[tuple[str, str, str, str]]:
+    """(key of the film, css, label, why it may be missing): the best, the human reward, the best before."""
+    best = facts.best
+    before = [c for c in facts.population.ranked if best and c.brief.generation < best.brief.generation]
+    previous = [(before[0].id, "previous", f"previous best, {before[0].id}", "")] if before else []
+    previous = [wanted for wanted in previous if wanted[0] in facts.films]
+    if facts.comparison is None:
+        first = [("candidate", "candidate", f"best so far, {best.id}", "")] if best and "candidate" in facts.films else []
+        return first + (previous if first else [])
+    arms = [arm for arm in facts.comparison.arms if arm.name != "random"]
+    return [(arm.name, arm.name, label(facts, arm), arm.video_note) for arm in arms] + previous

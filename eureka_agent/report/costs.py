@@ -54,7 +54,7 @@ def notes(facts: RunFacts) -> list[str]:
     if spent is None:
         return []
     if spent.faults:
-        met = ", ".join(f"{plural(times, name.replace('_', ' '))}" for name, times in spent.faults.items())
+        met = ", ".join(f"{name.replace('_', ' ')} ({times}×)" for name, times in spent.faults.items())
         said.append(f"Faults met: {met}; {plural(spent.retries, 'request')} sent again.")
     if spent.total.estimated:
         said.append(f"{plural(spent.total.estimated, 'call')} booked at the worst case, as the usage is not known.")

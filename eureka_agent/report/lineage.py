@@ -130,7 +130,7 @@ def _node(
         figure = text.measure(c.fitness, facts.unit)
     share = 0.0 if c.fitness is None or high <= low else (c.fitness - low) / (high - low)
     same = f", the same program as {c.duplicate_of}" if c.duplicate_of else ""
-    return Node(c.id, *place, " ".join(css), figure, share, f"{c.id}: {figure}, {made(c)}{same}")
+    return Node(c.id, *place, " ".join(css), figure, share, f"{c.id} {figure}, {made(c)}{same}")
 
 
 def made(candidate: Candidate) -> str:

@@ -121,9 +121,11 @@ def _build(wall: dict[str, Any]) -> None:
     _mount(b"tmpfs", wall["root"], b"tmpfs", MS_NOSUID | MS_NODEV, "size=1m,nr_inodes=1024,mode=755")
     os.chdir(wall["root"])
     os.umask(0o022)
+    scratch, *aliases = wall["scratch"]
+    below = tuple(f"{alias}/" for alias in aliases)
     for source, target in wall["read"]:
-        _bind(source, target)
-        _restrict(target, RDONLY | NOSUID | NODEV)
+        if not target.startswith(below):
+            _read_only(source, target)
     for source, target in wall["write"]:
         _bind(source, target)
         _restrict(target, NOSUID | NODEV | NOEXEC)
@@ -136,12 +138,14 @@ def _build(wall: dict[str, Any]) -> None:
     os.makedirs("proc")
     _mount(b"proc", "proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     _restrict("proc", RDONLY)
-    first, *others = wall["scratch"]
-    os.makedirs(first, exist_ok=True)
-    _mount(b"tmpfs", first, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, wall["scratch_options"])
-    for other in others:  # one tmpfs under several names has one bound on all it holds
-        os.makedirs(other, exist_ok=True)
-        _mount(first.encode(), other, None, MS_BIND)
+    os.makedirs(scratch, exist_ok=True)
+    _mount(b"tmpfs", scratch, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, wall["scratch_options"])
+    for alias in aliases:  # one tmpfs under several names has one bound on all it holds
+        os.makedirs(alias, exist_ok=True)
+        _mount(scratch.encode(), alias, None, MS_BIND)
+    for source, target in wall["read"]:
+        if target.startswith(below):  # a Python that is installed below /tmp, say
+            _read_only(source, target)
     for target, path in wall["links"]:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         os.symlink(target, path)
@@ -149,6 +153,11 @@ def _build(wall: dict[str, Any]) -> None:
     _check(_libc.syscall(PIVOT_ROOT, b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", MNT_DETACH), "umount")
     os.chdir("/")
+
+
+def _read_only(source: str, target: str) -> None:
+    _bind(source, target)
+    _restrict(target, RDONLY | NOSUID | NODEV)
 
 
 def _bind(source: str, target: str) -> None:
