@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import Any
 
 from eureka_agent.bank import bank_of
-from eureka_agent.checkpoints import continued
+from eureka_agent.boxes import Boxes, R, T
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
-from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError, TaskError
+from eureka_agent.errors import BudgetExhausted, EurekaError, TaskError
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.jobs import (
     CHECKPOINT_SECONDS,
@@ -23,9 +22,8 @@ from eureka_agent.jobs import (
     training_limits,
     warm_up_job,
 )
-from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Candidate, Score, Training
-from eureka_agent.run import Run, standing
+from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
 from eureka_agent.scores import box_name, evaluation_seeds, score_record, scoring_job
 from eureka_agent.settings import Recipe
@@ -38,27 +36,14 @@ from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
-    Finished,
-    Job,
-    Limits,
-    Report,
     Sandbox,
-    SandboxError,
     SmokeResult,
-    TrainingCheckpoint,
     TrainResult,
-    TrainSpec,
     Verdict,
     VideoSpec,
     Wall,
 )
 
-T = TypeVar("T")
-R = TypeVar("R")
-RETRIES = 2
-"""How often a job is tried again after the sandbox itself failed."""
-BOX_MEMORY_MB = 600
-"""What a training usually takes, with room to spare; a box is stopped only at `Settings.memory_mb`."""
 SMOKE_SECONDS = 60
 """A smoke test starts in 1 to 10 s on a busy machine; its 128 calls take 0.05 s, or the reward is too slow."""
 
@@ -76,16 +61,25 @@ class Lab:
         self.run = run
         self.watcher: Watcher = watcher or Silent()
         self.recipe = Recipe.of(run.task, run.settings)
-        self.jobs = affordable_jobs(jobs or run.settings.jobs)
-        # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
-        self._memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
+        self.boxes = Boxes(sandbox, run, self.watcher, jobs or run.settings.jobs)
         self.wall: Wall | None = None
         """What the self-test of this sitting found; None before `begin`."""
-        self._slots = threading.Semaphore(self.jobs)
         self._ground = threading.RLock()
         self._warm = False
-        self.stopping = threading.Event()
+
+    @property
+    def jobs(self) -> int:
+        """How many boxes run side by side."""
+        return self.boxes.jobs
+
+    @property
+    def stopping(self) -> threading.Event:
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
+        return self.boxes.stopping
+
+    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
+        """See `Boxes.side_by_side`."""
+        return self.boxes.side_by_side(function, items, workers)
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Train and score each candidate once; those that come with a failure are only stored.
@@ -98,7 +92,7 @@ class Lab:
         self.watcher.generation(candidates[0].brief.generation, candidates)
         known = {c.id: c for c in self.run.population().candidates}
         originals = [c for c in candidates if c.duplicate_of is None]
-        known |= {c.id: c for c in self.side_by_side(self._measure, originals)}
+        known |= {c.id: c for c in self.boxes.side_by_side(self._measure, originals)}
         measured = [self._likewise(c, known) for c in candidates]
         self._blame_the_task(measured)
         return measured
@@ -160,8 +154,10 @@ class Lab:
 
     def smoke(self, code: str) -> SmokeResult | Failure:
         """Call a reward on the bank, in a box without a simulator; nothing is journaled."""
-        limits = self._limits(SMOKE_SECONDS)
-        outcome = self._box("smoke", "a smoke test", smoke_job(self.run.task, code, self.bank(), limits), shown=False)
+        limits = self.boxes.limits(SMOKE_SECONDS)
+        outcome = self.boxes.run(
+            "smoke", "a smoke test", smoke_job(self.run.task, code, self.bank(), limits), shown=False
+        )
         if isinstance(outcome, Failed):
             return outcome.failure
         assert isinstance(outcome.result, SmokeResult)
@@ -188,7 +184,7 @@ class Lab:
             self.watcher.concluded(name, ended)
             return ended
 
-        random, *trained = self.side_by_side(trial, [None, *keys])
+        random, *trained = self.boxes.side_by_side(trial, [None, *keys])
         seed = settings.derived_seed("bootstrap")
         of = {name: tuple(t for t, key in zip(trained, keys, strict=True) if key[0] == name) for name in codes}
         for name, trials in of.items():
@@ -202,7 +198,7 @@ class Lab:
         """The arms with their films, or without if the time is up: a finished comparison is worth more."""
         self.watcher.stage("filming the median episode of each")
         try:
-            return self.side_by_side(self._filmed, arms)
+            return self.boxes.side_by_side(self._filmed, arms)
         except BudgetExhausted:
             return [arm.model_copy(update={"video_note": "no time was left to film"}) for arm in arms]
 
@@ -248,7 +244,7 @@ class Lab:
             play = {"idle": True} if key == ZERO else {"record_episodes": RECORDED_EPISODES}
             return self._scored(key, None, evaluation_seeds(self.run, key), **play)
 
-        floor = floor_of(self.run, *self.side_by_side(score, [RANDOM, ZERO]))
+        floor = floor_of(self.run, *self.boxes.side_by_side(score, [RANDOM, ZERO]))
         for warning in floor.warnings:
             self.watcher.stage(f"{self.run.task.name}: {warning}; is the metric what you mean?")
         return floor
@@ -265,17 +261,17 @@ class Lab:
             if self._warm or self.sandbox.name not in BACKENDS:
                 return
             self._warm = True
-            job = warm_up_job(self.run.task, self.recipe, self._limits(STARTUP_SECONDS))
+            job = warm_up_job(self.run.task, self.recipe, self.boxes.limits(STARTUP_SECONDS))
             if compile_cache.is_cold(job, self.wall.image if self.wall else ""):
                 self.watcher.stage("compiling the learner, once for this recipe")
-                self._box("warm-up", "the warm-up", job, shown=False)
+                self.boxes.run("warm-up", "the warm-up", job, shown=False)
 
     def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
         self._warm_up()
-        limits = training_limits(self.recipe, self._memory_mb, self.run.settings.wall_seconds)
+        limits = training_limits(self.recipe, self.boxes.memory_mb, self.run.settings.wall_seconds)
         every = CHECKPOINT_SECONDS
         job = train_job(self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every)
-        outcome = self._box(key, "training", job)
+        outcome = self.boxes.run(key, "training", job)
         if isinstance(outcome, Failed):
             return outcome.failure
         result, blobs = outcome.result, outcome.blobs
@@ -300,8 +296,8 @@ class Lab:
     ) -> Score | Failure:
         known = self.run.score(key)
         if known is None:
-            job = scoring_job(self.run, training, seeds, self._memory_mb, video, **play)
-            outcome = self._box(key, "scoring", job, shown=key not in (RANDOM, ZERO))
+            job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
+            outcome = self.boxes.run(key, "scoring", job, shown=key not in (RANDOM, ZERO))
             box = box_name(self.sandbox, self.wall)
             known = outcome.failure if isinstance(outcome, Failed) else score_record(self.run, job, outcome, box)
             self.run.save_score(key, known)
@@ -317,85 +313,3 @@ class Lab:
         if isinstance(film, Failure):
             return arm.model_copy(update={"video_note": str(film)})
         return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
-
-    def _box(self, key: str, stage: str, job: Job, shown: bool = True) -> Finished | Failed:
-        """Run one job, again if the sandbox failed or the box was killed; at most `jobs` at once.
-
-        A training goes on from its last checkpoint. Not `shown`: it is no trial.
-        """
-        watcher = self.watcher if shown else Silent()
-
-        def hear(report: Report) -> None:
-            if isinstance(report, TrainingCheckpoint):
-                self.run.save_checkpoint(key, report)
-            else:
-                watcher.progress(key, stage, report)
-
-        for attempt in range(1 + RETRIES):
-            try:
-                with self._slots:
-                    watcher.started(key, stage)
-                    outcome = self.sandbox.run(self._continued(key, job), hear, self.stopping)
-            except SandboxError as error:
-                reason = str(error)
-                self.watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
-                continue
-            if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES:
-                return outcome
-            self.watcher.stage(f"{key}: {outcome.failure.message} at {stage} (attempt {attempt + 1}); it starts again")
-        raise EnvironmentMissing(f"{key}: the sandbox failed {1 + RETRIES} times at {stage}, last with: {reason}")
-
-    def _continued(self, key: str, job: Job) -> Job:
-        """The job with the checkpoint of an earlier box, if it is a training that has one."""
-        checkpoint = self.run.checkpoint(key) if isinstance(job.spec, TrainSpec) else None
-        if checkpoint:
-            self.watcher.stage(f"{key}: the training goes on after {checkpoint.meta.timesteps:,} steps")
-        return continued(job, checkpoint)
-
-    def _limits(self, wall_seconds: float, silence_seconds: float | None = None) -> Limits:
-        return Limits(wall_seconds=wall_seconds, silence_seconds=silence_seconds, memory_mb=self._memory_mb)
-
-    # -------------------------------------------------------------------------------------------------------- pool
-
-    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
-        """Map over threads, in order. An error, Ctrl-C or the time limit stops them all before it propagates."""
-        pool = ThreadPoolExecutor(max_workers=workers or self.jobs, thread_name_prefix="box")
-        try:
-            futures = [pool.submit(function, item) for item in items]
-            done, pending = wait(futures, timeout=self._remaining_seconds(), return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            if pending:
-                self._raise_out_of_time()
-            return [future.result() for future in futures]
-        except BaseException:
-            self.stopping.set()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _remaining_seconds(self) -> float | None:
-        limit = self.run.settings.max_seconds
-        return None if limit is None else max(0.0, limit - self.run.elapsed_seconds)
-
-    def _raise_out_of_time(self) -> None:
-        raise BudgetExhausted(
-            f"the time limit of {self.run.settings.max_seconds:g} s is reached ({standing(self.run)}); "
-            f"`eureka evolve --resume {self.run.folder} --max-time …` continues with more"
-        )
-
-
-def affordable_jobs(wanted: int | None) -> int:
-    """How many boxes run side by side: as many as wanted, else one per core as far as memory goes.
-
-    Raises:
-        EnvironmentMissing: the memory does not hold them.
-    """
-    free = available_memory_mb()
-    jobs = wanted or max(1, min(cores(), int(free // BOX_MEMORY_MB)))
-    if free < jobs * BOX_MEMORY_MB:
-        raise EnvironmentMissing(
-            f"--jobs {jobs} needs about {jobs * BOX_MEMORY_MB} MB of memory, {free:.0f} MB are free; "
-            f"close something{' or use fewer' if jobs > 1 else ''}"
-        )
-    return jobs

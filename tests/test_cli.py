@@ -246,7 +246,7 @@ def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, capsys: pytest.Captu
 def test_too_little_memory_is_an_environment_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 200.0)
+    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 200.0)
     message = fails(capsys, ["evolve", "hopper_forward"], 4)
     assert "200" in message
     assert "memory" in message

@@ -108,7 +108,7 @@ def test_a_run_that_was_given_more_generations_has_no_comparison_until_it_ends_a
 def test_a_box_may_take_no_more_than_its_share_of_the_memory(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 2000.0)
+    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 2000.0)
     sandbox = ScriptedSandbox()
     search(make_run(generations=1, jobs=2), sandbox=sandbox)
     assert {job.limits.memory_mb for job in sandbox.started} == {1000}
@@ -408,10 +408,10 @@ def test_an_error_in_the_sandbox_backend_reaches_the_caller(make_run: Callable[.
 def test_too_little_memory_is_said_before_anything_starts(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 500.0)
+    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 500.0)
     with pytest.raises(EnvironmentMissing, match=r"--jobs 2 needs about \d+ MB of memory, 500 MB are free"):
         Lab(ScriptedSandbox(), make_run(jobs=2))
-    monkeypatch.setattr("eureka_agent.lab.available_memory_mb", lambda: 1000.0)
+    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 1000.0)
     assert Lab(ScriptedSandbox(), make_run(jobs=None)).jobs == 1
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from eureka_agent import __version__
+from eureka_agent.boxes import BOX_MEMORY_MB
 from eureka_agent.cli.common import RUNS
 from eureka_agent.errors import UsageError
 from eureka_agent.estimate import cache_path, processor
-from eureka_agent.lab import BOX_MEMORY_MB
 from eureka_agent.llm.attempt import provider_state
 from eureka_agent.llm.keys import VARIABLES
 from eureka_agent.llm.models_file import load_models, usual_path

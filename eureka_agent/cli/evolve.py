@@ -145,8 +145,8 @@ def evolve(
 def _begin(
     name: str, given: dict[str, Any], output: Path | None, dry_run: bool, as_json: bool, console: Console
 ) -> None:
+    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import RUNS, must_be_writable
-    from eureka_agent.lab import affordable_jobs
     from eureka_agent.proposers import check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
@@ -270,10 +270,10 @@ def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -
 def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import print_json, progress_console, result_console
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.estimate import price, speed_of
-    from eureka_agent.lab import affordable_jobs
     from eureka_agent.text import count, duration
 
     jobs = affordable_jobs(settings.jobs)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from eureka_agent.boxes import affordable_jobs
 from eureka_agent.cli.common import print_json, progress_console, result_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.errors import EnvironmentMissing, UsageError
-from eureka_agent.lab import affordable_jobs
 from eureka_agent.wall import described
 from eureka_sandbox.hostile import Finding, Report, load_corpus, run_suite
 from eureka_sandbox.protocol import SandboxError

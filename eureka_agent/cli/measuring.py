@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from eureka_agent.boxes import affordable_jobs
 from eureka_agent.cli.common import must_be_writable, progress_console, result_console
 from eureka_agent.cli.evolve import build_settings
 from eureka_agent.cli.interrupts import last_words
@@ -19,7 +20,7 @@ from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.display import watching
 from eureka_agent.errors import RunError
 from eureka_agent.estimate import Estimate, cache_path, cached_speed, learn_from
-from eureka_agent.lab import Lab, affordable_jobs
+from eureka_agent.lab import Lab
 from eureka_agent.population import Brief, Candidate, Score
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings

@@ -27,8 +27,8 @@ def verify(
     import threading
     from functools import partial
 
+    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import ChecksFailed, find_run, print_json, progress_console
-    from eureka_agent.lab import affordable_jobs
     from eureka_agent.machine import available_memory_mb
     from eureka_agent.run import Run
     from eureka_agent.verify import verify as measure_again

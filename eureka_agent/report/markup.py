@@ -32,15 +32,17 @@ KINDS: dict[str, _TokenType] = {
 @lru_cache(maxsize=4096)
 def code_lines(source: str) -> tuple[Markup, ...]:
     """Python source as highlighted lines, each whole for itself; invisible characters are written out."""
-    lines: list[list[Markup]] = [[]]
+    lines: list[list[tuple[str, str]]] = [[]]
     for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens(visible(source)):
         css = next((name for name, kind in KINDS.items() if token in kind), "")
         for number, part in enumerate(value.split("\n")):
             if number:
                 lines.append([])
-            if part:
-                lines[-1].append(_span(css, part))
-    return tuple(Markup("").join(parts) for parts in lines)
+            if part and lines[-1] and lines[-1][-1][0] == css:
+                lines[-1][-1] = (css, lines[-1][-1][1] + part)
+            elif part:
+                lines[-1].append((css, part))
+    return tuple(Markup("").join(_span(css, part) for css, part in line) for line in lines)
 
 
 def plain_lines(source: str) -> tuple[Markup, ...]:
