@@ -119,8 +119,10 @@ def test_a_training_may_not_be_silent_for_long_while_a_scoring_says_nothing_unti
 ) -> None:
     sandbox = ScriptedSandbox()
     search(make_run(generations=1), sandbox=sandbox)
-    limits = {(job.spec.kind, job.limits.silence_seconds) for job in sandbox.started}
-    assert limits == {("train", 120), ("score", None)}
+    limits = {job.spec.kind: job.limits.silence_seconds for job in sandbox.started}
+    assert limits.keys() == {"train", "score"}
+    assert limits["score"] is None
+    assert 120 < (limits["train"] or 0) < 200  # two minutes and one update at the slowest supported speed
 
 
 def test_a_search_ends_with_the_best_candidate_beside_human_and_random(make_run: Callable[..., Run]) -> None:

@@ -49,10 +49,9 @@ def render(facts: RunFacts) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": text.number, "duration": text.duration, "count": text.count}
-    environment.filters |= {"percent": text.percent, "visible": text.visible}
-    environment.filters |= {"python": markup.python, "data_uri": markup.data_uri}
+    environment.filters |= {"percent": text.percent, "python": markup.python, "data_uri": markup.data_uri}
     films, of_cards = _films(facts)
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         facts=facts,
         policy=_policy(style, script),
         style=Markup(style),
@@ -77,6 +76,7 @@ def render(facts: RunFacts) -> str:
         costs=costs,
         records=records,
     )
+    return text.visible(page)  # once over everything, so that no place can be forgotten
 
 
 def _policy(style: str, script: str) -> str:
