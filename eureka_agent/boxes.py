@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TypeVar
 
 from eureka_agent.checkpoints import continued
@@ -55,6 +56,7 @@ class Boxes:
         A training goes on from its last checkpoint. Not `shown`: it is no trial.
         """
         watcher = self._watcher if shown else Silent()
+        job = replace(job, origin=f"{self._run.folder.name}/{key}")
 
         def hear(report: Report) -> None:
             if isinstance(report, TrainingCheckpoint):

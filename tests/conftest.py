@@ -59,7 +59,7 @@ def one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def docker_engine() -> Engine:
-    """A Docker Engine with the sandbox's image. Without, tests are skipped, or fail if `EUREKA_REQUIRE_DOCKER` is set."""
+    """A Docker Engine with the sandbox's image; else the test is skipped, or fails if EUREKA_REQUIRE_DOCKER is set."""
     from eureka_sandbox.backends.docker_engine import Engine
     from eureka_sandbox.protocol import SandboxError
 

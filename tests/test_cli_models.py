@@ -195,6 +195,7 @@ def test_a_cap_ends_with_the_best_saved_and_its_command_goes_on(
     captured = capfd.readouterr()
     last = captured.err.strip().splitlines()[-1]
     assert last.startswith("error: the cap on calls of 3 leaves no room")
+    assert "(3 calls, 360 tokens, $0.0009; " in last
     assert "best so far: g0c" in last
     assert "report " in captured.out
     assert len(broker.asked) == 3
@@ -203,6 +204,29 @@ def test_a_cap_ends_with_the_best_saved_and_its_command_goes_on(
     assert main(command) == 0
     assert len(broker.asked) == 4
     assert "language models: 4 calls" in capfd.readouterr().out
+
+
+def test_a_cap_without_a_price_counts_the_calls_that_were_made(
+    broker: FakeBroker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ALONE[:-1], "openai/unpriced", "--max-calls", "1"]) == 3
+    assert "(1 call, 120 tokens, cost unknown (1 call without a known price); " in capfd.readouterr().err
+
+
+def test_a_replay_of_a_search_with_a_critic_has_its_rounds(broker: FakeBroker, place: Path) -> None:
+    opinion = "- `forward`: too steep\n\nVERDICT: "
+
+    def script(ask: Ask) -> Outcome:
+        critic, again = "/critic" in ask.key, "/critic/" in ask.key
+        text = opinion + ("revise" if again else "keep") if critic else reward(len(broker.asked))
+        return answered(ask, text=text)
+
+    broker.script = script
+    assert main([*ALONE, "--critic"]) == 0
+    assert main(["evolve", "hopper_forward", "--model", "replay:run", "-o", "again"]) == 0
+    with Run.open(place / "run", read_only=True) as first, Run.open(place / "again", read_only=True) as again:
+        assert [c.code for c in again.population().candidates] == [c.code for c in first.population().candidates]
+        assert {call.purpose for call in again.calls()} == {"propose", "critic", "revise", "critic2"}
 
 
 def test_a_call_whose_broker_died_is_listed_at_the_start_of_the_next_sitting(
@@ -268,6 +292,7 @@ def test_a_program_that_was_written_before_is_linked_and_not_trained_again(
         (["--model", "openai/x", "--max-cost", "1"], 2, "price of openai/x is not known"),
         (["--model", "openai/x", "--model", "offline"], 2, "only models of providers can be mixed"),
         (["--model", "openai/x", "--base-url", "localhost"], 2, "--base-url localhost"),
+        (["--model", "openai/x", "--base-url", "https://me:word@host/v1"], 2, "holds a user or password"),
         (["--model", "openai/x", "--on-unknown", "maybe"], 2, "--on-unknown maybe"),
         (["--model", "groq/x"], 4, "groq/x: set GROQ_API_KEY"),
         (["--model", "openai/x", "--models-file", "absent.yaml"], 2, "absent.yaml"),

@@ -128,6 +128,34 @@ def test_a_known_form_of_failure_is_told_whole(message: str) -> None:
     assert KNOWN[message] in told(failing(message))
 
 
+def test_what_stops_the_repaired_answer_too_is_counted() -> None:
+    model = Model("No code.", answer("second"))
+    proposal = proposed(model, lambda _: smoke_result(deterministic=False))
+    assert [(c.gate, c.mended) for c in proposal.catches] == [("extraction", False), ("smoke", False)]
+    assert "paid differently" in str(proposal.failure)
+
+
+def test_the_critic_goes_on_from_the_answer_that_counts_and_hears_what_never_changed() -> None:
+    objections = "- wrong sign\nVERDICT: revise"
+    model = Model(answer("first"), "I would rather not.", objections, answer("third"), "VERDICT: keep")
+    components = {"forward": term(-1.0, 3.0), "bonus": term(0.0, 0.0)}
+    proposal = proposed(model, lambda _: smoke_result(sum_gap=0.5, components=components), critic=True)
+    assert proposal.code == code("third")
+    _, repair, critic, revision, _ = model.asked
+    assert repair.purpose == "repair"
+    assert "these components never changed: bonus." in critic.messages[0].content
+    assert [m.content for m in revision.messages if m.role == "assistant"] == [answer("first")]
+
+
+def test_a_repair_is_made_to_fit_as_well_whatever_the_answer_holds() -> None:
+    model = Model("half a \ud800 pair", answer("second"))
+    settings = Settings(prompt_tokens=2_000)
+    LLMProposer(model, Prompts(settings=settings)).propose(BRIEF, TASK, Population())
+    first, second = model.asked
+    assert second.messages[: len(first.messages)] == first.messages
+    assert "def fitness" not in second.messages[1].content
+
+
 @pytest.mark.parametrize(
     "message",
     [

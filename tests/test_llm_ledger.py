@@ -152,6 +152,35 @@ def test_prices_come_from_the_person_then_from_the_table_and_else_from_nobody(mo
         assert price_of(ModelConfig(name=name)) is None, name
 
 
+@pytest.mark.parametrize(
+    ("row", "known"),
+    [
+        ({"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}, Price(input=1, output=2)),
+        (
+            {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "output_cost_per_reasoning_token": 5e-6},
+            Price(input=1, output=5),
+        ),
+        ({"input_cost_per_token": 1e-6}, None),
+        ({"input_cost_per_token": 1e-6, "output_cost_per_token": 0.0}, None),
+        ({"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "input_cost_per_request": 0.005}, None),
+        (
+            {
+                "input_cost_per_token": 1e-6,
+                "output_cost_per_token": 2e-6,
+                "litellm_provider": "perplexity",
+                "search_context_cost_per_query": {"search_context_size_low": 0.005},
+            },
+            None,
+        ),
+    ],
+)
+def test_a_price_of_the_table_is_the_dearest_and_half_a_price_or_one_with_a_fee_is_none(
+    monkeypatch: pytest.MonkeyPatch, row: dict[str, object], known: Price | None
+) -> None:
+    monkeypatch.setattr("eureka_agent.llm.prices._table", lambda: {"some/model": row})
+    assert price_of(ModelConfig(name="some/model")) == known
+
+
 def test_the_table_says_nothing_about_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert price_of(ModelConfig(name="openai/gpt-5", base_url="http://127.0.0.1:8000/v1")) is None
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")

@@ -400,6 +400,15 @@ def test_without_a_key_nothing_is_sent_and_the_variable_is_named(server: Provide
 
 
 @pytest.mark.parametrize("sdk", NATIVE)
+@pytest.mark.parametrize("sdk", SDKS)
+def test_the_line_end_that_a_file_puts_behind_a_key_is_not_sent(server: Provider, sdk: str) -> None:
+    before = len(server.ledger)
+    assert isinstance(attempt(ask_of(server, sdk, "ok"), {VARIABLES[sdk][0]: f"{KEY}\n"}), Answered)
+    (received,) = server.ledger[before:]
+    assert any(value.endswith(KEY) for value in received.headers.values())
+
+
+@pytest.mark.parametrize("sdk", SDKS)
 def test_a_key_that_no_header_can_hold_is_named_and_not_shown(server: Provider, sdk: str) -> None:
     broken = {VARIABLES[sdk][0]: "sk-broken\nkey-0123456789"}
     outcome = attempt(ask_of(server, sdk, "ok"), broken)
@@ -409,11 +418,12 @@ def test_a_key_that_no_header_can_hold_is_named_and_not_shown(server: Provider, 
     assert "0123456789" not in outcome.message
 
 
-def test_an_unknown_provider_is_a_bad_request_that_nobody_saw(server: Provider) -> None:
+def test_an_unknown_provider_is_not_found_and_nobody_saw_the_request(server: Provider) -> None:
     before = len(server.ledger)
     outcome = attempt(ask_of(server, "no-such-provider", "ok"), {})
     assert isinstance(outcome, Fault)
-    assert (outcome.kind, outcome.billed) == (FaultKind.BAD_REQUEST, "no")
+    assert (outcome.kind, outcome.billed) == (FaultKind.NOT_FOUND, "no")
+    assert "litellm knows no provider 'no-such-provider'" in outcome.message
     assert len(server.ledger) == before
 
 

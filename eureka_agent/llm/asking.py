@@ -48,7 +48,8 @@ Shorten = Callable[[Request, int], Request | None]
 class _Tries:
     """What one request has been through in this sitting."""
 
-    began: float
+    began: float = 0.0
+    """When the first attempt failed: before it, a call may wait long for its turn."""
     failures: int = 0
     fault: Fault | None = None
     """The last one."""
@@ -69,6 +70,7 @@ class Asking:
         self._extra = Extra()
         self._lock = threading.Lock()
         self._refusals = 0
+        self._troubles: set[tuple[str, str]] = set()
 
     def complete(self, request: Request) -> Completion:
         """As `ask`."""
@@ -85,7 +87,7 @@ class Asking:
         """
         assert llm is self, "a run's ledger asks its own models"
         tried = self._run.attempts(request.brief, request.purpose)
-        call, fresh, tries = (tried[-1] if tried else self._first(request)), False, _Tries(self._time.clock())
+        call, fresh, tries = (tried[-1] if tried else self._first(request)), False, _Tries()
         while True:
             if call.state == "sent":
                 call = self._sender.adopted(call)
@@ -214,6 +216,8 @@ class Asking:
                 return
 
     def _wait(self, call: Call, tries: _Tries) -> None:
+        if not tries.failures:
+            tries.began = self._time.clock()
         tries.failures += 1
         fault = tries.fault
         pause = backoff(tries.failures, fault.retry_after if fault else None, self._time)
@@ -225,6 +229,7 @@ class Asking:
             raise gave_up(self._run, call, f"gave no answer in {tries.failures} attempts over {spent:.0f} s{asked}")
         if not self._extra.again():
             raise gave_up(self._run, call, "fails so often that this sitting's retries are used up")
+        self._note_trouble(call)
         self._time.sleep(pause, self._stopping)
         if self._stopping.is_set():
             raise AskingStopped(call.key)
@@ -236,6 +241,15 @@ class Asking:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 raise refused(self._run, call, REFUSALS, text)
+
+    def _note_trouble(self, call: Call) -> None:
+        """Say once what is the matter: the attempts can take a quarter of an hour."""
+        trouble = (call.asked or "", call.fault or "")
+        with self._lock:
+            known = trouble in self._troubles
+            self._troubles.add(trouble)
+        if not known:
+            self._sitting.watcher.stage(f"{call.asked}: {call.message}; it is asked again, up to {ATTEMPTS} times")
 
     def _longer_than_usual(self, call: Call) -> bool:
         return (call.max_output_tokens or 0) > self._sender.usual_length(self._ensemble.named(call.asked or ""))

@@ -63,6 +63,7 @@ _CONTEXT = re.compile(
 )
 _FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "invalid_prompt"}
 _LITELLM = re.compile(r"^litellm\.\w+: (?:\w+: )*(?:\w+Exception - )?")
+_NO_PROVIDER = "LLM Provider NOT provided"
 _TAG = re.compile(r"<[^<>]*>")
 _DELAY = re.compile(r'"retryDelay":\s*"([\d.]+)s"')
 
@@ -148,6 +149,8 @@ def _of_status(error: BaseException, chain: list[BaseException], ask: Ask, statu
         return _filtered(said, body)
     if status in (400, 403, 429) and _out_of_money(codes, words):
         kind = FaultKind.QUOTA
+    elif _NO_PROVIDER in said:
+        kind, said = FaultKind.NOT_FOUND, f"litellm knows no provider {ask.model.provider!r}"
     elif status in (400, 422) and (codes & _CONTEXT_CODES or _CONTEXT.search(words)):
         kind = FaultKind.CONTEXT
     retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())

@@ -91,6 +91,7 @@ def exceeded(run: Run, call: Call) -> str:
                     "cost": round(booked.cost - (call.cost or 0.0), 9),
                     "tokens": booked.tokens - call.tokens,
                     "calls": booked.calls - 1,
+                    "unpriced": booked.unpriced - (call.cost is None),
                 }
             )
             return (

@@ -50,6 +50,7 @@ class Lane:
         self._rest_until = -1.0
         self._cut = -CALM_SECONDS
         self._failures = 0
+        self._refusals = 0
 
     @property
     def width(self) -> int:
@@ -74,17 +75,21 @@ class Lane:
     def answered(self) -> None:
         """The model answered."""
         with self._changed:
-            self._failures = 0
+            self._failures = self._refusals = 0
             self._width = min(MOST, self._width + 1)
             self._changed.notify_all()
 
     def too_much(self, retry_after: float | None) -> None:
-        """The provider asks for fewer calls, all of which wait as long as it says."""
+        """The provider asks for fewer calls, all of which wait as long as it says, or longer every time."""
         with self._changed:
             now = self._time.clock()
+            if now >= self._rest_until:  # else it belongs to a burst that has been heard of
+                self._refusals += 1
+            if retry_after is None:
+                retry_after = longest_backoff(max(self._refusals, 1))
             if now - self._cut >= CALM_SECONDS:
                 self._width, self._cut = max(1.0, self._width / 2), now
-            self._rest_until = max(self._rest_until, now + (retry_after or 0.0))
+            self._rest_until = max(self._rest_until, now + retry_after)
 
     def failed(self, retry_after: float | None) -> None:
         """The provider is in trouble, or out of reach."""
@@ -137,5 +142,10 @@ def backoff(attempt: int, retry_after: float | None, time: Time) -> float:
 
     See "Exponential Backoff And Jitter" (Brooker, AWS Architecture Blog, 2015).
     """
+    return max(time.uniform(0.0, longest_backoff(attempt)), retry_after or 0.0)
+
+
+def longest_backoff(attempt: int) -> float:
+    """Most seconds to wait after the `attempt`-th failure if nobody says how long: 1, 2, 4, … 60."""
     longest: float = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (attempt - 1))
-    return max(time.uniform(0.0, longest), retry_after or 0.0)
+    return longest

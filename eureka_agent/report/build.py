@@ -23,6 +23,8 @@ from eureka_agent.storage import storage_errors, write_file
 
 FILM_BYTES = 9_000_000
 """Most bytes of films in one page; in base64 they take a third more."""
+NARROW_TREE = 600
+"""Pixels below which the family tree leaves room for the search's chart beside it."""
 
 
 def write_report(run: Run) -> Path:
@@ -51,6 +53,8 @@ def render(facts: RunFacts) -> str:
     environment.filters |= {"number": text.number, "duration": text.duration, "count": text.count}
     environment.filters |= {"percent": text.percent, "python": markup.python, "data_uri": markup.data_uri}
     films, of_cards = _films(facts)
+    family = tree(facts)
+    beside = family is not None and family.width < NARROW_TREE
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         policy=_policy(style, script),
@@ -66,8 +70,9 @@ def render(facts: RunFacts) -> str:
         stack=stacked(facts.best) if facts.best else None,
         learning=curves.learning(facts),
         band_note=curves.band_note(facts),
-        search=curves.search(facts),
-        tree=tree(facts),
+        search=curves.search(facts, 720 if beside else 1080),
+        tree=family,
+        beside=beside,
         cards=cards(facts, of_cards),
         full_cards=FULL_CARDS,
         rejected=rejected(facts.population.candidates),

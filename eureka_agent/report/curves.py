@@ -33,10 +33,10 @@ def intervals(facts: RunFacts) -> charts.IntervalPlot | None:
         seeds = [fmean(scores) for scores in arm.fitness]
         name = "best" if arm.name == "candidate" else arm.name
         rows.append(charts.IntervalRow(name, f"is-{arm.name}", arm.iqm.low, arm.iqm.value, arm.iqm.high, seeds))
-    return charts.interval_plot(rows, axis(facts))
+    return charts.interval_plot(rows, axis(facts), width=720, pitch=42)
 
 
-def search(facts: RunFacts) -> charts.Chart | None:
+def search(facts: RunFacts, width: float = 1080) -> charts.Chart | None:
     """Fitness of every candidate by generation, its parents linked, and the incumbent's staircase."""
     fitness = {c.id: c.fitness for c in facts.population.candidates if c.fitness is not None}
     if not fitness:
@@ -64,7 +64,7 @@ def search(facts: RunFacts) -> charts.Chart | None:
         rules=_anchor_rules(facts),
         x_ticks=[charts.Tick(g, str(g + 1)) for g in _some(generations)],
         x_range=(-0.5, generations - 0.5),
-        size=(1080, 340),
+        size=(width, 320),
         left=64,
     )
 

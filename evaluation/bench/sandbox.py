@@ -216,7 +216,8 @@ def main() -> None:
         tempfile.tempdir = folder  # so that every job folder in it is this measurement's
         backends = available()
         startup(backends, options.starts)
-        speed(backends, options.rounds, options.timesteps)
+        if options.rounds:
+            speed(backends, options.rounds, options.timesteps)
         load(backends, options.jobs)
 
 

@@ -29,7 +29,7 @@ _CODE = re.compile(r"^(```+|~~~+)python\n(.*?)^\1\s*$", re.DOTALL | re.MULTILINE
 _OPTION = re.compile(r"^- ([a-z ]+?)(?:: (.*))?$", re.MULTILINE)
 _EXPECTED = re.compile(rf"({RUNS}|{'|'.join(Verdict)})(?: at (\d+))?")
 
-LIMITS: Mapping[str, Any] = {"wall_seconds": 60, "silence_seconds": 20, "memory_mb": 700, "stderr_kb": 64}
+LIMITS: Mapping[str, Any] = {"wall_seconds": 300, "silence_seconds": 90, "memory_mb": 700, "stderr_kb": 64}
 """Generous in time, so that a slow machine changes no verdict; tight in memory, so that little has to be filled."""
 
 
