@@ -195,12 +195,15 @@ def real() -> Iterator[Case]:
 def _real_dies(name: str, what: str, place: Place, _: str) -> list[str]:
     eureka, folder = [sys.executable, "-m", "eureka_agent"], str(place.root / "real")
     search = [*eureka, *REAL, "--timesteps", "2048", "--learner", "sb3", "-o", folder]
-    armed, before = {**os.environ, CRASH_AT: name, CRASH_WHAT: what}, _children()
+    own = {**os.environ, "EUREKA_SANDBOX": "embedded"}
+    armed, before = {**own, CRASH_AT: name, CRASH_WHAT: what}, _children()
     died = subprocess.run(search, env=armed, capture_output=True, text=True, check=False)
     if died.returncode != (0 if what == "box" else KILLED):
         return [f"ended with {died.returncode}: {died.stderr[-500:]}"]
     wrong = _orphans(before)
-    resumed = subprocess.run([*eureka, "evolve", "--resume", folder], capture_output=True, text=True, check=False)
+    resumed = subprocess.run(
+        [*eureka, "evolve", "--resume", folder], env=own, capture_output=True, text=True, check=False
+    )
     wrong += [] if resumed.returncode == 0 else [f"resume ended with {resumed.returncode}: {resumed.stderr[-500:]}"]
     with Run.open(Path(folder), read_only=True) as run:
         wrong += [] if run.comparison() else ["no comparison"]

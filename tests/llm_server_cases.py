@@ -88,6 +88,13 @@ PARAMETER = {
     "code": "unsupported_parameter",
 }
 
+UNVERIFIED = {
+    "message": "Your organization must be verified to stream this model.",
+    "type": "invalid_request_error",
+    "param": "stream",
+    "code": "unsupported_value",
+}
+
 STATUSES: dict[str, tuple[int, dict[str, str], Any]] = {
     **{
         str(status): (status, {}, {"message": f"no luck: {status}", "type": "some_error"}) for status in range(400, 530)
@@ -426,6 +433,14 @@ def _wants_other_name(handler: Handler) -> None:
     return handler.answer(Reply())
 
 
+def _no_stream(handler: Handler) -> None:
+    """Streams this model to nobody, as OpenAI does to organisations that are not verified."""
+    if handler.body.get("stream"):
+        handler.entry.billed = False
+        return handler.refuse(400, {}, UNVERIFIED)
+    return _wants_other_name(handler)
+
+
 def _date(handler: Handler) -> None:
     handler.entry.billed = False
     handler.refuse(429, {"Retry-After": formatdate(time.time() + 30, usegmt=True)}, {"message": "slow down"})
@@ -456,5 +471,6 @@ SPECIAL: dict[str, Scenario] = {
     "repeat-key": _repeat_key,
     "tell-key": _tell_key,
     "other-name": _wants_other_name,
+    "no-stream": _no_stream,
     "date": _date,
 }

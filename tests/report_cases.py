@@ -25,7 +25,7 @@ HOSTILE = (
 
 def innocent(text: str) -> str:
     """Its twin: as long, with letters where the hostile text has marks."""
-    return "".join(c if c.isalnum() and c.isascii() or c == " " else "x" for c in text)
+    return "".join(c if (c.isalnum() and c.isascii()) or c == " " else "x" for c in text)
 
 
 @cache

@@ -12,6 +12,7 @@ from provider_cases import MODEL, Clock, FakeBroker, answered, asking, fast_fold
 
 from eureka_agent.llm import pacing
 from eureka_agent.llm.completion import NoAnswer, Usage
+from eureka_agent.llm.extract import extract_code
 from eureka_agent.llm.pacing import Lane
 from eureka_agent.llm.wire import Answered, Ask, Fault
 from eureka_agent.run import Run
@@ -39,6 +40,9 @@ def test_who_needs_room_for_a_longer_answer_does_not_lock_out_those_who_hold_the
     monkeypatch.setattr(pacing, "START", 1)
     monkeypatch.setattr(pacing, "MOST", 1)
     cut = Usage(input_tokens=100, output_tokens=1000)
+    taken = threading.Event()
+    extract = "eureka_agent.llm.asking.extract_code"  # what comes between an answer and the decision to ask for more
+    monkeypatch.setattr(extract, lambda text: taken.wait(DEADLINE) and extract_code(text))
     threads: list[threading.Thread] = []
     ended: list[str] = []
 
@@ -54,9 +58,10 @@ def test_who_needs_room_for_a_longer_answer_does_not_lock_out_those_who_hold_the
                 start("g0c1")
                 return answered(ask, text="half", finish_reason="length", usage=cut)
             if ask.key == "g0c1/propose/1":
-                for number in range(2, 7):
+                taken.set()
+                for number in range(2, 12):
                     start(f"g0c{number}")
-                threading.Event().wait(0.5)  # by now the longer answer waits for its turn, with its room or without
+                threading.Event().wait(1.0)  # by now the longer answer waits for its turn, with its room or without
             return answered(ask, text="whole")
 
         made = asking(run, FakeBroker(script))
@@ -66,7 +71,7 @@ def test_who_needs_room_for_a_longer_answer_does_not_lock_out_those_who_hold_the
             if pending[0].is_alive():
                 break
         made._stopping.set()
-    assert ended == ["whole"] * 7
+    assert ended == ["whole"] * 12
 
 
 def test_a_call_that_waited_long_for_its_turn_has_all_its_attempts(run: Run) -> None:

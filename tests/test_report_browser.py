@@ -117,9 +117,8 @@ def test_the_page_opens_from_a_file_asks_nobody_for_anything_and_does_not_jump(r
     assert page.evaluate(empty) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
-def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader, theme: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "theme"), [(400, "light"), (1600, "dark")])
+def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader, width: int, theme: str) -> None:
     page = reader.open("finished", width, theme, bypass_csp=True).page
     assert page.evaluate("document.documentElement.scrollWidth") == width, "the page itself must not scroll sideways"
     # every kind of card and pane once; all of them would say the same again and take long
@@ -141,7 +140,7 @@ def test_a_click_in_the_tree_opens_the_card_with_its_differences(reader: Reader)
     assert card.get_attribute("open") is not None
     card.get_by_text("Diff to").first.click()
     assert card.locator(".diff .add").first.is_visible()
-    assert card.locator(".diff .del .glyph").first.inner_text() == "−"
+    assert card.locator(".diff .del").first.inner_text().startswith("− "), "not told by colour alone"
     assert not card.locator(".pane").first.is_visible(), "one view at a time"
     critique = card.get_by_text("What its author was told of")
     critique.click()
@@ -172,8 +171,7 @@ def test_films_play_together_and_carry_their_size(reader: Reader) -> None:
     assert films.count() >= 2
     assert page.evaluate("[...document.querySelectorAll('video')].every(v => v.getAttribute('width') && v.muted)")
     page.get_by_role("button", name="Play all together").click()
-    played = "[...document.querySelectorAll('.films video')].every(v => v.currentTime > 0.05 || v.ended)"
-    page.wait_for_function(played)
+    page.wait_for_function("() => [...document.querySelectorAll('.films video')].every(v => v.currentTime > 0.05)")
     page.get_by_role("button", name="Pause all").click()
     assert page.evaluate("[...document.querySelectorAll('.films video')].every(v => v.paused)")
 

@@ -21,7 +21,7 @@ OWN_HOSTS = ("openai.com", "azure.com")
 
 
 def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> Answered:
-    """Ask once, as a stream. Raises whatever the SDK raises; see `faults.outcome_of`."""
+    """Ask once, as a stream where that is allowed. Raises whatever the SDK raises; see `faults.outcome_of`."""
     import openai
 
     base_url = ask.model.base_url or environment.get("OPENAI_BASE_URL") or None
@@ -36,16 +36,21 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     )
     with client:
         own_host = base_url is None or (urlsplit(base_url).hostname or "").endswith(OWN_HOSTS)
-        names = ("max_completion_tokens", "max_tokens") if own_host else ("max_tokens", "max_completion_tokens")
-        try:
-            return _ask(client, ask, progress, names[0])
-        except openai.BadRequestError as error:
-            if names[1] not in str(error):
-                raise
-            return _ask(client, ask, progress, names[1])  # refused for that name, and so not billed
+        limit, other = ("max_completion_tokens", "max_tokens") if own_host else ("max_tokens", "max_completion_tokens")
+        stream = True
+        while True:
+            try:
+                return _ask(client, ask, progress, limit, stream)
+            except openai.BadRequestError as error:  # what is refused for a parameter is not billed
+                if stream and error.param == "stream":  # some models stream only to organisations that are verified
+                    stream = False
+                elif limit != other and other in str(error):
+                    limit = other
+                else:
+                    raise
 
 
-def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str) -> Answered:
+def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str, stream: bool) -> Answered:
     options: dict[str, Any] = {
         "model": ask.model.name.partition("/")[2],
         "messages": [{"role": m.role, "content": sendable(m.content)} for m in ask.messages],
@@ -54,14 +59,18 @@ def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str) -> Answered:
     }
     if ask.model.effort:
         options["reasoning_effort"] = ask.model.effort
-    stream: Any = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
-    response = stream.response
+    if not stream:
+        whole = client.chat.completions.with_raw_response.create(**options).http_response
+        document = parsed_document(whole.content, whole.headers.get("content-type", ""))
+        return openai_answer(document, whole.headers.get("x-request-id") or "")
+    chunks: Any = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
+    response = chunks.response
     progress.begin(lambda: hang_up(response))
     request_id = response.headers.get("x-request-id") or ""
     kind = response.headers.get("content-type", "")
     if "json" in kind or "html" in kind or 300 <= response.status_code < 400:
         return openai_answer(parsed_document(read_body(response), kind), request_id)
-    return _from_stream(stream, progress, request_id)
+    return _from_stream(chunks, progress, request_id)
 
 
 def _from_stream(stream: Any, progress: Progress, request_id: str) -> Answered:

@@ -72,6 +72,11 @@ class ReplayLLM:
         entry = self._recording.entry(key)
         if entry is None:
             recorded, settings = len(self._recording.index.calls), self._recording.index.settings
+            if self._recording.entry(f"{request.brief}/propose/1"):
+                raise UsageError(
+                    f"replay: no answer {key} in {self._recording.folder}: the recorded search needed none, so a gate "
+                    "decides otherwise here (another version, machine or setting than the recording's)"
+                )
             raise UsageError(
                 f"replay: no answer {key} in {self._recording.folder}, which has {recorded}; it was recorded with "
                 f"-p {settings['population']} -g {settings['generations']}, and a search can only be replayed as far"

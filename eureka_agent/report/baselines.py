@@ -30,7 +30,9 @@ def baselines(facts: RunFacts) -> list[Baseline]:
             ("random policy", anchors.random, plural(anchors.episodes, "episode")),
         ):
             fitness, spread = measure(anchor.mean, facts.unit), interval(anchor.low, anchor.high)
-            shown.append(Baseline(label, fitness, spread, percent(anchor.success_rate), f"shipped with the task; {basis}"))
+            shown.append(
+                Baseline(label, fitness, spread, percent(anchor.success_rate), f"shipped with the task; {basis}")
+            )
     if floor := facts.floor:
         for label, level in (("random actions", floor.random), ("zero actions", floor.zero)):
             fitness, spread = measure(level.mean, facts.unit), interval(level.low, level.high)

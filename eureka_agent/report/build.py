@@ -14,7 +14,7 @@ from eureka_agent import text
 from eureka_agent.report import costs, curves, markup
 from eureka_agent.report import record as records
 from eureka_agent.report.baselines import baselines
-from eureka_agent.report.cards import FULL_CARDS, cards, rejected
+from eureka_agent.report.cards import MANY, cards, rejected
 from eureka_agent.report.components import parts, stacked
 from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
 from eureka_agent.report.lineage import tree
@@ -22,7 +22,7 @@ from eureka_agent.run import Run
 from eureka_agent.storage import storage_errors, write_file
 
 FILM_BYTES = 9_000_000
-"""Most bytes of films in one page; in base64 they take a third more."""
+"""Most bytes of films in one page, a third of it beside very many candidates; in base64 they take a third more."""
 NARROW_TREE = 600
 """Pixels below which the family tree leaves room for the search's chart beside it."""
 
@@ -73,8 +73,8 @@ def render(facts: RunFacts) -> str:
         search=curves.search(facts, 720 if beside else 1080),
         tree=family,
         beside=beside,
-        cards=cards(facts, of_cards),
-        full_cards=FULL_CARDS,
+        cards=(shown := cards(facts, of_cards)),
+        full_cards=sum(card.full for card in shown),
         rejected=rejected(facts.population.candidates),
         arms=comparison_rows(facts),
         baselines=baselines(facts),
@@ -105,7 +105,8 @@ class Film:
 
 def _films(facts: RunFacts) -> tuple[list[Film], dict[str, bytes]]:
     """The films side by side at the top, and those of cards, the highest fitness first, as far as the page has room."""
-    shown, room = [], FILM_BYTES
+    many = len(facts.population.candidates) > MANY
+    shown, room = [], FILM_BYTES // 3 if many else FILM_BYTES
     for name, css, words, note in _wanted(facts):
         film = facts.films.get(name)
         if film and len(film) > room:
@@ -128,7 +129,9 @@ def _wanted(facts: RunFacts) -> list[tuple[str, str, str, str]]:
     previous = [(before[0].id, "previous", f"previous best, {before[0].id}", "")] if before else []
     previous = [wanted for wanted in previous if wanted[0] in facts.films]
     if facts.comparison is None:
-        first = [("candidate", "candidate", f"best so far, {best.id}", "")] if best and "candidate" in facts.films else []
+        first = (
+            [("candidate", "candidate", f"best so far, {best.id}", "")] if best and "candidate" in facts.films else []
+        )
         return first + (previous if first else [])
     arms = [arm for arm in facts.comparison.arms if arm.name != "random"]
     return [(arm.name, arm.name, label(facts, arm), arm.video_note) for arm in arms] + previous

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -18,8 +19,10 @@ from eureka_agent.report.lineage import ancestors, made
 from eureka_agent.report.markup import python
 from eureka_agent.report.thoughts import Thought
 
-FULL_CARDS = 120
-"""Cards with highlighted code, diffs and charts; the others have plain code, so that a page of 1,000 opens at once."""
+MANY = 120
+"""Candidates up to which every card is full: highlighted code, diffs, charts, figures."""
+FULL_CARDS = 60
+"""Full cards among more; the others have plain code and the reflection, so that a page of 1,000 opens at once."""
 LEFT_OUT = "left out to keep the page small"
 
 
@@ -68,10 +71,10 @@ def cards(facts: RunFacts, films: dict[str, bytes]) -> list[Card]:
 
 
 def _full(facts: RunFacts) -> set[str]:
-    """The best and its ancestors, then the highest, then whoever was born first."""
+    """All, or of many the best and its ancestors, then the highest, then whoever was born first."""
     order = [*sorted(ancestors(facts)), *(c.id for c in facts.population.ranked)]
     order += [c.id for c in facts.population.candidates]
-    return set(list(dict.fromkeys(order))[:FULL_CARDS])
+    return set(list(dict.fromkeys(order))[: MANY if len(facts.population.candidates) <= MANY else FULL_CARDS])
 
 
 def _scale(facts: RunFacts) -> tuple[float, float]:
@@ -102,18 +105,22 @@ def _card(
         success=text.percent(c.score.success_rate) if c.score else "",
         spark=_spark(c.training),
         code=python(c.code, plain=not full) if c.code else None,
-        findings=findings(c.reflection),
         children=children,
-        thought=facts.thoughts.get(c.id),
         film=film,
         film_note=LEFT_OUT if filmed and not film else (c.score.video_note if c.score else ""),
-        numbers=_numbers(c, facts),
     )
     if not full:
         return card
     parents = [by_id[name] for name in c.brief.parents if name in by_id]
-    diffs = [diff(p.id, p.code, c.code, p.reflection) for p in parents if p.code and c.code]
-    return Card(**{**card.__dict__, "diffs": diffs, "parts": parts(c), "stack": stacked(c)})
+    return dataclasses.replace(
+        card,
+        diffs=[diff(p.id, p.code, c.code, p.reflection) for p in parents if p.code and c.code],
+        parts=parts(c),
+        stack=stacked(c),
+        findings=findings(c.reflection),
+        thought=facts.thoughts.get(c.id),
+        numbers=_numbers(c, facts),
+    )
 
 
 def findings(reflection: str) -> list[str]:

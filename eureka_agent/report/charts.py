@@ -195,12 +195,21 @@ def line_chart(
         y_label=y_label,
         x_ticks=[Tick(frame.x(t.at), t.label) for t in chosen],
         y_ticks=[Tick(frame.y(v), tick_label(v)) for v in ticks(*frame.y_range, most=5)],
-        paths=[Path(path_data(frame, line.xs, line.ys), line.css, line.label) for line in lines],
+        paths=_joined([Path(path_data(frame, line.xs, line.ys), line.css, line.label) for line in lines]),
         dots=[Dot(frame.x(d.x), frame.y(d.y), d.css, d.title, d.link) for d in dots],
         rules=[Rule(frame.y(r.y), r.css, r.label) for r in rules],
         areas=[Path(area_data(frame, area), area.css, area.label) for area in areas],
         **_readable(lines, x_label),
     )
+
+
+def _joined(paths: Sequence[Path]) -> list[Path]:
+    """Paths without a name become one per class, where the first of them stood: a thousand cost a browser dearly."""
+    kept: dict[tuple[str, ...], Path] = {}
+    for number_, path in enumerate(paths):
+        key = (path.css, path.label, str(number_)) if path.label else (path.css,)
+        kept[key] = Path(kept[key].d + path.d, path.css, path.label) if key in kept else path
+    return list(kept.values())
 
 
 def _readable(lines: Sequence[Line], x_label: str, most: int = 7) -> dict[str, Any]:

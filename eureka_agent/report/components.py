@@ -122,7 +122,7 @@ def stacked(candidate: Candidate) -> charts.Chart | None:
 
 
 def formulas(code: str) -> dict[str, tuple[str, int]]:
-    """By component, the expression that the code's text gives for it, and its line. Empty if the code does not parse."""
+    """By component, the expression that the code's text gives for it, and its line; empty if it does not parse."""
     try:
         tree = parse(code, "reward.py")
     except (SyntaxError, ValueError, RecursionError, MemoryError):

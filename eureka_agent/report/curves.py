@@ -14,6 +14,8 @@ from eureka_agent.report.facts import RunFacts
 from eureka_evaluation.components import LENGTH
 
 RETURN = "rollout/ep_rew_mean"
+MANY = 120
+"""Dots up to which each leads to its card; a keyboard should not have to pass a thousand."""
 POINTS = 60
 """Places along the x axis at which trainings are put together."""
 
@@ -49,8 +51,15 @@ def search(facts: RunFacts, width: float = 1080) -> charts.Chart | None:
         for parent in c.brief.parents
         if parent in fitness
     ]
+    linked = len(fitness) <= MANY
     dots = [
-        charts.Dot(places[name], value, "best" if best and name == best.id else "", _named(name, value, facts), name)
+        charts.Dot(
+            places[name],
+            value,
+            "best" if best and name == best.id else "",
+            _named(name, value, facts),
+            name if linked else "",
+        )
         for name, value in fitness.items()
     ]
     steps = _staircase([(places[name], value) for name, value in fitness.items()])
@@ -161,7 +170,7 @@ def _aligned(trainings: Sequence[Training], key: str) -> tuple[list[float], list
     if not low < high:
         return [], []
     xs = np.linspace(low, high, POINTS)
-    rows = [np.interp(xs, *zip(*points, strict=True)).tolist() for points in known]
+    rows = [np.interp(xs, [x for x, _ in points], [y for _, y in points]).tolist() for points in known]
     return [round(x, 1) for x in xs.tolist()], rows
 
 

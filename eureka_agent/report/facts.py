@@ -20,6 +20,7 @@ from eureka_agent.text import count, dollars, duration, interval, measure, perce
 from eureka_agent.wall import walls
 from eureka_sandbox.protocol import Wall
 
+
 @dataclass(frozen=True)
 class RunFacts:
     """Everything the page needs; nothing here is markup."""

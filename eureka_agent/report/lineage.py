@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 118.0, 38.0
 COLUMN, ROW = 186.0, 50.0
 """From box to box."""
 TOP, LEFT = 34.0, 10.0
+MANY = 400
+"""Lines up to which each is drawn for itself."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Node:
     """Fitness between the run's lowest and highest, 0 to 1."""
     label: str
     """All of it for a screen reader."""
+    parents: str
+    """Their ids, for the page's script."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """From a parent to its child."""
+    """From a parent to its child; of very many, all but the best's are one, without names."""
 
     parent: str
     child: str
@@ -76,8 +80,16 @@ def tree(facts: RunFacts) -> Tree | None:
         height=max(y for _, y in places.values()) + HEIGHT + 8,
         heads=[(LEFT + g * COLUMN, f"generation {g + 1}") for g in columns],
         nodes=nodes,
-        edges=sorted(edges, key=lambda edge: edge.css),  # what stands out is drawn last
+        edges=_drawn(edges),
     )
+
+
+def _drawn(edges: list[Edge]) -> list[Edge]:
+    """What stands out is drawn last."""
+    plain, trail = ([edge for edge in edges if bool(edge.css) == on] for on in (False, True))
+    if len(plain) > MANY:
+        plain = [Edge("", "", "".join(edge.d for edge in plain), "")]
+    return [*plain, *trail]
 
 
 def ancestors(facts: RunFacts) -> set[str]:
@@ -114,9 +126,7 @@ def _curve(parent: tuple[float, float], child: tuple[float, float]) -> str:
     return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
 
 
-def _node(
-    c: Candidate, place: tuple[float, float], facts: RunFacts, trail: set[str], low: float, high: float
-) -> Node:
+def _node(c: Candidate, place: tuple[float, float], facts: RunFacts, trail: set[str], low: float, high: float) -> Node:
     css = ["trail"] * (c.id in trail)
     if facts.best and c.id == facts.best.id:
         css.append("best")
@@ -130,7 +140,9 @@ def _node(
         figure = text.measure(c.fitness, facts.unit)
     share = 0.0 if c.fitness is None or high <= low else (c.fitness - low) / (high - low)
     same = f", the same program as {c.duplicate_of}" if c.duplicate_of else ""
-    return Node(c.id, *place, " ".join(css), figure, share, f"{c.id} {figure}, {made(c)}{same}")
+    return Node(
+        c.id, *place, " ".join(css), figure, share, f"{c.id} {figure}, {made(c)}{same}", " ".join(c.brief.parents)
+    )
 
 
 def made(candidate: Candidate) -> str:

@@ -55,7 +55,7 @@ def _span(css: str, text: str) -> Markup:
 
 
 def python(source: str, plain: bool = False) -> Markup:
-    """A block of code that a keyboard can scroll. Line numbers are drawn by the stylesheet, so that nobody copies them."""
+    """A block of code that a keyboard can scroll. The stylesheet draws line numbers, so that nobody copies them."""
     lines = (plain_lines if plain else code_lines)(source.rstrip())
     if plain:
         return Markup('<pre class="code" tabindex="0"><code>{}</code></pre>').format(Markup("\n").join(lines))

@@ -50,6 +50,10 @@ def digests(facts: RunFacts) -> dict[str, str]:
     return {"task": facts.task.digest, **files}
 
 
+MOST_ROWS = 200
+"""Trainings whose seeds and hashes a page lists; `run.db` has all."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Seeds and hashes of one training and its score."""
@@ -68,8 +72,10 @@ class Measured:
 
 
 def measured(facts: RunFacts) -> list[Measured]:
-    """A row for everything that was trained, the comparison's fresh trainings last."""
+    """A row for what was trained, the highest of very many, and the comparison's fresh trainings last."""
     trained = [c for c in facts.population.candidates if c.training and not c.duplicate_of]
+    if len(trained) > MOST_ROWS:
+        trained = [c for c in facts.population.ranked if c.training][:MOST_ROWS]
     rows = [_measured(c.id, c.id, c.code, c.training, c.score) for c in trained]
     if facts.comparison and facts.best:
         codes = {"candidate": facts.best.code, "human": facts.task.human_reward, "random": ""}

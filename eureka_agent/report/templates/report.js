@@ -37,23 +37,21 @@
   if (tree) {
     const edges = all(".edge", tree);
     const nodes = new Map(all(".node", tree).map((node) => [node.dataset.id, node]));
+    const parents = (id) => (nodes.get(id)?.dataset.parents || "").split(" ").filter(Boolean);
     const family = (id) => {
-      const kin = new Set([id]);
-      const lines = new Set();
-      const climb = (name) => edges.filter((edge) => edge.dataset.child === name && !lines.has(edge)).forEach((edge) => {
-        lines.add(edge);
-        kin.add(edge.dataset.parent);
-        climb(edge.dataset.parent);
-      });
+      const elders = new Set();
+      const climb = (name) => { if (!elders.has(name)) { elders.add(name); parents(name).forEach(climb); } };
       climb(id);
-      edges.filter((edge) => edge.dataset.parent === id).forEach((edge) => { lines.add(edge); kin.add(edge.dataset.child); });
-      return [kin, lines];
+      return [elders, new Set([...nodes.keys()].filter((name) => parents(name).includes(id)))];
     };
     const light = (id) => {
-      const [kin, lines] = id ? family(id) : [new Set(), new Set()];
+      const [elders, children] = id ? family(id) : [new Set(), new Set()];
       tree.classList.toggle("lit", Boolean(id));
-      edges.forEach((edge) => edge.classList.toggle("on", lines.has(edge)));
-      nodes.forEach((node, name) => node.classList.toggle("on", kin.has(name)));
+      edges.forEach((edge) => {
+        const { parent, child } = edge.dataset;
+        edge.classList.toggle("on", elders.has(child) || (parent === id && children.has(child)));
+      });
+      nodes.forEach((node, name) => node.classList.toggle("on", elders.has(name) || children.has(name)));
     };
     nodes.forEach((node, id) => {
       node.addEventListener("pointerenter", () => light(id));
