@@ -50,4 +50,4 @@ def in_words(tallies: tuple[Caught, ...]) -> str:
     total, mended = sum(t.stopped for t in tallies), sum(t.mended for t in tallies)
     saved = sum(t.seconds_saved for t in tallies)
     time = f"; about {duration(saved)} of training saved" if saved >= 1 else ""
-    return f"{plural(total, 'answer')} stopped before training ({by_gate}), {mended} mended at the second try{time}"
+    return f"{plural(total, 'answer')} caught before training ({by_gate}), {mended} mended at the second try{time}"

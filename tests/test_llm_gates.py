@@ -244,7 +244,7 @@ def test_what_each_gate_caught_is_counted_with_the_training_time_it_saved() -> N
         ("critic", 1, 1, 0.0),
     ]
     assert in_words(tallies) == (
-        "4 answers stopped before training (1 static, 2 smoke, 1 critic), 3 mended at the second try; "
+        "4 answers caught before training (1 static, 2 smoke, 1 critic), 3 mended at the second try; "
         "about 34 s of training saved"
     )
     assert in_words(caught(Population())) == ""

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from llm_cases import TASK, Log, answer, code, search, small_run
 
-from eureka_agent.calls import packed, prompt_hash
+from eureka_agent.calls import Message, packed, prompt_hash
 from eureka_agent.cli import main
 from eureka_agent.errors import EurekaError, RunError, UsageError
 from eureka_agent.journal import CALLS
 from eureka_agent.llm.completion import Completion, Usage
 from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
+from eureka_agent.llm.replay import ReplayLLM
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer, usual_settings
@@ -252,6 +253,13 @@ def test_a_replay_that_goes_beyond_the_recording_names_the_missing_answer(record
             search(run)
         assert error.value.exit_code == 2
         assert run.population().generations == 2
+
+
+def test_a_replay_whose_gates_decide_otherwise_says_so(recorded: Path) -> None:
+    messages = (Message(role="user", content="Again."),)
+    request = Request(messages=messages, brief="g0c0", purpose="repair", position=0)
+    with pytest.raises(UsageError, match=r"no answer g0c0/repair/1 .* the recorded search needed none"):
+        ReplayLLM(load_recording(recorded)).complete(request)
 
 
 def test_a_replay_has_the_recorded_settings_unless_others_are_named(
