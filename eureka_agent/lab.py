@@ -25,7 +25,7 @@ from eureka_agent.jobs import (
 from eureka_agent.population import Candidate, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
-from eureka_agent.scores import box_name, evaluation_seeds, score_record, scoring_job
+from eureka_agent.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
 from eureka_agent.text import plural
@@ -284,6 +284,7 @@ class Lab:
             **result.model_dump(),
             policy=self.run.put_blob(blobs["policy.safetensors"]),
             policy_meta=self.run.put_blob(blobs["policy.json"]),
+            reward=reward_digest(code),
         )
 
     def _scored(
@@ -299,7 +300,10 @@ class Lab:
             job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
             outcome = self.boxes.run(key, "scoring", job, shown=key not in (RANDOM, ZERO))
             box = box_name(self.sandbox, self.wall)
-            known = outcome.failure if isinstance(outcome, Failed) else score_record(self.run, job, outcome, box)
+            if isinstance(outcome, Failed):
+                known = outcome.failure
+            else:
+                known = score_record(self.run, key, training, job, outcome, box)
             self.run.save_score(key, known)
         return known
 

@@ -83,6 +83,8 @@ class Training(Record):
     """Environment steps of the checkpoint from which the last box went on; 0: one box did it all."""
     checkpoint_note: str = ""
     """Why a checkpoint was not used, or none was kept."""
+    reward: str = ""
+    """SHA-256 of the code that it was trained on; empty for the environment's own reward, and in earlier versions."""
 
     @property
     def steps_per_second(self) -> float:

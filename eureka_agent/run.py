@@ -311,11 +311,7 @@ class Run:
         Raises:
             UsageError: the setting would make earlier results incomparable.
         """
-        for name in changes:
-            if name not in AMENDABLE:
-                allowed = ", ".join(sorted(AMENDABLE))
-                raise UsageError(f"{name} is fixed when a run begins; a resumed run may change {allowed}")
-        self.settings = Settings.model_validate({**self.settings.model_dump(), **changes})
+        self.settings = amended(self.settings, changes)
         row = (self.settings.model_dump_json(),)
         self._write(("UPDATE meta SET value = ? WHERE key = 'settings'", row), step="settings")
 
@@ -340,6 +336,19 @@ def standing(run: Run) -> str:
     if best is None:
         return "nothing has trained to its end yet"
     return f"saved; best so far: {best.id} with {measure(best.fitness, run.task.spec.metric.unit)}"
+
+
+def amended(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """A run's settings with changes that leave its earlier results comparable.
+
+    Raises:
+        UsageError: a change would not.
+    """
+    for name in changes:
+        if name not in AMENDABLE:
+            allowed = ", ".join(sorted(AMENDABLE))
+            raise UsageError(f"{name} is fixed when a run begins; a resumed run may change {allowed}")
+    return Settings.model_validate({**settings.model_dump(), **changes})
 
 
 def start_run(root: Path, task: Task, settings: Settings) -> Run:

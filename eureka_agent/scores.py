@@ -69,7 +69,14 @@ def scoring_job(
     return score_job(run.task, seeds, policy, video, limits, idle, record_episodes)
 
 
-def score_record(run: Run, job: Job, outcome: Finished, box: str) -> Score | Failure:
+def reward_digest(code: str | None) -> str:
+    """SHA-256 of a reward's code in hex; empty for the environment's own."""
+    return "" if code is None else hashlib.sha256(code.encode()).hexdigest()
+
+
+def score_record(
+    run: Run, key: str, training: Training | None, job: Job, outcome: Finished, box: str
+) -> Score | Failure:
     """What the journal keeps of box B's answer; its blobs are stored first."""
     result, emitted, spec = outcome.result, outcome.blobs, job.spec
     assert isinstance(spec, ScoreSpec)
@@ -81,7 +88,7 @@ def score_record(run: Run, job: Job, outcome: Finished, box: str) -> Score | Fai
         episodes=run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
         video=run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
         box=box,
-        binding=binding(run.task.digest, job, box, result.versions),
+        binding=binding(run.task.digest, job, box, result.versions, key, training),
     )
 
 
@@ -90,12 +97,15 @@ def box_name(sandbox: Sandbox, wall: Wall | None) -> str:
     return f"{sandbox.name} {wall.image}" if wall and wall.image else sandbox.name
 
 
-def binding(task_digest: str, job: Job, box: str, versions: Mapping[str, str]) -> str:
-    """Everything that settles a score's numbers, as one SHA-256 in hex.
+def binding(
+    task_digest: str, job: Job, box: str, versions: Mapping[str, str], key: str, training: Training | None
+) -> str:
+    """Everything that settles a score's numbers, and whose they are, as one SHA-256 in hex.
 
     Over the JSON (sorted keys, no blanks) of: the SHA-256 of the policy's weights and of its description, as box B got
     them (without a policy: how it acted); the task's digest; the reset seeds; the longest episode in control steps;
-    what the box is made of; the versions that it reported. It is no signature: it shows that a stored score belongs
+    what the box is made of; the versions that it reported; and, of a policy that was trained on a reward's code, the
+    score's key and the SHA-256 of that code. It is no signature: it shows that a stored score belongs
     to what is stored beside it, and `eureka verify` shows that it is true.
     """
     spec = job.spec
@@ -109,6 +119,8 @@ def binding(task_digest: str, job: Job, box: str, versions: Mapping[str, str]) -
         "box": box,
         "versions": dict(versions),
     }
+    if training and training.reward:
+        parts |= {"key": key, "reward": training.reward}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

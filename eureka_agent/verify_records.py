@@ -20,7 +20,7 @@ from eureka_agent.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.journal import Journal
 from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
-from eureka_agent.scores import EvaluationSeeds, binding, scoring_job, seeds_key
+from eureka_agent.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key
 from eureka_agent.text import plural
 
 M = TypeVar("M", bound=BaseModel)
@@ -114,13 +114,30 @@ class Records:
         found = {}
         for key, record in self._journal.rows("SELECT key, record FROM trainings WHERE verdict IS NULL"):
             if training := self._read(Training, record, key):
+                self._check_training(key, training)
                 found[key] = training
                 found.setdefault(training.policy, training)
         return found
 
+    def _check_training(self, key: str, training: Training) -> None:
+        """The candidate's own: of its code, with its seed."""
+        place, *rest = key.removeprefix("final/").split("/")
+        rows = self._journal.rows("SELECT code FROM candidates WHERE id = ?", (place,))
+        code = self.run.task.human_reward if place == "human" and rest else rows[0][0] if rows else None
+        if code is None:
+            return  # of `eureka tasks measure`, or of a candidate that is named where all of them are looked at
+        if training.reward and training.reward != (digest := reward_digest(code)):
+            self._wrong(key, "SHA-256 of the reward it was trained on", f"{training.reward[:12]}…", f"{digest[:12]}…")
+        derived = self.run.settings.derived_seed
+        seed = derived("final", int(rest[0])) if rest else derived("train", place)
+        if training.seed != seed:
+            self._wrong(key, "seed of its training", training.seed, seed)
+
     def _check_seeds(self, stored: StoredScore) -> None:
         """Those that were drawn before the score was measured."""
         rows = self._journal.rows("SELECT value FROM decisions WHERE key = ?", (seeds_key(stored.key),))
+        if not rows and not stored.key.startswith("film/"):
+            self._wrong(stored.key, "reset seeds", _few(stored.score.seeds), "none were drawn")
         decided = self._read(EvaluationSeeds, rows[0][0], stored.key) if rows else None
         if decided is not None and decided.seeds != stored.score.seeds:
             self._wrong(stored.key, "reset seeds", _few(stored.score.seeds), _few(decided.seeds))
@@ -133,9 +150,9 @@ class Records:
             job = scoring_job(self.run, stored.training, score.seeds, 1024, idle=stored.idle)
         except RunError:
             return  # the blob is named where all blobs are looked at
-        found = binding(self.run.task.digest, job, score.box, score.versions)
+        found = binding(self.run.task.digest, job, score.box, score.versions, stored.key, stored.training)
         if found != score.binding:
-            what = "what binds it to policy, task, seeds and box"
+            what = "what binds it to candidate, policy, task, seeds and box"
             self._wrong(stored.key, what, f"{score.binding[:12]}…", f"{found[:12]}…")
 
     # ----------------------------------------------------------------------------------------- journal, blobs, task

@@ -26,8 +26,14 @@ from eureka_sandbox.protocol import (
 
 BODY = BODIES["hopper"]
 ENVIRONMENT = EnvironmentSpec(body="hopper", max_episode_steps=20)
+NETWORKS = {"pi": [8, 8], "vf": [8]}
 TRAIN = Job(
-    TrainSpec(environment=ENVIRONMENT, total_timesteps=1000, seed=1),
+    TrainSpec(
+        environment=ENVIRONMENT,
+        total_timesteps=1000,
+        seed=1,
+        hyperparameters={"policy_kwargs": {"net_arch": NETWORKS}},
+    ),
     {"reward.py": b"def compute_reward(): ..."},
     Limits(wall_seconds=20, result_mb=1),
 )
@@ -87,7 +93,7 @@ def policy_meta(algorithm: str = "ppo", **changes: Any) -> dict[str, Any]:
         "action_low": [-1.0] * size,
         "action_high": [1.0] * size,
         "net_arch": {"pi": [8, 8], "vf" if algorithm == "ppo" else "qf": [8]},
-        "activation": "tanh",
+        "activation": "tanh" if algorithm == "ppo" else "relu",
         "normalise": True,
         "clip_obs": 10.0,
         "epsilon": 1e-8,

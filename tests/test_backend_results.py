@@ -61,13 +61,30 @@ def test_a_true_answer_passes_unchanged() -> None:
 @pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3"])
 @pytest.mark.parametrize("normalise", [True, False])
 def test_a_policy_of_each_algorithm_passes(algorithm: str, normalise: bool) -> None:
-    job = replace(TRAIN, spec=TRAIN.spec.model_copy(update={"algorithm": algorithm}))
+    recipe = {"normalize": normalise, "policy_kwargs": {"net_arch": policy_meta(algorithm)["net_arch"]}}
+    job = replace(TRAIN, spec=TRAIN.spec.model_copy(update={"algorithm": algorithm, "hyperparameters": recipe}))
     check_train(policy_blobs(algorithm=algorithm, normalise=normalise), job)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3"])
+def test_a_recipe_that_names_no_network_means_that_of_stable_baselines3(algorithm: str) -> None:
+    import gymnasium
+    from stable_baselines3 import PPO, SAC, TD3
+
+    from eureka_sandbox.worker.policy_sb3 import export_policy
+
+    model = {"ppo": PPO, "sac": SAC, "td3": TD3}[algorithm]("MlpPolicy", gymnasium.make("Hopper-v5"), device="cpu")
+    weights, meta = export_policy(model, body="hopper", timesteps=1000)
+    spec = TRAIN.spec.model_copy(update={"algorithm": algorithm, "hyperparameters": {"normalize": False}})
+    blobs = {"policy.safetensors": weights, "policy.json": meta.model_dump_json().encode()}
+    assert check_train(blobs, replace(TRAIN, spec=spec)).blobs == blobs
+
+
 def test_the_number_of_critics_is_the_task_s() -> None:
-    spec = TRAIN.spec.model_copy(update={"algorithm": "sac", "hyperparameters": {"policy_kwargs": {"n_critics": 3}}})
-    words = rejection(lambda: check_train(policy_blobs(algorithm="sac"), replace(TRAIN, spec=spec)))
+    critics = {"policy_kwargs": {"n_critics": 3, "net_arch": policy_meta("sac")["net_arch"]}}
+    spec = TRAIN.spec.model_copy(update={"algorithm": "sac", "hyperparameters": critics})
+    blobs = policy_blobs(algorithm="sac", normalise=False)
+    words = rejection(lambda: check_train(blobs, replace(TRAIN, spec=spec)))
     assert words == "policy.safetensors: critic.qf2.0.bias: is missing"
 
 
@@ -85,7 +102,8 @@ def test_an_answer_without_recordings_and_film_passes_where_none_were_asked_for(
 
 
 NUMBERS: dict[str, tuple[Callable[[], object], str]] = {
-    "no steps": (lambda: check_train(timesteps=0), "frame RESULT: timesteps: 0, expected more than 0"),
+    "no steps": (lambda: check_train(timesteps=0), "frame RESULT: timesteps: 0, expected 1..3048"),
+    "more steps than the recipe can come to": (lambda: check_train(timesteps=2**52), "timesteps: 4503599627370496, expected 1..3048"),
     "peak after the end": (lambda: check_train(peak_timesteps=1001), "peak_timesteps: 1001, expected 0..timesteps"),
     "negative seconds": (lambda: check_train(seconds=-1.0), "seconds: -1.0, expected 0..20"),
     "longer than the box lived": (lambda: check_train(seconds=21.0), "seconds: 21.0, expected 0..20"),
@@ -137,9 +155,12 @@ META: dict[str, tuple[dict[str, Any], str]] = {
     "wrong observation": ({"observation_size": 12}, "policy.json: observation_size: 12, expected 11"),
     "wrong actions": ({"action_low": [-1.0]}, "policy.json: action_low: 1, expected 3"),
     "bounds crossed": ({"action_low": [1.0] * 3}, "policy.json: action_low: 1.0 is not below"),
-    "unknown network": ({"net_arch": {"pi": [8]}}, "policy.json: net_arch: ['pi'], expected ['pi', 'vf']"),
+    "unknown network": ({"net_arch": {"pi": [8]}}, "policy.json: net_arch: {'pi': [8]}, expected {'pi': [8, 8], 'vf': [8]}"),
+    "a larger network than the recipe's": ({"net_arch": {"pi": [256, 256], "vf": [8]}}, "policy.json: net_arch: {'pi': [256, 256], 'vf': [8]}, expected"),
+    "another activation than the recipe's": ({"activation": "relu"}, "policy.json: activation: relu, expected tanh"),
+    "no normaliser where the recipe has one": ({"normalise": False}, "policy.json: normalise: False, expected True"),
     "a layer too wide": ({"net_arch": {"pi": [10**6], "vf": [8]}}, "policy.json: net_arch.pi.0: Input should be less than or equal to 4096"),
-    "too many layers": ({"net_arch": {"pi": [8] * 9, "vf": [8]}}, "policy.json: net_arch.pi: 9 layers, at most 8"),
+    "too many layers": ({"net_arch": {"pi": [8] * 9, "vf": [8]}}, "policy.json: net_arch: {'pi': [8, 8, 8, 8, 8, 8, 8, 8, 8], "),
     "unknown activation": ({"activation": "exec"}, "policy.json: activation: Input should be"),
     "wrong format": ({"format": 2}, "policy.json: format: Input should be 1"),
     "a number as a flag": ({"normalise": 1}, "policy.json: normalise: Input should be a valid boolean"),
@@ -276,8 +297,10 @@ def test_damaged_recordings_never_raise_anything_but_a_violation() -> None:
 
 
 def test_the_description_of_a_vast_network_costs_nothing_while_its_weights_are_missing() -> None:
-    wide = policy_meta(net_arch={"pi": [4096] * 8, "vf": [4096] * 8})
-    message = rejection(lambda: check_train(policy_blobs() | {"policy.json": as_json(wide)}))
+    networks = {"pi": [4096] * 8, "vf": [4096] * 8}
+    spec = TRAIN.spec.model_copy(update={"hyperparameters": {"policy_kwargs": {"net_arch": networks}}})
+    blobs = policy_blobs() | {"policy.json": as_json(policy_meta(net_arch=networks))}
+    message = rejection(lambda: check_train(blobs, replace(TRAIN, spec=spec)))
     assert "policy.safetensors: mlp_extractor.policy_net.10.bias: is missing" in message
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from backend_cases import ENVIRONMENT, HELLO, policy_blobs, stream, train_result
+from backend_cases import HELLO, TRAIN, policy_blobs, stream, train_result
 
 from eureka_sandbox.backends import compile_cache
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
-from eureka_sandbox.protocol import Failed, Finished, Job, Outcome, SandboxError, ScoreSpec, TrainSpec
+from eureka_sandbox.protocol import Failed, Finished, Job, Outcome, SandboxError, ScoreSpec
 
-SPEC = TrainSpec(environment=ENVIRONMENT, learner="fused", total_timesteps=1000, seed=1)
+SPEC = TRAIN.spec.model_copy(update={"learner": "fused"})
 WARM_UP = Job(SPEC, warm_up=True)
 CANDIDATE = Job(SPEC, {"reward.py": b""})
 PRELUDE = f"""
@@ -104,7 +104,7 @@ def test_what_compiles_differently_has_another_folder(monkeypatch: pytest.Monkey
     assert len({key(), key(hyperparameters={"batch_size": 32}), key(algorithm="sac")}) == 3
     assert compile_cache.key(WARM_UP, "image sha256:1") != compile_cache.key(WARM_UP)
     assert key(learner="sb3") == ""
-    assert compile_cache.key(Job(ScoreSpec(environment=ENVIRONMENT, seeds=(1,)))) == ""
+    assert compile_cache.key(Job(ScoreSpec(environment=TRAIN.spec.environment, seeds=(1,)))) == ""
     monkeypatch.setenv(compile_cache.VARIABLE, "")
     assert compile_cache.folder(key()) is None
     assert not compile_cache.is_cold(WARM_UP)

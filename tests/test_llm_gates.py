@@ -11,7 +11,7 @@ from eureka_agent.llm.gates import Smoke, examine, objection, silent_components,
 from eureka_agent.llm.prompting import Prompts, Request
 from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.reasons import told
-from eureka_agent.llm.review import verdict_of
+from eureka_agent.llm.review import ends_in_verdict, verdict_of
 from eureka_agent.llm.shorten import STEPS, estimated_tokens, fitted, shortened
 from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal, Score, Training
 from eureka_agent.settings import Settings
@@ -248,6 +248,13 @@ def test_what_each_gate_caught_is_counted_with_the_training_time_it_saved() -> N
         "about 34 s of training saved"
     )
     assert in_words(caught(Population())) == ""
+
+
+def test_a_review_is_complete_once_its_last_line_is_the_verdict() -> None:
+    assert ends_in_verdict("1. bad\n\nVERDICT: revise\n")
+    assert ends_in_verdict("Fine.\n**Verdict: keep**")
+    assert not ends_in_verdict("VERDICT: keep\nor perhaps")
+    assert not ends_in_verdict("")
 
 
 # ------------------------------------------------------------------------------------------------------------- length

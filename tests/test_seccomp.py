@@ -41,7 +41,7 @@ def verdict(program: bytes, name: str | int, *arguments: int, architecture: int 
 
 @pytest.fixture(scope="module")
 def program() -> bytes:
-    return compiled(PROFILE, TABLE["x86_64"], X86, {"mmap": [(3, seccomp.MAP_KIND, seccomp.SHARED_ANONYMOUS)]})
+    return compiled(PROFILE, TABLE["x86_64"], X86, seccomp.UNBOUNDED)
 
 
 def test_what_the_profile_allows_is_allowed_and_nothing_else(program: bytes) -> None:
@@ -51,7 +51,7 @@ def test_what_the_profile_allows_is_allowed_and_nothing_else(program: bytes) -> 
         if "args" not in entry and "errnoRet" not in entry
         for name in entry["names"]
     }
-    conditional = {name for entry in PROFILE["syscalls"] for name in entry["names"]} - allowed
+    conditional = {name for entry in PROFILE["syscalls"] for name in entry["names"]} - allowed | set(seccomp.UNBOUNDED)
     assert len(allowed) > 150
     for name in TABLE["x86_64"]:
         if name not in conditional:
@@ -70,6 +70,25 @@ def test_bits_above_the_32_that_the_kernel_reads_evade_no_comparison(program: by
     assert verdict(program, "mmap", 0, 4096, 3, 0x21 | high) == REFUSED
     assert verdict(program, "mmap", 0, 4096, 3, 0x22 | high) == ALLOW  # private
     assert verdict(program, "mmap", 0, 4096, 3, 0x01 | high) == ALLOW  # a shared file
+
+
+def test_what_no_limit_of_a_process_bounds_is_refused_whatever_the_arguments(program: bytes) -> None:
+    for name in ("inotify_init1", "epoll_create", "epoll_create1"):
+        assert verdict(program, name) == verdict(program, name, 0x80000, 1 << 40) == REFUSED
+    for command in (6, 7, 37, 38, 1024, 1026):  # record locks, a lease, notices
+        assert verdict(program, "fcntl", 3, command) == verdict(program, "fcntl", 3, command | 1 << 32) == REFUSED
+    for command in (0, 1, 2, 3, 4, 1030, 1031):  # copies, flags, the size of a pipe
+        assert verdict(program, "fcntl", 3, command) == ALLOW
+    assert verdict(program, "mmap", 0, 4096, 3, 0x40022) == REFUSED  # huge pages
+    assert verdict(program, "setsockopt", 3, 1, 7) == verdict(program, "setsockopt", 3, 1, 32) == REFUSED
+    assert verdict(program, "setsockopt", 3, 1, 2) == ALLOW
+
+
+def test_calls_that_a_processor_does_not_have_need_no_rule() -> None:
+    numbers = TABLE["aarch64"]
+    assert "epoll_create" not in numbers
+    program = compiled(PROFILE, numbers, seccomp.AUDIT_ARCH["aarch64"], seccomp.UNBOUNDED)
+    assert verdict(program, numbers["epoll_create1"], architecture=seccomp.AUDIT_ARCH["aarch64"]) == REFUSED
 
 
 def test_clone3_is_said_to_be_missing_so_that_clone_is_used(program: bytes) -> None:

@@ -159,8 +159,39 @@ def test_another_candidates_policy_under_a_score_breaks_its_binding(folder: Path
 
     change(folder, "trainings", "g0c0", edit)
     lines = [line for line in found(folder) if line.startswith("g0c0: ")]
-    assert "what binds it to policy, task, seeds and box" in lines[0]
+    assert "what binds it to candidate, policy, task, seeds and box" in lines[0]
     assert "fitness of episode 0" in lines[1]
+
+
+def test_two_candidates_that_changed_places_with_all_that_belongs_to_them_are_found(folder: Path) -> None:
+    """Trainings, scores and reset seeds: every number is true, of the other one."""
+    with sqlite3.connect(folder / "run.db") as database:
+        for table, tail in (("trainings", ""), ("scores", ""), ("decisions", "/evaluation-seeds")):
+            for old, new in (("g0c0", "-"), ("g0c1", "g0c0"), ("-", "g0c1")):
+                database.execute(f"UPDATE {table} SET key = ? WHERE key = ?", (new + tail, old + tail))
+    database.close()
+    lines = found(folder)
+    for key in ("g0c0", "g0c1"):
+        for what in ("SHA-256 of the reward it was trained on", "seed of its training", "what binds it to candidate"):
+            assert any(line.startswith(f"{key}: {what}") for line in lines), (key, what, lines)
+
+
+def test_a_training_of_another_seed_is_no_training_of_this_run(folder: Path) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        record["seed"] += 1
+
+    change(folder, "trainings", "final/human/1", edit)
+    (line,) = found(folder)
+    assert line.startswith("final/human/1: seed of its training: ")
+
+
+def test_a_score_whose_reset_seeds_nobody_drew_is_found(folder: Path) -> None:
+    with sqlite3.connect(folder / "run.db") as database:
+        database.execute("DELETE FROM decisions WHERE key = 'g0c0/evaluation-seeds'")
+    database.close()
+    (line,) = found(folder)
+    assert line.startswith("g0c0: reset seeds: ")
+    assert line.endswith("none were drawn was found")
 
 
 def test_a_changed_task_snapshot_breaks_every_binding(folder: Path) -> None:

@@ -159,6 +159,73 @@ def test_memory_that_no_process_would_answer_for_cannot_be_had() -> None:
     assert facts == {"shared": "EPERM", "private": "", "zero": False}
 
 
+KERNEL_MEMORY = {
+    "page tables": """
+        empty = mmap.mmap(-1, 1 << 40, prot=mmap.PROT_READ, flags=0x4022)
+        for place in range(0, 1 << 40, 1 << 21):
+            empty[place]
+        """,
+    "sockets that nobody accepts": """
+        server = socket.socket(socket.AF_UNIX)
+        server.bind("here")
+        server.listen(4096)
+        for _ in range(4096):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect("here")
+            client.setblocking(False)
+            error(client.sendall, bytes(2**20))
+            client.close()
+        """,
+    "messages that nobody reads": """
+        kept = []
+        for number in range(200):
+            kept.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            kept[-1].bind(str(number))
+            for _ in range(10):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                    sender.sendto(bytes(100_000), str(number))
+        """,
+}
+
+
+@walled
+@pytest.mark.parametrize("kind", KERNEL_MEMORY)
+def test_memory_that_only_the_kernel_knows_of_counts_as_the_box_s(kind: str) -> None:
+    script = "import mmap, socket\nsay(HELLO)\n" + textwrap.dedent(KERNEL_MEMORY[kind]) + "\ntime.sleep(60)"
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + script)
+    limits = Limits(wall_seconds=60, memory_mb=200)
+    outcome = EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, limits), lambda _: None, Event())
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.verdict == Verdict.MEMORY, outcome.failure
+
+
+@walled
+def test_what_the_user_has_few_of_is_left_to_the_user() -> None:
+    """The kernel books watches, timers and locks of a box to whoever started it."""
+    facts = told("""
+        import ctypes, fcntl, resource, select
+        kernel = ctypes.CDLL(None, use_errno=True)
+        timers = 0
+        while kernel.timer_create(0, None, ctypes.byref(ctypes.c_void_p())) == 0:
+            timers += 1
+        watch = kernel.inotify_init1(0)
+        mine, host = open("mine", "w+"), open("/usr/bin/env", "rb")
+        tell(
+            timers=0 < timers < 1000, watch=watch, poll=error(select.epoll),
+            lock=error(fcntl.lockf, mine, fcntl.LOCK_EX), lease=error(fcntl.fcntl, host, 1024, fcntl.F_RDLCK),
+            handler=resource.getrlimit(resource.RLIMIT_CORE),
+        )
+        """)
+    assert facts == {
+        "timers": True,
+        "watch": -1,
+        "poll": "EPERM",
+        "lock": "EPERM",
+        "lease": "EPERM",
+        "handler": [1, 1],
+    }
+
+
 @walled
 def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing() -> None:
     facts = told("""
@@ -360,6 +427,21 @@ def test_a_box_may_read_python_and_this_project_s_code_and_nobody_s_home() -> No
     assert any(Path(sys.executable).is_relative_to(path) for path in granted)
     for private in (Path.home(), Path(tempfile.gettempdir()), Path("/etc/shadow"), Path.cwd() / "runs"):
         assert not any(private.is_relative_to(path) for path in granted), private
+
+
+def test_the_settings_of_package_managers_beside_python_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib").mkdir()
+    for secret in ("pip.conf", ".condarc", "uv.toml"):
+        (tmp_path / secret).write_text("index-url = https://user:password@example.org")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    granted = wall.readable((str(tmp_path / "one more"),))
+    wall.readable.cache_clear()
+    assert {tmp_path / "bin", tmp_path / "lib"} <= set(granted)
+    assert not any((tmp_path / "pip.conf").is_relative_to(path) for path in granted)
 
 
 def test_a_python_that_lives_in_the_home_folder_itself_is_refused(

@@ -173,13 +173,14 @@ def _begin(
 def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.common import find_run
     from eureka_agent.proposers import check_settings
-    from eureka_agent.run import Run
+    from eureka_agent.run import Run, amended
 
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.population().generations
-        settings = build_settings({**run.settings.model_dump(), **changes})
+        build_settings({**run.settings.model_dump(), **changes})  # names the flag of a value that cannot be
+        settings = amended(run.settings, changes)
         check_settings(settings)
         if dry_run:
             _dry_run(run.task, settings, done, as_json)

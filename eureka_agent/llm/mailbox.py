@@ -23,6 +23,7 @@ from eureka_agent.llm.completion import AskingStopped, Completion
 from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
+from eureka_agent.llm.review import ends_in_verdict
 from eureka_agent.proposers import Sitting
 from eureka_agent.storage import storage_errors, write_file
 from eureka_agent.task import Task
@@ -49,11 +50,12 @@ A search for reward functions waits here for answers to its prompts.
 
 By hand: paste a prompt into a chat window, save the reply under the answer's name. As an agent: for every `*.prompt.md`
 without its `*.answer.md`, read it, think, write the answer. A prompt may follow on one already answered
-(`<id>.repair.prompt.md` says what was wrong); new ones come with every generation, until the search has ended.
+(`<id>.repair.prompt.md` says what was wrong, `<id>.critic.prompt.md` asks for a review, `<id>.revise.prompt.md` tells
+its objections); new ones come with every generation, until the search has ended.
 
 An answer is read once it is complete. So write it under another name and rename it (`mv draft.md <id>.answer.md`), or
-write it at one go. It is complete if its code block is closed and defines `compute_reward`. An answer without such a
-block, a refusal for instance, ends with this line:
+write it at one go. It is complete if its code block is closed and defines `compute_reward`, or if the last line of a
+review is its verdict. Any other answer, a refusal for instance, ends with this line:
 
     {LAST_LINE}
 
@@ -215,6 +217,8 @@ def _finished(path: Path) -> str | None:
     text = text.removeprefix("\ufeff")
     if text.rstrip().endswith(LAST_LINE):
         return text.rstrip().removesuffix(LAST_LINE).rstrip() + "\n"
+    if ends_in_verdict(text):
+        return text
     found = extract_code(text)
     return text if isinstance(found, Extracted) and not found.rule.startswith("bare") else None
 

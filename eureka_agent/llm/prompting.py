@@ -84,17 +84,12 @@ class Prompts:
     def compose(self, brief: Brief, task: Task, population: Population) -> Request:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
-        recipe, floor = Recipe.of(task, self._settings), self._floor()
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
             angle=_angle(brief, population),
-            task=task,
-            variables=task.variables,
-            ranges={v.name: _range(v.name, floor) for v in task.variables} if floor else {},
+            **self._conditions(task),
             terminal=_terminal_states(task),
-            recipe=recipe,
-            gamma=_discount(recipe),
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
             failures=[_failure(c) for c in population.candidates if c.failure and not c.duplicate_of][-HISTORY:],
@@ -119,7 +114,7 @@ class Prompts:
 
         `silent` are components that never changed on recorded transitions.
         """
-        user = self._rendered("critic.md.j2", task=task, variables=task.variables, code=code, silent=silent)
+        user = self._rendered("critic.md.j2", **self._conditions(task), code=code, silent=silent)
         messages = (Message(role="user", content=user),)
         return request.model_copy(update={"messages": messages, "purpose": _numbered("critic", number)})
 
@@ -127,6 +122,17 @@ class Prompts:
         """The candidate's own conversation, the answer, and the objections to it."""
         user = self._rendered("revise.md.j2", objections=objections)
         return _continued(request, answer, user, _numbered("revise", number))
+
+    def _conditions(self, task: Task) -> dict[str, Any]:
+        """What a candidate is written for: the task, its variables with their ranges, and the training."""
+        recipe, floor = Recipe.of(task, self._settings), self._floor()
+        return {
+            "task": task,
+            "variables": task.variables,
+            "ranges": {v.name: _range(v.name, floor) for v in task.variables} if floor else {},
+            "recipe": recipe,
+            "gamma": _discount(recipe),
+        }
 
     def _rendered(self, name: str, **values: Any) -> str:
         template = self._template(name)

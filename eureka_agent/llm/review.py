@@ -23,3 +23,9 @@ def verdict_of(text: str) -> str:
         return ""
     items = [one_line(item, OBJECTION_LENGTH) for item in _ITEM.findall(text)][:MOST_OBJECTIONS]
     return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+
+
+def ends_in_verdict(text: str) -> bool:
+    """Whether the last line is a verdict, as the critic is asked to end."""
+    lines = text.rstrip().splitlines()
+    return bool(lines) and _VERDICT.match(lines[-1]) is not None

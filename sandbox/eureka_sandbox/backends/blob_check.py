@@ -14,10 +14,12 @@ from safetensors.numpy import load as load_safetensors
 from eureka_evaluation.recording import MAX_MEMBERS, RecordingError, load_episodes
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
 from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.hyperparameters import settle
 from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec
 
 WEIGHTS, META, EPISODES, VIDEO = "policy.safetensors", "policy.json", "episodes.npz", "video.mp4"
-MAX_LAYERS = 8
+STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu", [400, 300])}
+"""Activation and hidden widths of Stable-Baselines3's MlpPolicy where a recipe names none."""
 HEADER_BYTES = 2**18
 """Largest safetensors header: thousands of arrays."""
 META_BYTES = 2**17
@@ -133,22 +135,25 @@ def check_video(data: bytes) -> None:
 
 
 def _check_meta(meta: PolicyMeta, spec: TrainSpec, result: TrainResult) -> None:
+    """What was asked for: a candidate that brings a larger network of its own would compete with another recipe's."""
     body = BODIES[spec.environment.body]
+    recipe = settle(spec.algorithm, spec.hyperparameters)
+    activation, widths = STOCK[spec.algorithm]
+    stock = {"pi": widths, "vf" if spec.algorithm == "ppo" else "qf": widths}
     expected = {
         "algorithm": (meta.algorithm, spec.algorithm),
         "body": (meta.body, body.name),
         "observation_size": (meta.observation_size, body.observation_size),
         "action_low": (len(meta.action_low), body.action_size),
         "action_high": (len(meta.action_high), body.action_size),
-        "net_arch": (sorted(meta.net_arch), ["pi", "vf" if spec.algorithm == "ppo" else "qf"]),
+        "net_arch": (meta.net_arch, recipe.policy.get("net_arch", stock)),
+        "activation": (meta.activation, recipe.policy.get("activation_fn", activation)),
+        "normalise": (meta.normalise, recipe.normalize is not None and recipe.normalize.get("norm_obs", True)),
         "timesteps": (meta.timesteps, result.peak_timesteps),
     }
     for field, (found, wanted) in expected.items():
         if found != wanted:
             raise Violation(META, f"{field}: {one_line(str(found), 80)}, expected {wanted}")
-    for part, widths in meta.net_arch.items():
-        if len(widths) > MAX_LAYERS:
-            raise Violation(META, f"net_arch.{part}: {len(widths)} layers, at most {MAX_LAYERS} are allowed")
     for low, high in zip(meta.action_low, meta.action_high, strict=True):
         if low >= high:
             raise Violation(META, f"action_low: {low} is not below action_high, {high}")

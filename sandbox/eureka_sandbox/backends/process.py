@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from eureka_sandbox.backends.process_table import Process, ProcessTable
+from eureka_sandbox.backends.process_table import Process, ProcessTable, socket_bytes
 from eureka_sandbox.protocol import Limits, SandboxError
 
 PACKAGES = Path(__file__).parents[2]
@@ -35,6 +35,11 @@ FIRST_KILLED = 70
 TASKS = 256 + 4 * (os.cpu_count() or 1)
 """Most processes and threads of a walled box (compilers start some threads per core); a user's other processes would
 count where there is no wall, so there it is not set."""
+NO_CORE = 1
+"""0 would still start the machine's own crash handler, as its superuser, where dumps go to a program; 1 does not."""
+WALLED = {"RLIMIT_NPROC": TASKS, "RLIMIT_NOFILE": 256, "RLIMIT_MSGQUEUE": 0, "RLIMIT_SIGPENDING": 256}
+"""Limits of the kernel that hold only where a box is a user by itself. The last bounds timers, too, which the kernel
+books to whoever started the box: it would leave none to that user's other programs."""
 
 _TABLE = ProcessTable()
 
@@ -59,10 +64,10 @@ class BoxProcess:
             "RLIMIT_DATA": (limits.memory_mb + DATA_SLACK_MB) * 2**20,
             "RLIMIT_FSIZE": FILE_MB * 2**20,
             "RLIMIT_NOFILE": 1024,
-            "RLIMIT_CORE": 0,
+            "RLIMIT_CORE": NO_CORE,
         }
         if wall is not None:
-            rlimits |= {"RLIMIT_NPROC": TASKS, "RLIMIT_NOFILE": 512, "RLIMIT_MSGQUEUE": 0}
+            rlimits |= WALLED
         plan = {
             "host": os.getpid(),
             "rlimits": rlimits,
@@ -138,15 +143,18 @@ class BoxProcess:
     """Whether the supervisor, or the first process of a walled box, was killed before it could tell how it ended."""
 
     def memory_bytes(self, suspicious: int) -> int:
-        """Resident memory of the whole tree.
+        """Memory of the whole tree: resident, swapped out, page tables, and what its sockets may hold behind a wall.
 
         A page that several processes share counts in each of them, so a sum beyond `suspicious` is taken again with
         shared pages divided among their users, which is dearer to read.
         """
         self._processes = _TABLE.descendants(self._supervisor.pid)
-        total = sum(process.resident for process in self._processes)
+        hidden = sum(process.hidden() for process in self._processes)
+        if self.walled and self._processes:
+            hidden += socket_bytes(self._processes[0].pid)
+        total = hidden + sum(process.resident for process in self._processes)
         if total > suspicious and len(self._processes) > 1:
-            total = sum(process.proportional() for process in self._processes)
+            total = hidden + sum(process.proportional() for process in self._processes)
         return total
 
     @property

@@ -6,9 +6,14 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+STREAM = b"0001"
+"""How /proc/net/unix writes a socket of bytes, in whose queue only its peer's bytes are."""
+DATAGRAMS = 11
+"""Senders whose messages may wait in one socket of any other kind (`net.unix.max_dgram_qlen`, and one on its way)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Process:
             pass
         now = read_process(self.pid)
         return now.resident if now and now.started == self.started else 0
+
+    def hidden(self) -> int:
+        """Bytes that `resident` leaves out: page tables, which reading empty memory fills, and what was swapped out."""
+        try:
+            with open(f"/proc/{self.pid}/status", "rb") as file:
+                lines = file.read(8192).splitlines()
+        except OSError:
+            return 0  # it has ended
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"VmPTE:", b"VmSwap:")))
 
     def kill(self) -> None:
         """SIGKILL, if it still is the same process."""
@@ -84,6 +98,29 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         return None  # it has ended
     return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE)
+
+
+def socket_bytes(pid: int) -> int:
+    """The most that the local sockets of a process's network namespace can hold, in memory that counts for no process.
+
+    Also of those that wait to be accepted, and of those whose sender is gone.
+    """
+    try:
+        with open(f"/proc/{pid}/net/unix", "rb") as file:
+            kinds = [line.split()[4] for line in file.read().splitlines()[1:]]
+    except (OSError, IndexError):
+        return 0  # it has ended
+    return sum(_queue_bytes() * (1 if kind == STREAM else DATAGRAMS) for kind in kinds)
+
+
+@cache
+def _queue_bytes() -> int:
+    """What a socket's sender may have under way (a box may not ask for more), and room for a last message."""
+    try:
+        with open("/proc/sys/net/core/wmem_default") as file:
+            return int(file.read()) + 2**16
+    except (OSError, ValueError):
+        return 2**19
 
 
 def oom_kills() -> int:

@@ -11,6 +11,7 @@ from eureka_sandbox.backends.checkpoint_check import earlier_seconds, earlier_st
 from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.untrusted import Violation, one_line
 from eureka_sandbox.bank import BANK_FILE, bank_transitions
+from eureka_sandbox.hyperparameters import HyperparameterError, steps_per_update
 from eureka_sandbox.protocol import (
     COMPONENT_NAME,
     FINGERPRINT_SIZE,
@@ -71,7 +72,9 @@ def checked(answer: Answer, job: Job) -> Answer:
 def _check_training(result: TrainResult, job: Job) -> None:
     start = earlier_steps(job)
     _require(result.resumed_at in (0, start), "resumed_at", result.resumed_at, f"0 or {start}, as the checkpoint says")
-    _require(result.timesteps > 0, "timesteps", result.timesteps, "more than 0")
+    assert isinstance(job.spec, TrainSpec)
+    most = _most_timesteps(job.spec)
+    _require(0 < result.timesteps <= most, "timesteps", result.timesteps, f"1..{most}")
     _require(0 <= result.peak_timesteps <= result.timesteps, "peak_timesteps", result.peak_timesteps, "0..timesteps")
     _check_size("peak_return", [result.peak_return])
     curves = result.curves
@@ -89,6 +92,16 @@ def _check_training(result: TrainResult, job: Job) -> None:
     for step in curves[CURVE_AXIS]:
         inside = step is not None and 0 <= step <= result.timesteps
         _require(inside, f"curves.{CURVE_AXIS}", step, f"0..{result.timesteps}")
+
+
+def _most_timesteps(spec: TrainSpec) -> int:
+    """A training ends with the first whole update at or after what was asked for."""
+    try:
+        update = steps_per_update(spec.algorithm, spec.hyperparameters)
+    except HyperparameterError as error:
+        raise Violation(WHERE, f"no training can have come of these hyperparameters: {error}") from error
+    longest = 1 if spec.algorithm == "ppo" else spec.environment.max_episode_steps  # the others may count episodes
+    return spec.total_timesteps + int(update) * longest
 
 
 def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:

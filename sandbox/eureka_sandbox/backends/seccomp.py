@@ -27,10 +27,30 @@ SHARED_ANONYMOUS = 0x21
 MAP_KIND = 0x2F
 """The bits of `mmap`'s flags that tell anonymous from file, shared from private."""
 
+HUGE = 0x40000
+"""MAP_HUGETLB: memory that somebody has set aside for another program, and that counts for no process."""
+RECORD_LOCKS = (6, 7, 37, 38)
+"""F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW: kernel memory without a limit, and locks on the host's files."""
+F_SETLEASE, F_NOTIFY = 1024, 1026
+"""A lease on one of the user's files makes whoever writes it wait for 45 s."""
+SO_SNDBUF, SO_SNDBUFFORCE = 7, 32
+"""A longer queue of a socket: kernel memory, which is watched as if all had the usual length."""
+
 Instruction = tuple[int, int, int, int]
 """Code, jump if true, jump if false, operand."""
 Comparison = tuple[int, int, int]
 """Argument, mask, value."""
+ALWAYS: Comparison = (0, 0, 0)
+UNBOUNDED: Mapping[str, list[Comparison]] = {
+    "mmap": [(3, MAP_KIND, SHARED_ANONYMOUS), (3, HUGE, HUGE)],
+    "fcntl": [(1, 0xFFFFFFFF, command) for command in (*RECORD_LOCKS, F_SETLEASE, F_NOTIFY)],
+    "setsockopt": [(2, 0xFFFFFFFF, option) for option in (SO_SNDBUF, SO_SNDBUFFORCE)],
+    # Few of these are granted per user, and the kernel books them to the one who started the box.
+    "inotify_init1": [ALWAYS],
+    "epoll_create": [ALWAYS],
+    "epoll_create1": [ALWAYS],
+}
+"""What a box without a control group of its own is refused besides: see `compiled`."""
 
 
 class UnknownMachine(Exception):
@@ -39,7 +59,7 @@ class UnknownMachine(Exception):
 
 @cache
 def box_filter() -> bytes:
-    """The program for a box of the embedded backend: the profile, and no shared memory beside the box's tmpfs.
+    """The program for a box of the embedded backend: the profile, without what only a container's limits can bound.
 
     Raises:
         UnknownMachine: not x86-64 and not 64-bit ARM.
@@ -49,7 +69,7 @@ def box_filter() -> bytes:
         raise UnknownMachine(f"no system call table for {machine}; there are: {', '.join(AUDIT_ARCH)}")
     numbers: Mapping[str, int] = json.loads((HERE / "syscalls.json").read_text())[machine]
     profile = json.loads((HERE / "seccomp.json").read_text())
-    return compiled(profile, numbers, AUDIT_ARCH[machine], {"mmap": [(3, MAP_KIND, SHARED_ANONYMOUS)]})
+    return compiled(profile, numbers, AUDIT_ARCH[machine], UNBOUNDED)
 
 
 def compiled(
@@ -59,7 +79,7 @@ def compiled(
     plain: set[int] = set()
     conditional: list[Instruction] = []
     for name, comparisons in refused.items():
-        for comparison in comparisons:
+        for comparison in comparisons if name in numbers else ():
             conditional += _rule(numbers[name], [comparison], ERRNO | errno.EPERM)
     for entry in profile["syscalls"]:
         action = _action(entry)

@@ -31,6 +31,8 @@ DEVICES = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/full")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/glvnd")
 """Of /etc nothing else: where libraries are, the time zone, and which OpenGL there is."""
+PYTHON = ("bin", "lib", "lib64", "share", "ssl", "pyvenv.cfg")
+"""Of Python's own folders nothing else: `pip.conf` and `.condarc` lie there too, with passwords in them."""
 FILES = {
     "etc/passwd": f"box:x:{USER}:{USER}::{SCRATCH}:/bin/false\n",
     "etc/group": f"box:x:{USER}:\n",
@@ -98,7 +100,10 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     """
     python = Path(sys.executable)
     base = Path(sys.base_prefix)
-    interpreter = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
+    homes = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
+    for home in homes:
+        _must_not_expose(home)
+    interpreter = [home / name for home in homes for name in PYTHON]
     packages = [Path(entry) for entry in python_path if Path(entry).name in ("site-packages", "dist-packages")]
     own = [Path(str(module.__file__)).parent for module in (eureka_sandbox, eureka_evaluation)]
     grants = [path for path in map(Path, SYSTEM) if not path.is_symlink()]
