@@ -145,6 +145,8 @@ class Records:
     def _check_binding(self, stored: StoredScore) -> None:
         score = stored.score
         if not score.binding:
+            if stored.training and stored.training.reward:  # of a version that binds
+                self._wrong(stored.key, "what binds it", "nothing", "a score of a version that binds")
             return
         try:
             job = scoring_job(self.run, stored.training, score.seeds, 1024, idle=stored.idle)

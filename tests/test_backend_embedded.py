@@ -428,6 +428,14 @@ def test_a_box_that_the_kernel_killed_for_a_full_machine_is_not_the_candidate_s_
         run("say(HELLO); os.kill(os.getpid(), 9)")
 
 
+def test_a_crash_beside_somebody_else_s_lack_of_memory_is_the_candidate_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel counts for the whole machine, other people's containers included, and kills by SIGKILL alone."""
+    counts = iter([4, 5])
+    monkeypatch.setattr(conversation, "oom_kills", lambda: next(counts, 5))
+    verdict, message = failure_of(run("say(HELLO); os.kill(os.getpid(), 11)"))
+    assert (verdict, message) == (Verdict.BAD_RESULT, "the box ended (signal SIGSEGV) without a result")
+
+
 def test_the_kernel_s_count_of_processes_killed_for_memory_can_be_read() -> None:
     assert oom_kills() >= 0
 

@@ -93,7 +93,7 @@ def test_what_stable_baselines3_exports_is_exactly_what_the_host_expects(algorit
 
     kwargs: dict[str, Any] = {"net_arch": widths} if algorithm == "ppo" else {"net_arch": widths, "n_critics": 3}
     env = VecNormalize(make_vec_env("InvertedPendulum-v5"))
-    model = ALGORITHMS[algorithm]("MlpPolicy", env, policy_kwargs=kwargs)
+    model = ALGORITHMS[algorithm]("MlpPolicy", env, policy_kwargs=dict(kwargs))
     weights, meta = export_policy(model, body="inverted_pendulum", timesteps=100)
     check_policy(
         weights,
@@ -101,7 +101,7 @@ def test_what_stable_baselines3_exports_is_exactly_what_the_host_expects(algorit
         TrainSpec(
             environment=ENVIRONMENT,
             algorithm=algorithm,
-            hyperparameters={"policy_kwargs": kwargs},
+            hyperparameters={"normalize": True, "policy_kwargs": kwargs},
             total_timesteps=100,
             seed=1,
         ),

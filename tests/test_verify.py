@@ -176,6 +176,15 @@ def test_two_candidates_that_changed_places_with_all_that_belongs_to_them_are_fo
             assert any(line.startswith(f"{key}: {what}") for line in lines), (key, what, lines)
 
 
+def test_a_score_that_lost_its_binding_is_found(folder: Path) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        record["binding"] = ""
+
+    change(folder, "scores", "g0c0", edit)
+    (line,) = found(folder)
+    assert line.startswith("g0c0: what binds it: nothing is stored")
+
+
 def test_a_training_of_another_seed_is_no_training_of_this_run(folder: Path) -> None:
     def edit(record: dict[str, Any]) -> None:
         record["seed"] += 1

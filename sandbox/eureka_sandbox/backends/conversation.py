@@ -222,7 +222,7 @@ class Conversation:
         if killed and self._memory_peak > 0.9 * self._memory_limit:
             used, limit = self._memory_peak // 2**20, self._job.limits.memory_mb
             return Failure(verdict=Verdict.MEMORY, message=f"the box ended ({how}) with {used} of {limit} MiB in use")
-        if killed and oom_kills() > self._oom_kills:
+        if returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:  # which counts for the whole machine
             raise SandboxError("the machine ran out of memory and the kernel killed a box; run fewer jobs at once")
         message = f"the box ended ({how}) without a result" + (f", {cut}" if cut else "")
         from_outside = returncode in (-signal.SIGKILL, -signal.SIGTERM)

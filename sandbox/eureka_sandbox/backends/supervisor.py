@@ -161,4 +161,3 @@ def _descendants() -> list[int]:
         found += below
         waiting += below
     return found
-
