@@ -151,7 +151,7 @@ class Engine:
         stale = []
         for container in known:
             owner = Owner.parse(container["Labels"][OWNER_LABEL])
-            dead = owner is None or owner.is_dead(running=container["State"] == "running")
+            dead = owner is not None and owner.is_dead(running=container["State"] == "running")
             if (dead or container["Id"] in self._left) and self.remove(container["Id"]):
                 stale.append(container["Names"][0].lstrip("/") if container["Names"] else container["Id"][:12])
         self._left -= self._left - {container["Id"] for container in known}

@@ -13,7 +13,7 @@ SINGLE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads
 """Workers are parallel over candidates; a second thread inside one only fights with its neighbours."""
 
 CACHE_VARIABLE = "EUREKA_COMPILE_CACHE"
-"""Environment variable that names the folder of compiled programs; empty: keep none. Mostly only to be read in a box."""
+"""Environment variable that names the folder of compiled programs; empty: keep none. In a box mostly read-only."""
 
 
 def cache_folder() -> Path | None:
