@@ -22,10 +22,11 @@ setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; say make PYTHON=/path/to/python3.11" >&2; exit 4; }
-	@echo "setting up .venv with $(PYTHON) (about 2 minutes and 2.5 GB, once)" >&2
+	@echo "setting up .venv with $(PYTHON) (2 to 8 minutes and 3 GB, once)" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 4; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
 	@touch $@
+	@echo "ready: '. .venv/bin/activate' puts eureka on the PATH; 'eureka doctor' looks at this machine" >&2
 
 demo: setup
 	@$(BIN)/eureka evolve hopper_forward --population 4 --generations 3 --timesteps 120000
