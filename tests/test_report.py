@@ -16,7 +16,8 @@ from eureka_agent.comparison import Estimate, Trial, compare, measured_arm
 from eureka_agent.population import Brief, Candidate, Score, Training
 from eureka_agent.report.build import render, write_report
 from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
-from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
+from eureka_agent.report.curves import intervals
+from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, tiles, verdict
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import load_task
@@ -170,6 +171,22 @@ def test_an_interval_that_includes_one_half_is_said_with_its_figures() -> None:
     )
     assert "ahead in half of the episode pairs (95 % interval 20–80 %), but" in with_odds(0.5, 0.2, 0.8)
     assert "behind in 70 % of episode pairs (95 % interval 40–90 %), but" in with_odds(0.3, 0.1, 0.6)
+
+
+def test_one_training_has_no_interval_anywhere_on_the_page() -> None:
+    one = facts(candidate(0, 50.0), human=4.0, seeds=1)
+    assert [small for _, name, _, small in tiles(one) if name in ("best, forward displacement", "human reward")] == [
+        "one training",
+        "one training",
+    ]
+    plot = intervals(one)
+    assert plot is not None
+    assert [row.low == row.high for row in plot.rows] == [True, True, False]
+
+
+def test_a_best_reward_that_is_no_better_than_chance_is_called_so() -> None:
+    assert "no better than random actions" in verdict(facts(candidate(0, -60.0), human=4.0))
+    assert "random actions" not in verdict(facts(candidate(0, 50.0), human=4.0))
 
 
 def test_the_steps_are_those_of_all_trainings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from eureka_agent.comparison import FEW_SEEDS, Arm
 from eureka_agent.population import Candidate, Training
 from eureka_agent.report import charts
 from eureka_agent.report.components import STEPS
-from eureka_agent.report.facts import RunFacts
+from eureka_agent.report.facts import RunFacts, has_interval
 from eureka_evaluation.components import LENGTH
 
 RETURN = "rollout/ep_rew_mean"
@@ -34,7 +34,8 @@ def intervals(facts: RunFacts) -> charts.IntervalPlot | None:
     for arm in facts.comparison.arms:
         seeds = [fmean(scores) for scores in arm.fitness]
         name = "best" if arm.name == "candidate" else arm.name
-        rows.append(charts.IntervalRow(name, f"is-{arm.name}", arm.iqm.low, arm.iqm.value, arm.iqm.high, seeds))
+        low, high = (arm.iqm.low, arm.iqm.high) if has_interval(arm) else (arm.iqm.value, arm.iqm.value)
+        rows.append(charts.IntervalRow(name, f"is-{arm.name}", low, arm.iqm.value, high, seeds))
     return charts.interval_plot(rows, axis(facts), width=720, pitch=42)
 
 

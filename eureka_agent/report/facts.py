@@ -118,7 +118,15 @@ def label(facts: RunFacts, arm: Arm) -> str:
 
 def verdict(facts: RunFacts) -> str:
     """One sentence: did the best beat the human reward, by how much, with what certainty. Nothing is rounded up."""
-    return _unbroken(facts.unit, _compared(facts, facts.comparison) if facts.comparison else _so_far(facts))
+    if facts.comparison is None:
+        return _unbroken(facts.unit, _so_far(facts))
+    return _unbroken(facts.unit, _compared(facts, facts.comparison) + _beside_random(facts.comparison))
+
+
+def _beside_random(comparison: Comparison) -> str:
+    """What a reader must know before anything else, if it is so."""
+    best, random = comparison.arm("candidate").iqm.value, comparison.arm("random").iqm.value
+    return " It does no better than random actions." if best <= random else ""
 
 
 def _so_far(facts: RunFacts) -> str:
@@ -216,15 +224,15 @@ def comparison_rows(facts: RunFacts) -> list[ArmRow]:
     if facts.comparison is None:
         return []
     over = {"human": facts.comparison.over_human, "random": facts.comparison.over_random}
-    has_interval = all(_has_interval(arm) for arm in facts.comparison.arms)
+    all_have = all(has_interval(arm) for arm in facts.comparison.arms)
     return [
         ArmRow(
             name=arm.name,
             label=label(facts, arm),
             fitness=measure(arm.iqm.value, facts.unit),
-            interval=interval(arm.iqm.low, arm.iqm.high) if _has_interval(arm) else "one training",
+            interval=_spread(arm),
             success=percent(arm.success_rate),
-            odds=_odds(odds, has_interval) if odds else "",
+            odds=_odds(odds, all_have) if odds else "",
             episodes=" + ".join(str(len(scores)) for scores in arm.fitness),
         )
         for arm in facts.comparison.arms
@@ -232,13 +240,17 @@ def comparison_rows(facts: RunFacts) -> list[ArmRow]:
     ]
 
 
-def _has_interval(arm: Arm) -> bool:
+def _spread(arm: Arm) -> str:
+    return interval(arm.iqm.low, arm.iqm.high) if has_interval(arm) else "one training"
+
+
+def has_interval(arm: Arm) -> bool:
     """One training says nothing about the next; random play is not trained, its episodes are enough."""
     return arm.name == "random" or len(arm.fitness) > 1
 
 
-def _odds(odds: Estimate, has_interval: bool) -> str:
-    return percent(odds.value) + (f" [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if has_interval else "")
+def _odds(odds: Estimate, with_interval: bool) -> str:
+    return percent(odds.value) + (f" [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if with_interval else "")
 
 
 def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:
@@ -246,11 +258,9 @@ def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:
     metric, anchors, shown = facts.task.spec.metric, facts.task.anchors, []
     if facts.comparison:
         best, human = facts.comparison.arm("candidate"), facts.comparison.arm("human")
-        spread = interval(best.iqm.low, best.iqm.high)
-        shown.append(("best", f"best, {metric.name}", measure(best.iqm.value, facts.unit), spread))
+        shown.append(("best", f"best, {metric.name}", measure(best.iqm.value, facts.unit), _spread(best)))
         shown.append(("", "success", percent(best.success_rate), metric.success))
-        spread = interval(human.iqm.low, human.iqm.high)
-        shown.append(("", "human reward", measure(human.iqm.value, facts.unit), spread))
+        shown.append(("", "human reward", measure(human.iqm.value, facts.unit), _spread(human)))
     else:
         if facts.best:
             fitness = measure(facts.best.fitness, facts.unit)
