@@ -95,10 +95,18 @@ def exceeded(run: Run, call: Call) -> str:
                 }
             )
             return (
-                f"the {cap} {written(limit)} leaves no room for the next call at its worst case ({so_far(before)}; "
+                f"the {cap} {written(limit)} leaves no room for the next call{_worst(flag, call)} ({so_far(before)}; "
                 f"{standing(run)}); continue with: {again(run, flag, _raised(limit, reached))}"
             )
     return ""
+
+
+def _worst(flag: str, call: Call) -> str:
+    """What the refused call could have come to, and how to make that less."""
+    if flag == "--max-calls":
+        return ""
+    most = f"{count(call.tokens)} tokens" if flag == "--max-tokens" else dollars(call.cost or 0.0)
+    return f", which can come to {most} (a lower --max-output-tokens helps)"
 
 
 def unpriced_text(calls: int, cap: float) -> str:
