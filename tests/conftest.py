@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """What `auto` means in tests: the embedded wall, or none, said in the header, where this machine offers no wall."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # a job in the background ignores them, and so would its children
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
     if "EUREKA_SANDBOX" not in os.environ:
         os.environ["EUREKA_SANDBOX"] = "none" if no_wall() else "embedded"
 
