@@ -78,11 +78,14 @@ def _print(found: Verification) -> None:
         console.print(note, soft_wrap=True)
     scores, episodes = plural(found.scores, "score"), plural(found.episodes, "episode")
     tolerated = f", {found.tolerated} within the tolerance for another machine" if found.tolerated else ""
-    console.print(f"{scores} of {episodes} measured again: {found.exact} equal to the last bit{tolerated}")
+    console.print(
+        f"{scores} of {episodes} measured again: {found.exact} equal to the last bit{tolerated}", soft_wrap=True
+    )
     if found.unbound:
         console.print(f"{plural(found.unbound, 'score')} without a binding (of an earlier version)")
     records = f"{plural(found.candidates, 'candidate')}, {plural(found.blobs, 'blob')}, task, comparison and journal"
-    console.print(f"{records} read: {_counted(found) if found.mismatches else 'everything is as it was stored'}")
+    state = _counted(found) if found.mismatches else "everything is as it was stored"
+    console.print(f"{records} read: {state}", soft_wrap=True)
 
 
 def _counted(found: Verification) -> str:
