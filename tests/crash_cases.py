@@ -151,7 +151,6 @@ class FakeBroker:
         pass
 
     def ask(self, ask: Ask) -> Answered:
-        self._place.note("paid", ask.key.rpartition("/")[0])
         answer = Answered(
             text=written(ask),
             finish_reason="stop",
@@ -160,7 +159,12 @@ class FakeBroker:
             request_id=ask.idempotency_key,
             raw="{}",
         )
-        (self._answers / ask.idempotency_key).write_text(answer.model_dump_json())
+        # Another thread's crash point may kill this process, which a real broker survives: the answer appears at one
+        # go, and is booked only once it is there.
+        draft = self._place.root / f"answer-{ask.idempotency_key}"
+        draft.write_text(answer.model_dump_json())
+        draft.rename(self._answers / ask.idempotency_key)
+        self._place.note("paid", ask.key.rpartition("/")[0])
         return answer
 
     def adopt(self, ticket: str) -> Outcome:
