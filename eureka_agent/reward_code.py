@@ -19,6 +19,11 @@ from eureka_sandbox.protocol import COMPONENT_NAME, Failure, VariableSpec, Verdi
 
 FUNCTION = "compute_reward"
 MAX_BYTES = 100_000
+MODULES = frozenset(
+    {"__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator"}
+    | {"torch", "typing"}
+)
+"""What a reward may import."""
 MAX_DEPTH = 200
 """Deepest syntax tree; Python's own compiler recurses over it."""
 
@@ -46,6 +51,7 @@ def check_reward_code(source: str, variables: Sequence[VariableSpec]) -> Failure
         _check_arguments(function, [v.name for v in variables])
         _check_returns(function)
         _check_identifiers(tree)
+        _check_imports(tree)
         _check_defined(tree)
     except _Mistake as mistake:
         return Failure(verdict=Verdict.CODE_ERROR, message=str(mistake)[:1000], file="reward.py", line=mistake.line)
@@ -239,6 +245,21 @@ def _check_identifiers(tree: ast.Module) -> None:
     for name, line in identifiers(tree):
         if letter := lookalike(name):
             raise _Mistake(f"{name[:64]!r}: {spelled(letter)}; use plain letters", line)
+
+
+def _check_imports(tree: ast.Module) -> None:
+    """A pure function of tensors needs few modules, and no others are sure to be there where it runs."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = ["." * node.level + (node.module or "")]
+        else:
+            continue
+        for module in modules:
+            if module.partition(".")[0] not in MODULES:
+                known = ", ".join(sorted(MODULES - {"__future__"}))
+                raise _Mistake(f"imports {module[:64]!r}; a reward may import {known}", node.lineno)
 
 
 def _check_defined(tree: ast.Module) -> None:

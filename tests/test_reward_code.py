@@ -160,3 +160,20 @@ def test_layout_comments_docstrings_and_annotations_do_not_change_the_hash() -> 
 )
 def test_what_changes_the_reward_changes_the_hash(old: str, new: str) -> None:
     assert normalised_hash(GOOD.replace(old, new)) != normalised_hash(GOOD)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import os", "import gym.spaces", "from isaacgym import gymapi", "from . import rewards", "import torch, sys"],
+)
+def test_an_import_that_a_reward_cannot_rely_on_is_named_with_its_line(line: str) -> None:
+    found = check_reward_code(GOOD.replace("import torch\n", f"import torch\n{line}\n", 1), VARIABLES)
+    assert isinstance(found, Failure)
+    assert found.line == 2
+    assert found.message.startswith("imports ")
+    assert "a reward may import collections, dataclasses" in found.message
+
+
+def test_what_rewards_usually_import_is_welcome() -> None:
+    usual = "from __future__ import annotations\nimport math\nimport numpy as np\nimport torch.nn.functional as F\n"
+    assert check_reward_code(usual + GOOD, VARIABLES) is None
