@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from eureka_sandbox.backends.docker_engine import Engine
+    from eureka_sandbox.backends.process_table import Process
 
 
 def pytest_configure() -> None:
@@ -75,3 +77,17 @@ def docker_engine() -> Engine:
             raise
         pytest.skip(f"needs Docker: {error}")
     return engine
+
+
+@pytest.fixture
+def started() -> Callable[[], list[Process]]:
+    """The living processes below this one that the test has started; servers of other tests may be there before."""
+    from eureka_sandbox.backends.process_table import ProcessTable
+
+    before = {(process.pid, process.started) for process in ProcessTable().descendants(os.getpid())}
+
+    def below() -> list[Process]:
+        now = ProcessTable().descendants(os.getpid())
+        return [process for process in now if (process.pid, process.started) not in before]
+
+    return below

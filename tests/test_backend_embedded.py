@@ -28,7 +28,7 @@ from backend_cases import HELLO, SCORE, TRAIN, as_json, frame, policy_blobs, pro
 from eureka_sandbox.backends import conversation, job_folder, make_sandbox
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.local import box_environment
-from eureka_sandbox.backends.process_table import ProcessTable, oom_kills
+from eureka_sandbox.backends.process_table import Process, ProcessTable, oom_kills
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import (
     Failed,
@@ -97,14 +97,16 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[], list[Process]]
+) -> Iterator[None]:
     """Every test gets a temporary folder of its own, which must be empty in the end, as must this process's tree."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
     assert list(folder.iterdir()) == []
-    assert ProcessTable().descendants(os.getpid()) == []
+    assert started() == []
 
 
 def test_the_backend_is_found_by_name_and_an_unknown_name_lists_the_known() -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -26,7 +26,7 @@ from eureka_sandbox.backends.embedded import SELF_TEST, EmbeddedSandbox
 from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
 from eureka_sandbox.backends.local import LocalRunner, Place, box_environment
 from eureka_sandbox.backends.process import BoxProcess
-from eureka_sandbox.backends.process_table import ProcessTable
+from eureka_sandbox.backends.process_table import Process, ProcessTable
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import Failed, Finished, Job, Limits, SandboxError, Verdict
 
@@ -227,7 +227,7 @@ def test_what_the_user_has_few_of_is_left_to_the_user() -> None:
 
 
 @walled
-def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing() -> None:
+def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing(started: Callable[[], list[Process]]) -> None:
     facts = told("""
         children = 0
         def bomb():
@@ -240,7 +240,7 @@ def test_a_fork_bomb_ends_at_a_number_and_leaves_nothing() -> None:
         tell(end=error(bomb), enough=100 < children < 10_000)
         """)
     assert facts == {"end": "EAGAIN", "enough": True}
-    assert ProcessTable().descendants(os.getpid()) == []
+    assert started() == []
 
 
 @walled
@@ -313,11 +313,13 @@ def test_worker_processes_of_every_kind_can_be_started_in_a_box() -> None:
 
 
 @walled
-def test_a_box_killed_from_outside_is_the_sandbox_s_loss_and_not_the_candidate_s() -> None:
+def test_a_box_killed_from_outside_is_the_sandbox_s_loss_and_not_the_candidate_s(
+    started: Callable[[], list[Process]],
+) -> None:
     def kill_the_first() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            below = ProcessTable().descendants(os.getpid())
+            below = started()
             if len(below) == 3:  # supervisor, first process, worker
                 time.sleep(0.3)
                 os.kill(below[1].pid, signal.SIGKILL)
