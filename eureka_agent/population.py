@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure
 
 
@@ -29,11 +30,13 @@ class Brief(Record):
     generation: int
     slot: int
     operator: str
-    """`sample`, `mutate` or `cross`."""
+    """`sample`, `mutate`, `cross`, `tune` (numbers only), `edit` (a person's) or `seed` (a person's, first)."""
     parents: tuple[str, ...] = ()
     """Candidate ids."""
     seed: int
     """Seeds the proposer's own randomness."""
+    island: int = 0
+    """Whose descendant it becomes, where a strategy keeps populations apart."""
 
 
 class Catch(Record):
@@ -126,6 +129,16 @@ class Score(Record):
         return fmean(self.success)
 
 
+class Rung(Record):
+    """How a training stood when racing looked at it."""
+
+    timesteps: int
+    fitness: float
+    """Mean of the task's metric over the rung's fresh episodes."""
+    own_return: float | None
+    """Smoothed return under its own reward."""
+
+
 class Candidate(Record):
     """One reward function and what became of it."""
 
@@ -139,6 +152,16 @@ class Candidate(Record):
     """What gates stopped before this code came out."""
     reflection: str = ""
     """Findings as text, for the next prompt and the report."""
+    findings: tuple[Finding, ...] = ()
+    """What its episodes show, the weightiest first."""
+    suspicions: tuple[Finding, ...] = ()
+    """Signs that the reward is exploited rather than the task solved, the weightiest first; never used in selection."""
+    behaviour: dict[str, float] = {}
+    """How its policy acts, by descriptor: what a map of elites keeps apart."""
+    rungs: tuple[Rung, ...] = ()
+    """How racing saw it on the way, the earliest first."""
+    stopped: bool = False
+    """Racing ended its training early; training and score are those of its last rung."""
     duplicate_of: str | None = None
     """The earlier candidate that is the same program: its training, score and failure are this one's too."""
 
@@ -157,10 +180,12 @@ class Population(Record):
     """All candidates so far, in order of birth."""
 
     candidates: tuple[Candidate, ...] = ()
+    incumbent: str | None = None
+    """Id of the candidate that won the contests so far; None: nobody was contested, the best score leads."""
 
     def extended(self, new: Iterable[Candidate]) -> Population:
         """This population with one more generation."""
-        return Population(candidates=(*self.candidates, *new))
+        return Population(candidates=(*self.candidates, *new), incumbent=self.incumbent)
 
     @property
     def generations(self) -> int:
@@ -169,13 +194,15 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, best first, each program once; earlier birth wins a tie."""
+        """Scored candidates, each program once: best first, those that racing stopped last; ties as they were born."""
         scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
-        return tuple(sorted(scored, key=lambda c: -(c.fitness or 0.0)))
+        return tuple(sorted(scored, key=lambda c: (c.stopped, -(c.fitness or 0.0))))
 
     @property
     def best(self) -> Candidate | None:
         """The incumbent; None while nothing has trained."""
+        if self.incumbent is not None:
+            return self[self.incumbent]
         return self.ranked[0] if self.ranked else None
 
     def __getitem__(self, candidate_id: str) -> Candidate:

@@ -22,6 +22,28 @@ class Settings(BaseModel):
     """Generations, N."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Root of every training seed and of the search's own choices; evaluation seeds never come from it."""
+    strategy: Literal["incumbent", "eureka", "islands", "map_elites", "zero_shot"] = "incumbent"
+    """Who the parents are, see `eureka_agent.strategies`."""
+    target: float | None = None
+    """Fitness of the incumbent at which the search is over."""
+    patience: int | None = Field(default=None, ge=1)
+    """Generations without a new incumbent after which the search is over."""
+    racing: Literal["halving", "hyperband", "none"] = "halving"
+    """How trainings are stopped early: successive halving, hyperband's brackets of it, or not."""
+    contest_seeds: int = Field(default=3, ge=1, le=100)
+    """Trainings, the first included, that a contender and the incumbent get before one is preferred; 1: no contests."""
+    prescreen: bool = False
+    """Whether rewards that rank the recorded trajectories against their fitness are rejected before training."""
+    tune: int = Field(default=0, ge=0, le=1000)
+    """Candidates per generation, beside the population, that are the incumbent with other numbers (extra `tune`)."""
+    warm_start: bool = False
+    """Whether the training of a candidate with a parent begins with that parent's policy."""
+    seed_rewards: tuple[str, ...] = ()
+    """Code of rewards that a person gives to the first generation."""
+    analyst: bool = False
+    """Whether a language model comments on the findings, for the next prompt."""
+    vision_model: str | None = None
+    """Model that judges frames of the policy's film against the task's sentence."""
     model: str = "offline"
     """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several joined by commas, `NAME=WEIGHT`."""
     models_file: str | None = None

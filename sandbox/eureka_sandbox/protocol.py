@@ -69,6 +69,8 @@ class TrainSpec(Boundary):
     hyperparameters: dict[str, Any] = {}
     """rl-zoo style: `n_envs`, `normalize`, `policy_kwargs` and the algorithm's own keyword arguments."""
     total_timesteps: int = Field(gt=0)
+    stop_at: int | None = Field(default=None, gt=0)
+    """Environment steps after which this box ends with what it has, and a checkpoint; schedules still span the total."""
     seed: Seed
     progress_seconds: float = 0.5
     """Least time between two progress frames."""
