@@ -2,6 +2,7 @@
 
 `EUREKA_CRASH_AT=training.inside` kills at the first pass of that moment and `training.inside:3` at the third;
 `EUREKA_CRASH_WHAT` says what dies: `controller` (this process, the default), `box` (those it has started) or `both`.
+`EUREKA_BROKER_CRASH_AT` does the same to the process that asks language models, which has moments of its own.
 Without the variable a crash point is one comparison. A moment that is not named here stops a test that listens, so
 nobody adds a durable step without a name, and the tests pass every name, so nobody drops one.
 """
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 
 CRASH_AT = "EUREKA_CRASH_AT"
 CRASH_WHAT = "EUREKA_CRASH_WHAT"
+BROKER_CRASH_AT = "EUREKA_BROKER_CRASH_AT"
 WHAT = ("controller", "box", "both")
 
 COMMITS = (
@@ -63,7 +65,16 @@ POINTS = (
     *(f"{commit}.{moment}" for commit in COMMITS for moment in ("before", "inside", "after")),
     *(f"{file}.{moment}" for file in FILES for moment in ("before", "written", "renamed")),
 )
-"""Every crash point there is."""
+"""Every crash point of a search."""
+BROKER_POINTS = (
+    "broker.asked",
+    *(f"{file}.{moment}" for file in ("sent", "outcome") for moment in ("before", "written", "renamed")),
+    "broker.answered",
+    "broker.told",
+    "broker.heard-all",
+)
+"""Those of the broker: a request has come, its marker is durable, the provider has answered, the answer is durable and
+told, and the controller has gone."""
 
 Hearer = Callable[[str], None]
 
@@ -96,7 +107,7 @@ class Killer:
         Raises:
             ValueError: there is no such crash point, or nothing of that kind to kill.
         """
-        if name not in POINTS:
+        if name not in (*POINTS, *BROKER_POINTS):
             raise ValueError(f"{CRASH_AT}={name}: no crash point has that name; there are: {', '.join(POINTS)}")
         if what not in WHAT:
             raise ValueError(f"{CRASH_WHAT}={what}: one of {', '.join(WHAT)} can be killed")
@@ -136,20 +147,26 @@ def _is_box(pid: int) -> bool:
         return False  # it has ended
 
 
+def listen(variable: str) -> None:
+    """Heed what an environment variable says, in this process from now on.
+
+    Raises:
+        ValueError: it names no crash point.
+    """
+    global _hearer
+    wanted = os.environ.get(variable)
+    if wanted:
+        name, _, number = wanted.partition(":")
+        _hearer = Killer(name, int(number or 1), os.environ.get(CRASH_WHAT, "controller"))
+
+
 def _tell(name: str) -> None:
-    if name not in POINTS:
+    if name not in POINTS and name not in BROKER_POINTS:
         raise LookupError(f"crash point {name!r} is not registered; name it in eureka_agent/crashpoints.py")
     hearer = _hearer
     if hearer is not None:
         hearer(name)
 
 
-def _from_environment() -> Hearer | None:
-    wanted = os.environ.get(CRASH_AT)
-    if not wanted:
-        return None
-    name, _, number = wanted.partition(":")
-    return Killer(name, int(number or 1), os.environ.get(CRASH_WHAT, "controller"))
-
-
-_hearer: Hearer | None = _from_environment()
+_hearer: Hearer | None = None
+listen(CRASH_AT)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from eureka_agent.bank import bank_of
 from eureka_agent.boxes import Boxes, R, T
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.errors import BudgetExhausted, EurekaError, TaskError
+from eureka_agent.filming import median_seed, worth_filming
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.jobs import (
     CHECKPOINT_SECONDS,
@@ -192,6 +194,7 @@ class Lab:
                 raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
         candidate, human = self._films(arms)
+        self._film_candidates(best)
         return compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
 
     def _films(self, arms: Sequence[Arm]) -> list[Arm]:
@@ -201,6 +204,12 @@ class Lab:
             return self.boxes.side_by_side(self._filmed, arms)
         except BudgetExhausted:
             return [arm.model_copy(update={"video_note": "no time was left to film"}) for arm in arms]
+
+    def _film_candidates(self, best: Candidate) -> None:
+        """Films for the cards of the report, as far as there is time."""
+        chosen = worth_filming(self.run.population(), best)
+        with suppress(BudgetExhausted):
+            self.boxes.side_by_side(lambda c: self._film(c.training, c.score), chosen)
 
     def trial(self, key: str, code: str | None, seed: int) -> Trial:
         """Train with a reward (None: the environment's own) and score the policy."""
@@ -310,10 +319,12 @@ class Lab:
     def _filmed(self, arm: Arm) -> Arm:
         """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
         trial = next(t for t in arm.trials if t.training and t.training.policy == arm.policy)
-        assert trial.score is not None
-        ranked = sorted(zip(trial.score.fitness, trial.score.seeds, strict=True))
-        seed = ranked[(len(ranked) - 1) // 2][1]
-        film = self._scored(f"film/{arm.policy}", trial.training, (seed,), VideoSpec())
+        film = self._film(trial.training, trial.score)
         if isinstance(film, Failure):
             return arm.model_copy(update={"video_note": str(film)})
         return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
+
+    def _film(self, training: Training | None, score: Score | None) -> Score | Failure:
+        assert training is not None
+        assert score is not None
+        return self._scored(f"film/{training.policy}", training, (median_seed(score),), VideoSpec())

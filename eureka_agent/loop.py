@@ -14,7 +14,8 @@ from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.reflection import reflect
 from eureka_agent.run import Run
-from eureka_agent.strategy import Briefs, Strategy
+from eureka_agent.stopping import affordable, stopped
+from eureka_agent.strategies import Briefs, Strategy
 
 ASKED_AT_ONCE = 16
 """Most requests to a language model at the same time."""
@@ -23,7 +24,7 @@ ASKED_AT_ONCE = 16
 def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
     """Search for the best reward, and compare it with the human reward and a random policy."""
     population = run.population()  # resume is the ordinary path
-    while not strategy.done(population, run.settings):
+    while not stopped(run, population):
         briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
         candidates = propose(lab, proposer, briefs, population)  # code or the reason there is none, journaled
         measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
@@ -35,8 +36,12 @@ def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Compar
 
 def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief, ...]:
     """What to ask for in the next generation, decided once."""
-    key = f"g{population.generations}/briefs"
-    return run.decide(key, Briefs, lambda: Briefs(briefs=tuple(strategy.select(population, run.settings)))).briefs
+
+    def decide() -> Briefs:
+        briefs = strategy.select(population, run.settings)
+        return Briefs(briefs=tuple(briefs[: max(1, affordable(population, run.settings, run.searched_steps))]))
+
+    return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
 
 
 def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:

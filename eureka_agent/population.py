@@ -109,6 +109,8 @@ class Score(Record):
     """Blob: episodes.npz."""
     video: str | None = None
     """Blob: video.mp4."""
+    poster: str | None = None
+    """Blob: poster.jpg, a still of it."""
     video_note: str = ""
     seconds: float
     versions: dict[str, str] = {}
@@ -187,10 +189,25 @@ class Population(Record):
         """This population with one more generation."""
         return Population(candidates=(*self.candidates, *new), incumbent=self.incumbent)
 
-    @property
+    @cached_property
     def generations(self) -> int:
         """How many generations are complete."""
         return 1 + max((c.brief.generation for c in self.candidates), default=-1)
+
+    def born(self, generation: int) -> tuple[Candidate, ...]:
+        """The candidates of one generation, by slot as they were stored."""
+        return self._by_generation.get(generation, ())
+
+    @cached_property
+    def _by_generation(self) -> dict[int, tuple[Candidate, ...]]:
+        groups: dict[int, list[Candidate]] = {}
+        for candidate in self.candidates:
+            groups.setdefault(candidate.brief.generation, []).append(candidate)
+        return {generation: tuple(members) for generation, members in groups.items()}
+
+    @cached_property
+    def _by_id(self) -> dict[str, Candidate]:
+        return {candidate.id: candidate for candidate in reversed(self.candidates)}
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
@@ -206,7 +223,4 @@ class Population(Record):
         return self.ranked[0] if self.ranked else None
 
     def __getitem__(self, candidate_id: str) -> Candidate:
-        for candidate in self.candidates:
-            if candidate.id == candidate_id:
-                return candidate
-        raise KeyError(candidate_id)
+        return self._by_id[candidate_id]

@@ -26,6 +26,7 @@ from eureka_agent.floor import FLOOR, Floor
 from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
 from eureka_agent.settings import Settings
+from eureka_agent.stopping import Stop, stop_key
 from eureka_agent.storage import (
     NOTHING_LEFT,
     TEMPORARY,
@@ -43,7 +44,7 @@ from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
 AMENDABLE = frozenset(
-    {"generations", "jobs", "max_seconds", "wall_seconds", "memory_mb", "sandbox"}
+    {"generations", "target", "patience", "steps", "jobs", "max_seconds", "wall_seconds", "memory_mb", "sandbox"}
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
@@ -154,6 +155,10 @@ class Run:
         rows = self._open.rows("SELECT value FROM decisions WHERE key = ?", (key,))
         return model.model_validate_json(rows[0][0]) if rows else None
 
+    def has_decided(self, key: str) -> bool:
+        """Whether anything was decided under `key`."""
+        return bool(self._open.rows("SELECT 1 FROM decisions WHERE key = ?", (key,)))
+
     def floor(self) -> Floor | None:
         """What play without learning reaches here; None while nobody has measured it."""
         return self.decided(FLOOR, Floor)
@@ -259,11 +264,17 @@ class Run:
         return Population(candidates=tuple(_candidate(*row) for row in rows))
 
     def comparison(self) -> Comparison | None:
-        """The last comparison, if the run has come to its end; none once it was given more generations."""
+        """The last comparison, if the run has come to its end; none once it was given other bounds to go on to."""
         rows = self._open.rows("SELECT key, value FROM decisions WHERE key LIKE 'comparison/%'")
         after = {int(key.removeprefix("comparison/")): value for key, value in rows}  # not by time: clocks jump
         last = max(after, default=0)
-        return Comparison.model_validate_json(after[last]) if last >= self.settings.generations else None
+        ended = last >= self.settings.generations or self.end(last)
+        return Comparison.model_validate_json(after[last]) if after and ended else None
+
+    def end(self, generations: int | None = None) -> Stop | None:
+        """Why the search is over, after the finished generations or so many; None while it is not."""
+        done = int(self._open.meta("generations")) if generations is None else generations
+        return self.decided(stop_key(done, self.settings), Stop)
 
     def _tidy(self) -> None:
         """Remove what a killed writer left half-written, and write what it did not come to export."""
@@ -299,6 +310,12 @@ class Run:
     def trained_steps(self) -> int:
         """Environment steps of all finished trainings, the comparisons' included."""
         return int(self._open.rows("SELECT COALESCE(SUM(timesteps), 0) FROM trainings")[0][0])
+
+    @property
+    def searched_steps(self) -> int:
+        """Those of the search alone, without the last comparison."""
+        sql = "SELECT COALESCE(SUM(timesteps), 0) FROM trainings WHERE key NOT LIKE 'final/%'"
+        return int(self._open.rows(sql)[0][0])
 
     @property
     def created(self) -> float:

@@ -87,6 +87,7 @@ def score_record(
         **result.model_dump(),
         episodes=run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
         video=run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
+        poster=run.put_blob(emitted["poster.jpg"]) if "poster.jpg" in emitted else None,
         box=box,
         binding=binding(run.task.digest, job, box, result.versions, key, training),
     )

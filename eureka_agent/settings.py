@@ -28,6 +28,8 @@ class Settings(BaseModel):
     """Fitness of the incumbent at which the search is over."""
     patience: int | None = Field(default=None, ge=1)
     """Generations without a new incumbent after which the search is over."""
+    steps: int | None = Field(default=None, gt=0)
+    """Environment steps of the search's trainings, the last comparison's not included, after which it is over."""
     racing: Literal["halving", "hyperband", "none"] = "halving"
     """How trainings are stopped early: successive halving, hyperband's brackets of it, or not."""
     contest_seeds: int = Field(default=3, ge=1, le=100)

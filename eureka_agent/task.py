@@ -21,7 +21,7 @@ from eureka_agent.errors import TaskError
 from eureka_agent.reward_code import check_reward_code
 from eureka_agent.syntax import parse
 from eureka_agent.yaml_lines import line_of
-from eureka_sandbox.bodies import BODIES, Body
+from eureka_sandbox.bodies import BODIES, TRAINING_PROGRESS, Body
 from eureka_sandbox.hyperparameters import settle
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
 
@@ -140,8 +140,8 @@ class Task:
 
     @property
     def variables(self) -> tuple[VariableSpec, ...]:
-        """Every state variable a reward may name, in catalogue order."""
-        available = [v.spec for v in self.body.variables] + list(self.spec.derived)
+        """Every state variable a reward may name: the body's, `training_progress`, then the task's derived ones."""
+        available = [v.spec for v in (*self.body.variables, TRAINING_PROGRESS)] + list(self.spec.derived)
         chosen = self.spec.state_variables
         return tuple(v for v in available if chosen is None or v.name in chosen)
 
@@ -258,10 +258,10 @@ def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _check_variables(task: Task) -> None:
     path = task.folder / "task.yaml"
-    known = [v.name for v in task.body.variables] + [v.name for v in task.spec.derived]
+    known = [v.name for v in (*task.body.variables, TRAINING_PROGRESS, *task.spec.derived)]
     repeated = {name for name in known if known.count(name) > 1}
     if repeated:
-        raise TaskError(f"{path}: derived: {sorted(repeated)[0]!r} is already a state variable of the body")
+        raise TaskError(f"{path}: derived: {sorted(repeated)[0]!r} is already a state variable")
     for name in task.spec.state_variables or []:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -182,7 +182,8 @@ class Records:
         for stored in self.scores:
             training, score = stored.training, stored.score
             policy = (training.policy, training.policy_meta) if training else ()
-            yield from ((stored.key, digest) for digest in (*policy, score.episodes, score.video) if digest)
+            blobs = (*policy, score.episodes, score.video, score.poster)
+            yield from ((stored.key, digest) for digest in blobs if digest)
         for call in self.run.calls():
             yield from ((call.key, digest) for digest in (call.prompt, call.response, call.raw) if digest)
         if floor := self.run.floor():

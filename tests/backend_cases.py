@@ -130,7 +130,19 @@ def score_blobs() -> dict[str, bytes]:
     return {
         "episodes.npz": save_episodes({0: episode(20), 2: episode(3)}),
         "video.mp4": b"\0\0\0\x18ftypisom" + b"\0" * 16,
+        "poster.jpg": poster(),
     }
+
+
+def poster(width: int = 480, height: int = 360, extra: bytes = b"", picture: bytes = b"\x12\xff\x00\x34") -> bytes:
+    """A JPEG by its segments; its picture is noise that nobody decodes. `extra` stands before the frame's header."""
+
+    def segment(marker: int, payload: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+    tables = segment(0xDB, bytes(65)) + segment(0xC4, bytes(416))
+    frame = segment(0xC0, struct.pack(">BHHB", 8, height, width, 3) + bytes(9))
+    return b"\xff\xd8" + tables + extra + frame + segment(0xDA, bytes(10)) + picture + b"\xff\xd9"
 
 
 def stream(blobs: dict[str, bytes], result: dict[str, Any] | bytes) -> bytes:

@@ -53,8 +53,8 @@ def embedded_wall() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def compile_cache(request: pytest.FixtureRequest) -> None:
     """Compiled programs are kept between test runs, but not in the person's own cache."""
-    if request.config.cache is not None:
-        os.environ.setdefault("EUREKA_COMPILE_CACHE", str(request.config.cache.mkdir("xla")))
+    if (kept := getattr(request.config, "cache", None)) is not None:  # `-p no:cacheprovider` takes even the name away
+        os.environ.setdefault("EUREKA_COMPILE_CACHE", str(kept.mkdir("xla")))
 
 
 @pytest.fixture(scope="session", autouse=True)

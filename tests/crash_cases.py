@@ -30,7 +30,7 @@ from eureka_agent.report.build import write_report
 from eureka_agent.run import Run, start_run
 from eureka_agent.settings import Settings
 from eureka_agent.storage import DRAFT, TEMPORARY
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (

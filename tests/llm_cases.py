@@ -14,7 +14,7 @@ from eureka_agent.population import Candidate
 from eureka_agent.proposers import Sitting, make_proposer
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Progress

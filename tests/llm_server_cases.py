@@ -172,6 +172,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
 
+    def end_headers(self) -> None:
+        """Say that the connection ends with this answer: else a client's next request may meet the end on its way."""
+        self.send_header("Connection", "close")
+        super().end_headers()
+
     def do_GET(self) -> None:
         """Where a redirect leads if it is followed."""
         self.server.ledger.append(Received("redirected", self.path, "", dict(self.headers), {}))

@@ -23,6 +23,7 @@ from backend_cases import (
     policy_arrays,
     policy_blobs,
     policy_meta,
+    poster,
     score_blobs,
     score_result,
     train_result,
@@ -135,7 +136,7 @@ NUMBERS: dict[str, tuple[Callable[[], object], str]] = {
     "no description": (lambda: check_train({"policy.safetensors": b""}), "policy.json: is missing"),
     "no recording": (lambda: check_score({}), "episodes.npz: is missing"),
     "a recording of nothing": (lambda: check_score(recorded=[]), "episodes.npz: was not asked for"),
-    "an unasked film": (lambda: check_score(job=replace(SCORE, spec=SCORE.spec.model_copy(update={"video": None}))), "video.mp4: was not asked for"),
+    "an unasked film": (lambda: check_score(job=replace(SCORE, spec=SCORE.spec.model_copy(update={"video": None}))), "poster.jpg: was not asked for"),
     "a film that is a page": (lambda: check_score(score_blobs() | {"video.mp4": b"<html><script>alert(1)</script>"}), "video.mp4: does not begin with an MP4"),
     "a film of no bytes": (lambda: check_score(score_blobs() | {"video.mp4": b""}), "video.mp4: does not begin"),
     "an answer to another job": (lambda: checked(Answer(ScoreResult.model_validate(score_result()), {}), TRAIN), "ScoreResult does not answer a train job"),
@@ -340,6 +341,16 @@ FILES: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "episodes.npz, a hundred members in one place": (lambda: score_blobs() | {"episodes.npz": overlapping_members()}, "episodes.npz"),
     "video.mp4, a page": (lambda: score_blobs() | {"video.mp4": b"<html><script>alert(1)</script>"}, "video.mp4: does not begin with an MP4"),
     "video.mp4, nothing": (lambda: score_blobs() | {"video.mp4": b""}, "video.mp4: does not begin with an MP4"),
+    "poster.jpg, a page": (lambda: score_blobs() | {"poster.jpg": b"<svg onload=alert(1)>"}, "poster.jpg: does not begin and end as a JPEG"),
+    "poster.jpg, nothing": (lambda: score_blobs() | {"poster.jpg": b""}, "poster.jpg: does not begin"),
+    "poster.jpg, no segment": (lambda: score_blobs() | {"poster.jpg": b"\xff\xd8\xff\xd9"}, "poster.jpg: byte 2: ffd9 begins no segment"),
+    "poster.jpg, of another size": (lambda: score_blobs() | {"poster.jpg": poster(65535, 65535)}, "poster.jpg: sizes [(65535, 65535)], expected one picture of (480, 360)"),
+    "poster.jpg, two sizes": (lambda: score_blobs() | {"poster.jpg": poster(extra=b"\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03" + bytes(9))}, "poster.jpg: sizes [(65535, 65535), (480, 360)]"),
+    "poster.jpg, a profile": (lambda: score_blobs() | {"poster.jpg": poster(extra=b"\xff\xe2\0\x10ICC_PROFILE\0\1\1")}, "poster.jpg: byte 491: ffe2 begins no segment"),
+    "poster.jpg, a long comment": (lambda: score_blobs() | {"poster.jpg": poster(extra=b"\xff\xfe\x10\0" + b"x" * 4094)}, "poster.jpg: byte 491: a segment of 4096 bytes, at most 64"),
+    "poster.jpg, a segment beyond the end": (lambda: score_blobs() | {"poster.jpg": b"\xff\xd8\xff\xdb\0\x43\xff\xd9"}, "poster.jpg: byte 2: a segment of 67 bytes"),
+    "poster.jpg, a second picture behind the first": (lambda: score_blobs() | {"poster.jpg": poster(picture=b"\xff\xd9\xff\xd8")}, "poster.jpg: byte 524: another segment"),
+    "poster.jpg, 48 MiB": (lambda: score_blobs() | {"poster.jpg": poster(picture=bytes(48 * 2**20))}, "bytes, at most 262144 are allowed"),
 }  # fmt: skip
 """Hostile result files by name: what the box emits, and words of the rejection."""
 
@@ -362,4 +373,4 @@ def test_a_hostile_file_is_rejected_by_name_before_anything_is_made_of_it(name: 
 def test_there_are_hostile_files_of_every_kind() -> None:
     assert len(FILES) >= 25
     kinds = {name.partition(",")[0] for name in FILES}
-    assert kinds == {"policy.json", "policy.safetensors", "episodes.npz", "video.mp4"}
+    assert kinds == {"policy.json", "policy.safetensors", "episodes.npz", "video.mp4", "poster.jpg"}

@@ -168,7 +168,7 @@ def test_a_checkpoint_belongs_to_one_reward_task_recipe_and_seed(tmp_path: Path)
     own = Identity.of(spec, tmp_path)
     for changes in ({"seed": 4}, {"learner": "fused"}, {"total_timesteps": 2048}, {"hyperparameters": {}}):
         assert Identity.of(spec.model_copy(update=changes), tmp_path).job != own.job
-    for changes in ({"checkpoint_seconds": 5.0}, {"progress_seconds": 5.0}):
+    for changes in ({"checkpoint_seconds": 5.0}, {"progress_seconds": 5.0}, {"stop_at": 100}):
         assert Identity.of(spec.model_copy(update=changes), tmp_path) == own
     (tmp_path / "task.py").write_text("")
     assert Identity.of(spec, tmp_path).job == own.job
@@ -233,3 +233,30 @@ def test_curves_thin_out_as_if_they_had_never_been_interrupted(rows: int) -> Non
         write(writer, rows, rows + 5)
     assert one.curves() == other.curves()
     assert one.last_step == other.last_step
+
+
+@pytest.mark.parametrize("learner", ["fused", "sb3"])
+def test_a_training_in_rungs_gives_the_same_policy_and_curves(tmp_path: Path, learner: str) -> None:
+    """No checkpoint but the last of each rung is sent, as the interval is an hour."""
+    spec = train_spec(learner=learner, hyperparameters=SMALL | {"normalize": True}, checkpoint_seconds=3600.0)
+    whole, policy, _ = train_in(tmp_path / "whole", spec)
+    files: dict[str, bytes] = {}
+    for stop_at, reached in ((300, 384), (512, 512)):
+        rung, _, sent = train_in(tmp_path / "rung", spec.model_copy(update={"stop_at": stop_at}), files)
+        assert (rung.timesteps, len(sent)) == (reached, 1)
+        assert rung.curves["time/total_timesteps"] == [128.0 * i for i in range(1, reached // 128 + 1)]
+        assert rung.peak_timesteps <= reached
+        files = files_of(sent[0])
+    result, again, _ = train_in(tmp_path / "last", spec, files)
+    assert result.resumed_at == 512
+    assert again == policy
+    assert curves_of(result) == curves_of(whole)
+
+
+def test_a_rung_that_had_ended_already_ends_at_once_with_the_same_policy(tmp_path: Path) -> None:
+    spec = train_spec(learner="sb3", stop_at=256)
+    first, policy, sent = train_in(tmp_path / "first", spec)
+    second, again, _ = train_in(tmp_path / "second", spec, files_of(sent[-1]))
+    assert (second.timesteps, second.resumed_at) == (first.timesteps, 256) == (256, 256)
+    assert again == policy
+    assert curves_of(second) == curves_of(first)

@@ -16,7 +16,7 @@ from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import load_episodes, save_episodes

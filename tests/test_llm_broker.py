@@ -17,6 +17,7 @@ import pytest
 from llm_server_cases import CODE, Provider, provider
 
 from eureka_agent.calls import Message
+from eureka_agent.crashpoints import BROKER_CRASH_AT, BROKER_POINTS
 from eureka_agent.errors import EurekaError
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import AskingStopped
@@ -262,3 +263,71 @@ def test_many_calls_go_out_at_once(server: Provider, spool: Path) -> None:
         server.released.set()
         assert isinstance(first.result(), Answered)
     assert len(server.billed) == 9
+
+
+NEVER_SENT, UNKNOWN, KEPT = "never sent", "unknown", "kept"
+ENDS = {
+    "broker.asked": NEVER_SENT,
+    "sent.before": NEVER_SENT,
+    "sent.written": NEVER_SENT,
+    "sent.renamed": UNKNOWN,
+    "broker.answered": UNKNOWN,
+    "outcome.before": UNKNOWN,
+    "outcome.written": UNKNOWN,
+    "outcome.renamed": KEPT,
+    "broker.told": KEPT,
+    "broker.heard-all": KEPT,
+}
+"""What a later sitting finds of a call whose broker was killed there."""
+
+
+BROKER = """
+import sys
+from pathlib import Path
+import eureka_agent.llm.broker_main as broker
+from eureka_agent.llm.wire import Answered, Usage
+
+def attempt(ask, environment):
+    with open(sys.argv[4], "a") as book:
+        book.write(ask.idempotency_key + chr(10))
+    return Answered(text="a", finish_reason="stop", model="m", usage=Usage(), request_id="r", raw="{}")
+
+broker.attempt = attempt
+broker.main()
+"""
+
+
+@pytest.mark.parametrize("point", BROKER_POINTS)
+def test_a_broker_that_is_killed_at_a_durable_step_costs_no_second_call(
+    point: str, spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BROKER_CRASH_AT, point)
+    name, lock = Spool(spool).new_broker()
+    ask = Ask(
+        key="g0c0/propose/1",
+        model=ModelConfig(name="openai/model"),
+        messages=(Message(role="user", content="hello"),),
+        max_output_tokens=100,
+        idempotency_key="ticket-1",
+    )
+    command = [sys.executable, "-c", BROKER, str(spool), name, str(lock), str(tmp_path / "paid")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(lock,)) as process:
+        os.close(lock)
+        told, _ = process.communicate(ask.model_dump_json().encode() + b"\n", timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    later = Broker(spool, threading.Event()).adopt("ticket-1")
+    paid = (tmp_path / "paid").read_text().count("ticket-1") if (tmp_path / "paid").exists() else 0
+    if ENDS[point] == NEVER_SENT:
+        assert isinstance(later, Fault)
+        assert (later.kind, later.billed, paid) == (FaultKind.CONNECT, "no", 0)
+    elif ENDS[point] == UNKNOWN:
+        assert later is None
+        assert paid == (0 if point == "sent.renamed" else 1)
+    else:
+        assert isinstance(later, Answered)
+        assert paid == 1
+    assert (b"ticket-1" in told) == (point in ("broker.told", "broker.heard-all"))
+
+
+def test_every_durable_step_of_the_broker_has_its_end() -> None:
+    assert ENDS.keys() == set(BROKER_POINTS)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -382,6 +383,17 @@ def test_a_server_that_knows_another_name_for_the_limit_is_asked_with_that(serve
     assert [request.billed for request in requests] == [False, True]
     assert requests[1].body["max_completion_tokens"] == 100
     assert "max_tokens" not in requests[1].body
+
+
+@pytest.mark.parametrize("scenario", ["ok", "ok@plain", "400"])
+def test_the_server_says_that_it_closes_so_that_no_request_meets_the_end(server: Provider, scenario: str) -> None:
+    connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
+    body = json.dumps({"model": scenario, "stream": True})
+    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.getheader("Connection") == "close"
+    answer.read()
+    connection.close()
 
 
 def test_a_model_that_is_not_streamed_to_everybody_is_asked_without(server: Provider) -> None:

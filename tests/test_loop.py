@@ -19,7 +19,7 @@ from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (

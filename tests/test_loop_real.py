@@ -13,7 +13,7 @@ from eureka_agent.proposers import make_proposer
 from eureka_agent.reflection import recorded_episodes
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 

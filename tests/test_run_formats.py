@@ -16,7 +16,7 @@ from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.loop import evolve
 from eureka_agent.run import Run
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec
 

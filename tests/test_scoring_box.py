@@ -19,7 +19,7 @@ from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.job_folder import SCORING_FILES, check_names
 from eureka_sandbox.backends.scripted import ScriptedSandbox

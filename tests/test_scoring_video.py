@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eureka_evaluation.episode import Episode
+from eureka_sandbox.backends.blob_check import check_poster
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import EnvironmentSpec, ScoreSpec, VideoSpec
 from eureka_sandbox.worker.emit import Emitter
@@ -51,6 +52,10 @@ def test_a_film_is_h264_that_starts_to_play_while_it_loads(tmp_path: Path) -> No
     assert len(frames) == 6
     assert all(frame.std() > 10 for frame in frames), "no frame is blank"
     assert not np.array_equal(frames[0], frames[-1])
+    check_poster(blobs["poster.jpg"], FILM)
+    with av.open(io.BytesIO(blobs["poster.jpg"]), format="mjpeg") as container:
+        (still,) = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+    assert np.abs(still.astype(int) - frames[3]).mean() < 6, "the frame in the middle"
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

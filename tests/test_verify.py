@@ -20,7 +20,7 @@ from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Task, load_task, task_from_files
 from eureka_agent.verify import Verification, tolerance, verify
 from eureka_agent.verify_records import Records

@@ -26,6 +26,21 @@ def evolve(
     generations: Annotated[
         int | None, typer.Option("--generations", "-g", metavar="N", min=1, max=10_000, help="Generations (5).")
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Who the parents are: incumbent, eureka, islands, map_elites, zero_shot (incumbent)."
+        ),
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(metavar="FITNESS", help="Stop once the best candidate reaches this fitness.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after N generations without a better candidate.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="STEPS", min=1, help="Stop once all trainings together took so many steps.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Root of all training seeds (0).")
     ] = None,
@@ -108,6 +123,10 @@ def evolve(
     flags: dict[str, Any] = {
         "population": population,
         "generations": generations,
+        "strategy": strategy,
+        "target": target,
+        "patience": patience,
+        "steps": steps,
         "seed": seed,
         "model": joined_models(model) if model else None,
         "models_file": None if models_file is None else str(models_file.expanduser().resolve()),
@@ -187,8 +206,10 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
             return
         if changes:
             run.amend(changes)
-        if run.comparison() and done >= run.settings.generations:
-            console.print(f"{run.folder} has ended already; -g {2 * done} would search on", soft_wrap=True)
+        if run.comparison():
+            end = run.end()
+            why = f" ({end.reason})" if end else ""
+            console.print(f"{run.folder} has ended already{why}; -g {2 * done} would search on", soft_wrap=True)
         else:
             console.print(f"continuing {run.folder}", soft_wrap=True)
             _say_estimate(run.task, run.settings, done, console)
@@ -229,22 +250,13 @@ def _search(run: Run, as_json: bool, console: Console) -> None:
     from eureka_agent.display import watching
     from eureka_agent.errors import BudgetExhausted
     from eureka_agent.estimate import cached_price, learn_from
-    from eureka_agent.lab import Lab
-    from eureka_agent.loop import evolve as search
-    from eureka_agent.proposers import Sitting, make_proposer
     from eureka_agent.report.build import write_report
-    from eureka_agent.strategy import Incumbent
+    from eureka_agent.searching import search
 
     known = cached_price(run.task, run.settings, run.population().generations)
     try:
         with watching(run, console, known.seconds if known else None) as watcher:
-            lab = Lab(chosen_sandbox(run.settings.sandbox), run, watcher=watcher)
-            if run.comparison() is None:
-                lab.begin()
-            sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
-            with sitting.resources:
-                proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
-                search(run, proposer, Incumbent(), lab)
+            search(run, chosen_sandbox(run.settings.sandbox), watcher)
     except BudgetExhausted:
         print_result(run, write_report(run), as_json)
         raise

@@ -21,7 +21,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     """Print what a run has come to, at its end or when its time ran out."""
     facts = gather(run)
     if as_json:
-        print_json(result_data(facts, report))
+        end = run.end()
+        print_json({**result_data(facts, report), "ended": end.reason if end else None})
         return
     console = result_console()
     if facts.best:
@@ -31,6 +32,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
         _print_table(console, facts)
         console.print(f"\n{facts.comparison.note} {selection(facts)}".rstrip(), style="dim")
     console.print(f"\n{verdict(facts)}", style="bold")
+    if end := run.end():
+        console.print(f"ended: {end.reason}", soft_wrap=True)
     console.print(f"report {report}", soft_wrap=True)
     steps = f"{count(facts.trained_steps)} environment steps in all trainings"
     console.print(f"wall time {duration(facts.seconds)}, {steps}")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from eureka_agent.crashpoints import BROKER_CRASH_AT, crashpoint, listen
 from eureka_agent.llm.attempt import attempt
 from eureka_agent.llm.keys import hide_memory
 from eureka_agent.llm.spool import HEARD_ALL, Spool
@@ -32,11 +33,13 @@ def main() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_listening)
+    listen(BROKER_CRASH_AT)
     desk = Desk(spool, name, answers)
     for line in sys.stdin.buffer:
         desk.take(Ask.model_validate(json.loads(line)))
     with suppress(OSError):
         os.pwrite(lock, HEARD_ALL, 0)
+    crashpoint("broker.heard-all")
     desk.finish()
     with suppress(OSError):
         (spool.folder / f"{name}.broker").unlink()
@@ -62,6 +65,7 @@ class Desk:
         """Note durably that a request goes out, and send it; unless one of that name went out before."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         key = ask.idempotency_key
+        crashpoint("broker.asked")
         try:
             if self._spool.get(key) is not None:
                 return self._tell(key)
@@ -85,11 +89,13 @@ class Desk:
 
     def _serve(self, ask: Ask) -> None:
         outcome = attempt(ask, self._environment)
+        crashpoint("broker.answered")
         try:
             self._spool.put(ask.idempotency_key, outcome)
         except OSError:
             return self._tell(ask.idempotency_key, outcome)  # a full disk; the controller may have it all the same
-        return self._tell(ask.idempotency_key)
+        self._tell(ask.idempotency_key)
+        return crashpoint("broker.told")
 
     def _tell(self, key: str, outcome: Outcome | None = None) -> None:
         line: dict[str, Any] = {"idempotency_key": key}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from eureka_agent.llm.reasons import told
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
+from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.task import Task
+from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure
 
 HISTORY = 4
@@ -84,6 +87,7 @@ class Prompts:
     def compose(self, brief: Brief, task: Task, population: Population) -> Request:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
+        told_of = Population() if self._settings.strategy in TELLS_NO_HISTORY else population
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
@@ -91,9 +95,9 @@ class Prompts:
             **self._conditions(task),
             terminal=_terminal_states(task),
             parents=[_facts(parent) for parent in parents],
-            history=[_facts(c) for c in population.ranked if c not in parents][:HISTORY],
-            failures=[_failure(c) for c in population.candidates if c.failure and not c.duplicate_of][-HISTORY:],
-            repeats=[f"{c.id} (as {c.duplicate_of})" for c in population.candidates if c.duplicate_of][-HISTORY:],
+            history=[_facts(c) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)],
+            failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
+            repeats=[f"{c.id} (as {c.duplicate_of})" for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
@@ -152,6 +156,11 @@ class Prompts:
             raise UsageError(f"prompt template {error.filename}:{error.lineno}: {error.message}") from error
 
 
+def _last(population: Population, fits: Callable[[Candidate], bool]) -> list[Candidate]:
+    """The latest few candidates that fit, in order of birth; a run may have thousands."""
+    return list(islice(filter(fits, reversed(population.candidates)), HISTORY))[::-1]
+
+
 def _continued(request: Request, answer: str, user: str, purpose: str) -> Request:
     turns = (Message(role="assistant", content=answer), Message(role="user", content=user))
     return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": purpose})
@@ -181,6 +190,8 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
 
 def _range(name: str, floor: Floor) -> str:
     """`−0.2 to 1.3`, over all elements of a vector."""
+    if name == TRAINING_PROGRESS.name:
+        return "0 to 1"
     ranges = floor.range_of(name)
     return f"{_number(min(r.low for r in ranges))} to {_number(max(r.high for r in ranges))}" if ranges else "–"
 

@@ -36,7 +36,7 @@ class Spool:
     def mark_sent(self, ask: Ask, broker: str) -> None:
         """Note durably that the request goes out now."""
         marker = {"key": ask.key, "idempotency_key": ask.idempotency_key, "model": ask.model.name, "broker": broker}
-        write_file(self._path(ask.idempotency_key, SENT), json.dumps(marker).encode())
+        write_file(self._path(ask.idempotency_key, SENT), json.dumps(marker).encode(), step="sent")
 
     def sender(self, idempotency_key: str) -> str | None:
         """The broker that sent the request; None if none did."""
@@ -50,7 +50,7 @@ class Spool:
 
     def put(self, idempotency_key: str, outcome: Outcome) -> None:
         """Keep what came of a call, durably."""
-        write_file(self._path(idempotency_key, OUTCOME), dump_record(outcome).encode())
+        write_file(self._path(idempotency_key, OUTCOME), dump_record(outcome).encode(), step="outcome")
 
     def get(self, idempotency_key: str) -> Outcome | None:
         """What came of a call; None if nothing has yet, or if what is there is damaged."""

@@ -15,7 +15,7 @@ from typing import Literal
 from eureka_agent.population import Record
 from eureka_agent.syntax import parse
 from eureka_agent.task import Task
-from eureka_sandbox.bodies import Kind
+from eureka_sandbox.bodies import TRAINING_PROGRESS, Kind
 from eureka_sandbox.protocol import VariableSpec
 
 Form = Literal[
@@ -179,7 +179,7 @@ def _suits(rule: Rule, variable: VariableSpec) -> bool:
 
 def kind_of(variable: VariableSpec, task: Task) -> Kind | None:
     """The kind of a state variable: the body's own word, or for derived ones what unit and name suggest."""
-    for known in task.body.variables:
+    for known in (*task.body.variables, TRAINING_PROGRESS):
         if known.name == variable.name:
             return known.kind
     words = set(variable.name.split("_"))

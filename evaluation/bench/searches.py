@@ -20,7 +20,7 @@ from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.strategy import Incumbent
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Finished, Job, Outcome, Progress, Sandbox, ScoreResult, ScoreSpec, TrainResult

@@ -318,7 +318,23 @@ BODIES: dict[str, Body] = {
 }
 
 
+TRAINING_PROGRESS = _variable(
+    "training_progress",
+    "time",
+    "1",
+    "-",
+    "Part of the training's environment steps taken so far, from 0 to 1, the same in all environments; for a "
+    "curriculum, or shaping that fades out. It is no state of the robot: scores and recordings do not have it.",
+)
+"""What a reward may name beside the state of the simulation."""
+
+
 def variable_shapes(environment: EnvironmentSpec) -> dict[str, tuple[int, ...]]:
-    """Shape per environment of every state variable a reward may name, the body's first."""
+    """Shape per environment of every state variable of the simulation, the body's first: what recordings hold."""
     shapes = {v.name: v.shape for v in BODIES[environment.body].variables}
     return shapes | {v.name: v.shape for v in environment.derived}
+
+
+def reward_shapes(environment: EnvironmentSpec) -> dict[str, tuple[int, ...]]:
+    """Shape per environment of every state variable a reward may name."""
+    return variable_shapes(environment) | {TRAINING_PROGRESS.name: TRAINING_PROGRESS.shape}

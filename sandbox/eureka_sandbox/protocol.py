@@ -70,7 +70,8 @@ class TrainSpec(Boundary):
     """rl-zoo style: `n_envs`, `normalize`, `policy_kwargs` and the algorithm's own keyword arguments."""
     total_timesteps: int = Field(gt=0)
     stop_at: int | None = Field(default=None, gt=0)
-    """Environment steps after which this box ends with what it has, and a checkpoint; schedules still span the total."""
+    """Environment steps after which, at the end of a rollout and its update, this box ends with what it has; a last
+    checkpoint comes first, if any are asked for. Schedules still span the total. PPO only: others train to the end."""
     seed: Seed
     progress_seconds: float = 0.5
     """Least time between two progress frames."""
@@ -89,6 +90,29 @@ class VideoSpec(Boundary):
     frames_per_second: int = Field(default=25, ge=1, le=60)
 
 
+class Variation(Boundary):
+    """How a simulation differs from the one that was trained in; the defaults change nothing."""
+
+    mass: float = Field(default=1.0, ge=0.1, le=10.0)
+    """Factor on the mass and inertia of every body."""
+    friction: float = Field(default=1.0, ge=0.05, le=20.0)
+    """Factor on the friction of every contact."""
+    damping: float = Field(default=1.0, ge=0.05, le=20.0)
+    """Factor on joint damping, and on density and viscosity of the medium."""
+    gravity: float = Field(default=1.0, ge=0.0, le=4.0)
+    """Factor on gravity."""
+    strength: float = Field(default=1.0, ge=0.05, le=5.0)
+    """Factor on the torque or force of every actuator."""
+    start: float = Field(default=1.0, ge=0.0, le=50.0)
+    """Factor on how far start states are from the resting one; a target is drawn as always."""
+    delay: int = Field(default=0, ge=0, le=50)
+    """Control steps by which actions come late; zero actions until then."""
+    observation_noise: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Standard deviation of normal noise on every entry of the observation, in its own unit (m, rad, m/s, rad/s)."""
+    action_noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Standard deviation of normal noise on every action, as a share of half its range."""
+
+
 class ScoreSpec(Boundary):
     """Box B: roll out `policy.safetensors` + `policy.json` (absent: play without learning), one episode per seed."""
 
@@ -100,6 +124,8 @@ class ScoreSpec(Boundary):
     """Without a policy: zero actions instead of uniform random ones."""
     record_episodes: int = Field(default=3, ge=0, le=16)
     """How many trajectories come back: worst, median and best first."""
+    variation: Variation | None = None
+    """None: the simulation that was trained in."""
     video: VideoSpec | None = None
 
 
@@ -138,7 +164,8 @@ class Job:
     spec: TrainSpec | ScoreSpec | SmokeSpec
     files: Mapping[str, bytes] = field(default_factory=dict)
     """`reward.py` (never in box B), `task.py`, `policy.safetensors`, `policy.json`, `bank.safetensors`; for a training
-    that goes on, the two files of `TrainingCheckpoint`."""
+    that goes on, the two files of `TrainingCheckpoint`; for one that begins with a policy, `WARM_WEIGHTS` and
+    `WARM_META`."""
     limits: Limits = field(default_factory=Limits)
     warm_up: bool = False
     """A training without reward code whose compiled programs are kept for later boxes, see `backends.compile_cache`."""
@@ -232,10 +259,13 @@ class TrainingCheckpoint:
 
 
 CHECKPOINT_META, CHECKPOINT_ARRAYS = "checkpoint.json", "checkpoint.safetensors"
+WARM_META, WARM_WEIGHTS = "warm.json", "warm.safetensors"
+"""A policy as box A emits it, to begin with instead of random weights."""
 
 
 class ScoreResult(Boundary):
-    """Box B's answer. Blobs: `episodes.npz` (if any were recorded), `video.mp4` (if one was filmed)."""
+    """Box B's answer. Blobs: `episodes.npz` (if any were recorded), `video.mp4` and a still of it, `poster.jpg` (if one
+    was filmed)."""
 
     fitness: list[float]
     """The task's own score, one per seed; higher is better."""
@@ -302,7 +332,7 @@ class PolicyMeta(Boundary):
 
 BLOBS: dict[str, frozenset[str]] = {
     "train": frozenset({"policy.safetensors", "policy.json"}),
-    "score": frozenset({"episodes.npz", "video.mp4"}),
+    "score": frozenset({"episodes.npz", "video.mp4", "poster.jpg"}),
     "smoke": frozenset(),
 }
 """Blob names that a job of each kind may emit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -15,14 +16,17 @@ from eureka_evaluation.recording import MAX_MEMBERS, RecordingError, load_episod
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.hyperparameters import settle
-from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec
+from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec, VideoSpec
 
 WEIGHTS, META, EPISODES, VIDEO = "policy.safetensors", "policy.json", "episodes.npz", "video.mp4"
+POSTER, POSTER_BYTES = "poster.jpg", 2**18
 STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu", [400, 300])}
 """Activation and hidden widths of Stable-Baselines3's MlpPolicy where a recipe names none."""
 HEADER_BYTES = 2**18
 """Largest safetensors header: thousands of arrays."""
 META_BYTES = 2**17
+JPEG_SEGMENTS = {0xFE: 64, 0xE0: 18, 0xDB: 200, 0xDD: 4, 0xC4: 600, 0xC0: 17, 0xDA: 12}
+"""Markers that a plain JPEG has before its picture, with the most bytes of each: comment, JFIF, tables, frame, scan."""
 _ITEM_BYTES = {"F32": 4, "F64": 8}
 _ZIP_END = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR_BYTES = 20
@@ -132,6 +136,40 @@ def check_video(data: bytes) -> None:
     """
     if len(data) < 16 or data[4:8] != b"ftyp":
         raise Violation(VIDEO, "does not begin with an MP4 file's `ftyp` box")
+
+
+@_verdict_on(POSTER)
+def check_poster(data: bytes, video: VideoSpec) -> None:
+    """`poster.jpg` is one baseline JPEG of the film's size, with tables and a short comment and nothing else.
+
+    Whoever opens the report decodes it, so no profile, thumbnail, metadata or trailing byte gets that far.
+
+    Raises:
+        Violation: it is not.
+    """
+    if len(data) > POSTER_BYTES:
+        raise Violation(POSTER, f"{len(data)} bytes, at most {POSTER_BYTES} are allowed")
+    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
+        raise Violation(POSTER, "does not begin and end as a JPEG does")
+    place, sizes = 2, []
+    while True:
+        mark, marker = data[place], data[place + 1]
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        if mark != 0xFF or marker not in JPEG_SEGMENTS:
+            raise Violation(POSTER, f"byte {place}: {mark:02x}{marker:02x} begins no segment of a plain JPEG")
+        if not 2 <= length <= JPEG_SEGMENTS[marker] or place + 2 + length > len(data):
+            raise Violation(POSTER, f"byte {place}: a segment of {length} bytes, at most {JPEG_SEGMENTS[marker]}")
+        if marker == 0xC0:
+            sizes.append(struct.unpack_from(">HH", data, place + 5)[::-1])
+        place += 2 + length
+        if marker == 0xDA:
+            break
+    wanted = (video.width // 2 * 2, video.height // 2 * 2)
+    if sizes != [wanted]:
+        raise Violation(POSTER, f"sizes {sizes}, expected one picture of {wanted}")
+    inside = re.search(rb"\xff[^\x00\xd0-\xd7]", data[place:-2])
+    if inside:
+        raise Violation(POSTER, f"byte {place + inside.start()}: another segment after the picture's")
 
 
 def _check_meta(meta: PolicyMeta, spec: TrainSpec, result: TrainResult) -> None:

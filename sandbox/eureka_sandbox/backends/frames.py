@@ -51,7 +51,8 @@ PROGRESS_INTERVAL = 0.1
 PROGRESS_TOTAL = 64 * 2**20
 """Bytes of progress after which the box is flooding: an hour of the largest frames at the highest rate is 36 MiB."""
 CHECKPOINT_SHARE = 0.5
-"""A checkpoint that comes sooner than this share of the asked interval is dropped unread; the host may have slept."""
+"""A checkpoint that comes sooner than this share of the asked interval is dropped unread; the host may have slept.
+The last one of a box that was to stop early is kept until its result has come, and read then."""
 MOST_EARLY = 16
 """Checkpoints dropped in a row after which the box is flooding."""
 
@@ -107,6 +108,7 @@ class FrameDecoder:
     _next_progress: float = field(default=float("-inf"), init=False)
     _next_checkpoint: float = field(default=float("-inf"), init=False)
     _early_checkpoints: int = field(default=0, init=False)
+    _last_checkpoint: bytes = field(default=b"", init=False)
 
     def feed(self, data: bytes) -> list[Report]:
         """Take the next bytes and return the progress values and checkpoints in them that are due.
@@ -172,7 +174,9 @@ class FrameDecoder:
             self._blob(payload)
         elif kind == FrameKind.RESULT:
             result = parse_model(payload, "frame RESULT", _RESULTS[self.job.spec.kind])
+            last, self._last_checkpoint = self._last_checkpoint, b""
             self.outcome = Answer(result, self._blobs)
+            return check_checkpoint(last, self.job) if last else None
         else:
             self.outcome = self._failure(payload)
         return None
@@ -204,8 +208,10 @@ class FrameDecoder:
             if self._early_checkpoints > MOST_EARLY:
                 problem = f"{self._early_checkpoints} within {CHECKPOINT_SHARE * self._checkpoint_seconds:g} s"
                 raise Violation("frame CHECKPOINT", problem, Verdict.OUTPUT)
+            if isinstance(self.job.spec, TrainSpec) and self.job.spec.stop_at is not None:
+                self._last_checkpoint = payload
             return None
-        self._early_checkpoints = 0
+        self._early_checkpoints, self._last_checkpoint = 0, b""
         self._next_checkpoint = now + CHECKPOINT_SHARE * self._checkpoint_seconds
         return check_checkpoint(payload, self.job)
 

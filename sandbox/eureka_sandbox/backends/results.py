@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from eureka_sandbox.backends.blob_check import check_policy, check_recording, check_video
+from eureka_sandbox.backends.blob_check import check_policy, check_poster, check_recording, check_video
 from eureka_sandbox.backends.checkpoint_check import earlier_seconds, earlier_steps
 from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.untrusted import Violation, one_line
@@ -54,12 +54,14 @@ def checked(answer: Answer, job: Job) -> Answer:
         return replace(answer, result=result.model_copy(update={"versions": versions, "checkpoint_note": note}))
     if isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult):
         _check_score(result, spec)
-        optional = ("video.mp4",) if spec.video else ()
+        optional = ("video.mp4", "poster.jpg") if spec.video else ()
         _check_names(answer.blobs, {"episodes.npz"} if result.recorded else set(), optional)
         if "episodes.npz" in answer.blobs:
             check_recording(answer.blobs["episodes.npz"], spec, result)
         if "video.mp4" in answer.blobs:
             check_video(answer.blobs["video.mp4"])
+        if "poster.jpg" in answer.blobs and spec.video:
+            check_poster(answer.blobs["poster.jpg"], spec.video)
         note = one_line(result.video_note, NOTE_LENGTH)
         return replace(answer, result=result.model_copy(update={"versions": versions, "video_note": note}))
     if isinstance(spec, SmokeSpec) and isinstance(result, SmokeResult):
@@ -100,8 +102,9 @@ def _most_timesteps(spec: TrainSpec) -> int:
         update = steps_per_update(spec.algorithm, spec.hyperparameters)
     except HyperparameterError as error:
         raise Violation(WHERE, f"no training can have come of these hyperparameters: {error}") from error
-    longest = 1 if spec.algorithm == "ppo" else spec.environment.max_episode_steps  # the others may count episodes
-    return spec.total_timesteps + int(update) * longest
+    if spec.algorithm == "ppo":
+        return min(spec.total_timesteps, spec.stop_at or spec.total_timesteps) + int(update)
+    return spec.total_timesteps + int(update) * spec.environment.max_episode_steps  # they may count episodes
 
 
 def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:

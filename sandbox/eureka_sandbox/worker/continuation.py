@@ -32,6 +32,8 @@ from eureka_sandbox.protocol import (
     CHECKPOINT_ARRAYS,
     CHECKPOINT_BYTES,
     CHECKPOINT_META,
+    WARM_META,
+    WARM_WEIGHTS,
     CheckpointMeta,
     TrainingCheckpoint,
     TrainSpec,
@@ -64,9 +66,9 @@ class Identity:
     @classmethod
     def of(cls, spec: TrainSpec, folder: Path) -> Identity:
         """Read from the job's folder; to be called before any of the job's code runs."""
-        asked = spec.model_dump(exclude={"progress_seconds", "checkpoint_seconds"})
+        asked = spec.model_dump(exclude={"progress_seconds", "checkpoint_seconds", "stop_at"})
         parts = [json.dumps(asked, sort_keys=True).encode()]
-        for name in ("reward.py", "task.py"):
+        for name in ("reward.py", "task.py", WARM_META, WARM_WEIGHTS):
             path = folder / name
             parts.append(path.read_bytes() if path.exists() else b"")
         digests = b"".join(hashlib.sha256(part).digest() for part in parts)

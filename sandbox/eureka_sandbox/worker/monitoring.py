@@ -28,6 +28,10 @@ class TrainingDiverged(Exception):
     """The policy's parameters are no longer numbers."""
 
 
+class Halted(Exception):
+    """The training has come to where its box was asked to stop."""
+
+
 @dataclass(frozen=True)
 class CurveState:
     """What a `CurveWriter` holds."""
@@ -105,18 +109,25 @@ class TrainingMonitor(BaseCallback):
         """What boxes before this one spent on the same training."""
         self.recent = RecentEpisodes(total_timesteps)
         self.peak = Peak()
+        self.peak_from = 0
+        """Environment steps before which no peak is looked for."""
         self.startup_seconds = math.nan
         """From process start to the first rollout; nan before it."""
         self._emit = emit
         self._total = total_timesteps
         self._interval = max(progress_seconds, FASTEST_PROGRESS)
         self._keep, self._keep_interval = _nothing, math.inf
+        self._stop_at = math.inf
         self._start = self._last = self._kept = time.monotonic()
         self._news = False
 
     def keep_every(self, seconds: float, keep: Callable[[], None]) -> None:
         """Call `keep` between two rollouts whenever so many seconds have passed since it was last called."""
         self._keep, self._keep_interval = keep, seconds
+
+    def stop_at(self, timesteps: int) -> None:
+        """Between the rollout and update that reach so many environment steps and the next, keep and raise `Halted`."""
+        self._stop_at = timesteps
 
     @property
     def seconds(self) -> float:
@@ -134,9 +145,12 @@ class TrainingMonitor(BaseCallback):
     def _on_rollout_start(self) -> None:
         if math.isnan(self.startup_seconds):
             self.startup_seconds = process_seconds()
-        if time.monotonic() - self._kept >= self._keep_interval and self.model.num_timesteps:
+        halts = self.model.num_timesteps >= self._stop_at
+        if halts or (time.monotonic() - self._kept >= self._keep_interval and self.model.num_timesteps):
             self._keep()
             self._kept = time.monotonic()
+        if halts:
+            raise Halted
 
     def _on_step(self) -> bool:
         if self.locals["dones"].any():
@@ -152,7 +166,8 @@ class TrainingMonitor(BaseCallback):
         self.check_finite()
         for name, value in self.recent.mean_components().items():
             self.logger.record(f"reward/{name}", value)
-        self.peak.consider(self.model, self.recent.smoothed_return(self.num_timesteps))
+        if self.num_timesteps >= self.peak_from:
+            self.peak.consider(self.model, self.recent.smoothed_return(self.num_timesteps))
 
     def report(self) -> None:
         """Send a progress frame."""

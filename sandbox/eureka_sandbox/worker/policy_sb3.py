@@ -7,6 +7,7 @@ SB3's own `save` and `load` go through cloudpickle, which must never read what c
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +81,32 @@ def load_into_sb3(folder: Path, env: VecEnv | None = None) -> tuple[BaseAlgorith
     if meta.normalise:
         normalizer = VecNormalize(env, training=False, norm_reward=False, clip_obs=meta.clip_obs, epsilon=meta.epsilon)
     arrays = _read_tensors(folder)
-    saved_statistics = [arrays.pop(name).numpy() for name in NORMALIZER] if normalizer else []
     kwargs: dict[str, Any] = {"net_arch": meta.net_arch, "activation_fn": ACTIVATIONS[meta.activation]}
     if meta.algorithm != "ppo":
         critics = {match[1] for name in arrays if (match := re.match(r"critic\.qf(\d+)\.", name))}
         kwargs["n_critics"] = len(critics)
     model = ALGORITHMS[meta.algorithm]("MlpPolicy", normalizer or env, policy_kwargs=kwargs, device="cpu")
-    try:
-        model.policy.load_state_dict(arrays)
-    except RuntimeError as error:
-        raise PolicyError(f"{WEIGHTS_FILE}: {' '.join(str(error).split())}") from error
-    statistics = observation_statistics(model)
-    if statistics:
-        statistics.mean, statistics.var = saved_statistics
-        statistics.count = float(max(meta.timesteps, 1))  # going on with training must not forget them at once
+    give_policy(model, arrays, meta)
     model.num_timesteps = meta.timesteps
     return model, normalizer
+
+
+def give_policy(model: BaseAlgorithm, arrays: Mapping[str, torch.Tensor], meta: PolicyMeta) -> None:
+    """Give a model of the same shape the weights, and the observation statistics if it normalises.
+
+    Raises:
+        PolicyError: the model is of another shape, or normalises where the policy does not or the other way round.
+    """
+    statistics = observation_statistics(model)
+    if (statistics is not None) != meta.normalise:
+        raise PolicyError(f"{META_FILE}: normalise is {meta.normalise}, the model says otherwise")
+    try:
+        model.policy.load_state_dict({name: tensor for name, tensor in arrays.items() if name not in NORMALIZER})
+    except RuntimeError as error:
+        raise PolicyError(f"{WEIGHTS_FILE}: {' '.join(str(error).split())}") from error
+    if statistics:
+        statistics.mean, statistics.var = (arrays[name].numpy().copy() for name in NORMALIZER)
+        statistics.count = float(max(meta.timesteps, 1))  # going on with training must not forget them at once
 
 
 def save_for_sb3(folder: Path) -> None:

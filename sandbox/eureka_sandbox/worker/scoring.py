@@ -60,9 +60,8 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
     blobs: dict[str, bytes] = {}
     if recorded:
         blobs["episodes.npz"] = save_episodes({i: episodes[i] for i in recorded})
-    video, video_note = _film(spec, simulation, episodes, fitness, folder)
-    if video:
-        blobs["video.mp4"] = video
+    filmed, video_note = _film(spec, simulation, episodes, fitness, folder)
+    blobs |= filmed
     result = ScoreResult(
         fitness=fitness,
         success=success,
@@ -88,10 +87,10 @@ def _processor() -> str:
 
 def _film(
     spec: ScoreSpec, simulation: Simulation, episodes: Sequence[Episode], fitness: Sequence[float], folder: Path
-) -> tuple[bytes, str]:
+) -> tuple[dict[str, bytes], str]:
     """Film the episode of median fitness, if a film was asked for."""
     if spec.video is None:
-        return b"", ""
+        return {}, ""
     from eureka_sandbox.worker.video import film
 
     median = episodes[by_fitness(fitness)[(len(fitness) - 1) // 2]]

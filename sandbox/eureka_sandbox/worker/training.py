@@ -7,6 +7,7 @@ becomes a `Failure`: before training a code error, during training a run-time er
 from __future__ import annotations
 
 import importlib
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from eureka_sandbox.bodies import BODIES, variable_shapes
+from eureka_sandbox.bodies import BODIES, reward_shapes
 from eureka_sandbox.protocol import Failure, TrainResult, TrainSpec, Verdict
 from eureka_sandbox.worker.checkpoint import Checkpoint
 from eureka_sandbox.worker.continuation import (
@@ -34,12 +35,13 @@ from eureka_sandbox.worker.continuation import (
 from eureka_sandbox.worker.emit import Emitter, JobFailed
 from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
 from eureka_sandbox.worker.hyperparameters import HyperparameterError, Recipe, recipe
-from eureka_sandbox.worker.monitoring import CurveWriter, TrainingDiverged, TrainingMonitor
+from eureka_sandbox.worker.monitoring import CurveWriter, Halted, TrainingDiverged, TrainingMonitor
 from eureka_sandbox.worker.policy import META_FILE, WEIGHTS_FILE
 from eureka_sandbox.worker.policy_sb3 import export_policy
 from eureka_sandbox.worker.reward import Reward, RewardError, load_reward, reward_failure
 from eureka_sandbox.worker.task_code import load_task_code
 from eureka_sandbox.worker.user_code import out_of_memory
+from eureka_sandbox.worker.warm import read_warm, warm_start
 
 LEARNERS = {
     ("ppo", "sb3"): "stable_baselines3:PPO",
@@ -49,6 +51,9 @@ LEARNERS = {
 }
 """By (algorithm, learner). Only PPO has a fused learner; the others run on SB3 whichever is asked for."""
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy")
+PEAK_OF_CHANGING_REWARD = 0.8
+"""Part of the training before which no peak is looked for where the reward names `training_progress`: returns from
+stages that pay differently cannot be compared, and the last stage is the one that counts."""
 
 
 def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, dict[str, bytes]]:
@@ -69,6 +74,8 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
     keeper = Keeper(training, identity, emit)
     if spec.checkpoint_seconds is not None and spec.algorithm == "ppo":
         monitor.keep_every(spec.checkpoint_seconds, keeper)
+    if spec.stop_at is not None and spec.algorithm == "ppo":
+        monitor.stop_at(spec.stop_at)
     resumed_at = model.num_timesteps
     started = time.monotonic()
     with _failures(Verdict.RUNTIME_ERROR):
@@ -107,18 +114,24 @@ def _prepare(spec: TrainSpec, folder: Path, emit: Emitter, identity: Identity) -
 
 def _build(spec: TrainSpec, folder: Path, emit: Emitter) -> Training:
     """Environments, model and what watches them; the reward has seen a first batch."""
+    warm = read_warm(folder)  # before any of the job's code can touch it
     env, reward, plan = _build_env(spec, folder)
     model = _build_model(spec, plan, VecNormalize(env, **plan.normalize) if plan.normalize else env)
     curves = CurveWriter()
     model.set_logger(Logger(None, [curves]))
-    return Training(model, env, reward, TrainingMonitor(emit, spec.total_timesteps, spec.progress_seconds), curves)
+    warm_start(model, warm)
+    monitor = TrainingMonitor(emit, spec.total_timesteps, spec.progress_seconds)
+    env.progress = lambda: min(model.num_timesteps / spec.total_timesteps, 1.0)
+    if env.tells_progress:
+        monitor.peak_from = math.ceil(PEAK_OF_CHANGING_REWARD * spec.total_timesteps)
+    return Training(model, env, reward, monitor, curves)
 
 
 def _build_env(spec: TrainSpec, folder: Path) -> tuple[RewardVecEnv, Reward | None, Recipe]:
     task = load_task_code(folder / "task.py") if (folder / "task.py").exists() else None
     reward: Reward | None = None
     if (folder / "reward.py").exists():
-        reward = load_reward(folder / "reward.py", variable_shapes(spec.environment))
+        reward = load_reward(folder / "reward.py", reward_shapes(spec.environment))
     action_size = BODIES[spec.environment.body].action_size
     plan = recipe(spec.algorithm, spec.hyperparameters, action_size, spec.total_timesteps)
     env = RewardVecEnv(spec.environment, task, reward, plan.n_envs, spec.seed)
@@ -146,6 +159,8 @@ def _learn(model: BaseAlgorithm, total_timesteps: int, monitor: TrainingMonitor)
     try:
         done = model.num_timesteps  # more than 0 where a checkpoint is continued
         model.learn(total_timesteps - done, callback=monitor, reset_num_timesteps=not done)
+    except Halted:
+        pass
     except (ValueError, RuntimeError, FloatingPointError):
         monitor.check_finite()
         raise

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 INSTALL_GL = "install EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0) or OSMesa (libosmesa6)"
 RENDERING_OFF = ("disable", "disabled", "off", "false", "0")
 """Values of `MUJOCO_GL` that mean no OpenGL at all."""
+FILM, POSTER = "video.mp4", "poster.jpg"
 RENDER_SECONDS = 120
 """A renderer that takes longer has hung: the film is given up, the scores are not."""
 
@@ -61,7 +62,9 @@ VIEWS = {
 }
 
 
-def film(body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, scratch: Path) -> tuple[bytes, str]:
+def film(
+    body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, scratch: Path
+) -> tuple[dict[str, bytes], str]:
     """Film one episode.
 
     Args:
@@ -72,14 +75,15 @@ def film(body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, s
         scratch: folder for intermediate files, which are removed afterwards.
 
     Returns:
-        The mp4 and an empty note, or no bytes and why there is no film and what to install.
+        `video.mp4` with a still from its middle, `poster.jpg`, and an empty note; or nothing, and why there is no film
+        and what to install.
     """
     import mujoco
 
     if importlib.util.find_spec("av") is None:
-        return b"", "no video: the package 'av' is missing; pip install av"
+        return {}, "no video: the package 'av' is missing; pip install av"
     scratch.mkdir(exist_ok=True)
-    files = [scratch / name for name in ("film.mjb", "film.npz", "film.json", "film.mp4")]
+    files = [scratch / name for name in ("film.mjb", "film.npz", "film.json", FILM, POSTER)]
     try:
         mujoco.mj_saveModel(model, str(files[0]), None)
         rate, rows = frame_rows(episode, video)
@@ -89,9 +93,9 @@ def film(body: str, model: mujoco.MjModel, episode: Episode, video: VideoSpec, s
         size = {"width": video.width // 2 * 2, "height": video.height // 2 * 2}  # 4:2:0 needs even sides
         files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, "rate": str(rate), **size}))
         note = _render_in_a_process(scratch)
-        return (b"", note) if note else (files[3].read_bytes(), "")
+        return ({}, note) if note else ({file.name: file.read_bytes() for file in files[3:]}, "")
     except OSError as error:  # a film is not worth a score
-        return b"", f"no video: {error}"
+        return {}, f"no video: {error}"
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -161,8 +165,21 @@ def main(folder: Path) -> None:
         painter.paint(position, velocity, lines)
         for position, velocity, lines in zip(qpos, qvel, order["captions"], strict=True)
     )
-    encode(folder / "film.mp4", frames, Fraction(order["rate"]), order["width"], order["height"])
+    encode(folder / FILM, frames, Fraction(order["rate"]), order["width"], order["height"])
+    middle = len(qpos) // 2
+    (folder / POSTER).write_bytes(still(painter.paint(qpos[middle], qvel[middle], order["captions"][middle])))
     painter.close()
+
+
+def still(frame: NDArray[np.uint8]) -> bytes:
+    """One frame, `(height, width, 3)`, as a baseline JPEG."""
+    import av
+
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = frame.shape[:2]
+    codec.pix_fmt, codec.time_base, codec.options = "yuvj420p", Fraction(1), {"qmin": "5", "qmax": "5"}
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    return b"".join(bytes(packet) for packet in [*codec.encode(picture), *codec.encode(None)])
 
 
 def encode(path: Path, frames: Any, rate: Fraction, width: int, height: int) -> None:

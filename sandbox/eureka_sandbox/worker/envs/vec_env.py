@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import EnvironmentSpec
 from eureka_sandbox.worker.envs.simulation import Simulation
 from eureka_sandbox.worker.envs.task_state import TaskState
@@ -60,7 +61,12 @@ class RewardVecEnv(VecEnv):
         self.simulation = sim = Simulation(environment.body, num_envs, environment.max_episode_steps)
         self._task_state = TaskState(sim, task, environment.derived)
         self._reward = reward
-        self._names = reward.arguments if reward else ()
+        named = reward.arguments if reward else ()
+        self._names = tuple(name for name in named if name != TRAINING_PROGRESS.name)
+        self.tells_progress = len(self._names) < len(named)
+        """Whether the reward names `training_progress`."""
+        self.progress: Callable[[], float] = lambda: 0.0
+        """Part of the training that is over when a vector step begins, for rewards that name `training_progress`."""
         low, high = sim.observation_space_bounds
         super().__init__(
             num_envs,
@@ -96,6 +102,8 @@ class RewardVecEnv(VecEnv):
         sim = self.simulation
         sim.step(self._actions)
         state, terminated = self._task_state.read(self._names)
+        if self.tells_progress:
+            state[TRAINING_PROGRESS.name] = np.full(self.num_envs, self.progress(), dtype=np.float32)
         if self._reward is None:
             rewards = sim.native_reward().astype(np.float32)
         else:

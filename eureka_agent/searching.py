@@ -1,0 +1,28 @@
+"""One sitting of a search: whoever proposes, decides and measures, put together from the run's own settings."""
+
+from __future__ import annotations
+
+from eureka_agent.comparison import Comparison
+from eureka_agent.lab import Lab
+from eureka_agent.loop import evolve
+from eureka_agent.proposers import Sitting, make_proposer
+from eureka_agent.run import Run
+from eureka_agent.strategies import strategy_of
+from eureka_agent.watcher import Watcher
+from eureka_sandbox.protocol import Sandbox
+
+
+def search(run: Run, sandbox: Sandbox, watcher: Watcher) -> Comparison:
+    """Search to the run's end, or from where it was; a finished run starts no box.
+
+    Raises:
+        BudgetExhausted: its time or money is used up; what had finished is saved.
+        EurekaError: nothing trained, or the task or this machine does not allow a search.
+    """
+    lab = Lab(sandbox, run, watcher=watcher)
+    if run.comparison() is None:
+        lab.begin()
+    sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
+    with sitting.resources:
+        proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
+        return evolve(run, proposer, strategy_of(run.settings.strategy), lab)

@@ -1,0 +1,95 @@
+"""Islands: Hazra et al. 2024, "REvolve: Reward Evolution with Large Language Models using Human Feedback".
+
+Its figures are those of the paper's configuration: islands of at most 8 rewards, crossover in half of the cases, and
+migration with probability 0.3 after a generation. Fitness is the task's own score here, not people's preferences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from eureka_agent.population import Brief, Candidate, Population
+from eureka_agent.settings import Settings
+from eureka_agent.strategies.briefs import brief, drawn_by_fitness, named
+
+MOST_ISLANDS = 4
+LARGEST_ISLAND = 8
+CROSSOVER = 0.5
+"""Probability that a child has two parents."""
+MIGRATION = 0.3
+"""Probability, after each generation, that the weaker half of the islands begins again from migrants."""
+
+
+class Islands:
+    """Populations kept apart, each evolved by the language model's mutation and crossover.
+
+    Generation 0 is K samples, dealt out evenly. Later, each child gets an island at random, and its parents from there,
+    the fitter the likelier. A child joins its island if it is at least as fit as the island's mean; an island over its
+    size loses its worst. After a generation, with probability 0.3, the weaker half of the islands (by their best) keep
+    only their best and take one member each from a stronger island.
+    """
+
+    def select(self, population: Population, settings: Settings) -> list[Brief]:
+        """K briefs; samples for islands on which nothing lives."""
+        islands = settled(population, settings)
+        return [self._brief(slot, islands, population, settings) for slot in range(settings.population)]
+
+    def _brief(self, slot: int, islands: Sequence[Island], population: Population, settings: Settings) -> Brief:
+        rng = Random(named(slot, population, settings)[1])
+        place = rng.randrange(len(islands)) if population.ranked else slot % len(islands)
+        members = islands[place].members
+        if not members:
+            return brief(slot, "sample", (), population, settings, place)
+        first = drawn_by_fitness(members, rng)
+        others = [member for member in members if member is not first]
+        if others and rng.random() < CROSSOVER:
+            return brief(slot, "cross", (first, drawn_by_fitness(others, rng)), population, settings, place)
+        return brief(slot, "mutate", (first,), population, settings, place)
+
+
+@dataclass
+class Island:
+    """Who lives on one island, the fittest first."""
+
+    members: list[Candidate] = field(default_factory=list)
+
+    def admit(self, children: Sequence[Candidate]) -> None:
+        """Let in those that reach the mean of who was there before them; the least fit leave if it gets crowded."""
+        before = [member.fitness or 0.0 for member in self.members]
+        bar = sum(before) / len(before) if before else float("-inf")
+        joining = [c for c in children if (c.fitness or 0.0) >= bar]
+        self.members = sorted((*self.members, *joining), key=lambda c: -(c.fitness or 0.0))[:LARGEST_ISLAND]
+
+    @property
+    def best(self) -> float:
+        """Fitness of the fittest; minus infinity on an empty island."""
+        return self.members[0].fitness or 0.0 if self.members else float("-inf")
+
+
+def settled(population: Population, settings: Settings) -> list[Island]:
+    """The islands as history left them, played through from the first generation."""
+    islands = [Island() for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
+    for generation in range(population.generations):
+        fit = [c for c in population.born(generation) if _may_breed(c)]
+        for place, island in enumerate(islands):
+            island.admit([c for c in fit if c.brief.island % len(islands) == place])
+        _migrate(islands, Random(settings.derived_seed("migrate", generation)))
+    return islands
+
+
+def _may_breed(candidate: Candidate) -> bool:
+    return candidate.fitness is not None and candidate.duplicate_of is None and not candidate.stopped
+
+
+def _migrate(islands: Sequence[Island], rng: Random) -> None:
+    chance = rng.random()
+    ranked = sorted(islands, key=lambda island: island.best)
+    weak, strong = ranked[: len(ranked) // 2], [island for island in ranked[len(ranked) // 2 :] if island.members]
+    if chance >= MIGRATION or not strong:
+        return
+    for island in weak:
+        migrant = drawn_by_fitness(rng.choice(strong).members, rng)
+        stays = [member for member in island.members[:1] if member is not migrant]
+        island.members = sorted((migrant, *stays), key=lambda c: -(c.fitness or 0.0))

@@ -1,0 +1,177 @@
+"""The trainings that `hacking.py` judges: planted hacks and good rewards of the shipped tasks, each trained briefly.
+
+A finished trial is a file of the cache and is not repeated while code, task and recipe stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from csv import DictReader
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eureka_agent.jobs import run_alone, score_job, train_job, warm_up_job
+from eureka_agent.population import Brief, Population
+from eureka_agent.proposers import make_proposer
+from eureka_agent.settings import Recipe, Settings
+from eureka_agent.task import Task, builtin_tasks, load_task
+from eureka_sandbox.backends import compile_cache, make_sandbox
+from eureka_sandbox.protocol import Finished, Job, Limits, Sandbox, ScoreResult, TrainResult
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PILOT = REPOSITORY / "tests" / "data" / "pilot_rewards"
+CACHE = Path.home() / ".cache" / "eureka-agent" / "bench" / "hacking"
+TIMESTEPS = {"inverted_pendulum": 30_000, "reacher": 60_000}
+"""By body; environment steps per training."""
+USUAL_TIMESTEPS = 200_000
+EPISODES, RECORDED = 12, 6
+SEED = 0
+OFFLINE_SEEDS = (0, 1)
+HALF = 8
+"""How many of the 16 language model rewards of each pilot task count as the good half, by the pilot's own scores."""
+PLAYS = ("random", "idle")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One reward function and what it is known to be."""
+
+    task: str
+    name: str
+    hack: bool
+    code: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a training, or of play without learning."""
+
+    rungs: tuple[tuple[int, float, float | None], ...]
+    """Environment steps, mean fitness, smoothed own return; the earliest first."""
+    curves: dict[str, list[float | None]]
+    fitness: tuple[float, ...]
+    """Per episode of the last rung."""
+    recorded: dict[int, float]
+    """Fitness by position of the episodes in `episodes`."""
+    episodes: bytes
+
+
+def rewards() -> Iterator[Reward]:
+    """All of them: hacks, human rewards, the pilot's good half, what the offline search writes."""
+    for name in builtin_tasks():
+        task = load_task(name)
+        for path in sorted((task.folder / "exploits").glob("*.py")):
+            yield Reward(name, path.stem, True, path.read_text())
+        yield Reward(name, "human", False, task.human_reward)
+        for seed in OFFLINE_SEEDS:
+            yield Reward(name, f"offline {seed}", False, _offline(task, seed))
+    rows = [row for row in DictReader((PILOT / "results.csv").open()) if row["reward"].endswith(".py")]
+    for name in sorted({row["task"] for row in rows}):
+        of_task = sorted((row for row in rows if row["task"] == name), key=lambda row: -float(row["fitness_300k"]))
+        for row in of_task[:HALF]:
+            generation, file = row["reward"].split("/")
+            yield Reward(name, f"{generation}/{file}", False, (PILOT / generation / name / file).read_text())
+
+
+def _offline(task: Task, seed: int) -> str:
+    brief = Brief(id=f"g0c{seed}", generation=0, slot=seed, operator="sample", seed=seed)
+    return make_proposer("offline", task).propose(brief, task, Population()).code
+
+
+class Trials:
+    """Makes the missing trials, one training at a time."""
+
+    def __init__(self) -> None:
+        self._sandbox: Sandbox | None = None
+        self._warm: set[str] = set()
+        self._stop = threading.Event()
+
+    def play(self, task: Task, how: str) -> Trial:
+        """Random or idle play."""
+        return self._kept(["play", how, task.digest, EPISODES], lambda: self._played(task, how))
+
+    def train(self, reward: Reward) -> Trial:
+        """A third of the training, then all of it: the same seed, so the first is the beginning of the second."""
+        task = load_task(reward.task)
+        total = TIMESTEPS.get(task.environment.body, USUAL_TIMESTEPS)
+        parts = ["train", reward.code, task.digest, total, EPISODES, RECORDED, SEED]
+        return self._kept(parts, lambda: self._trained(task, reward, total))
+
+    def _kept(self, parts: list[Any], make: Any) -> Trial:
+        path = CACHE / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.json"
+        if not path.exists():
+            trial = make()
+            CACHE.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".npz").write_bytes(trial.episodes)
+            path.write_text(json.dumps(asdict(trial) | {"episodes": None}))
+        known = json.loads(path.read_text())
+        known["episodes"] = path.with_suffix(".npz").read_bytes()
+        known["recorded"] = {int(position): fitness for position, fitness in known["recorded"].items()}
+        known["rungs"] = tuple(tuple(rung) for rung in known["rungs"])
+        return Trial(**known)
+
+    def _played(self, task: Task, how: str) -> Trial:
+        idle = how == "idle"
+        job = score_job(task, _seeds(f"{task.name}/{how}"), {}, idle=idle, record_episodes=EPISODES)
+        result, blobs = self._run(job)
+        assert isinstance(result, ScoreResult)
+        return Trial((), {}, tuple(result.fitness), {i: result.fitness[i] for i in result.recorded}, blobs[EPISODES_FILE])
+
+    def _trained(self, task: Task, reward: Reward, total: int) -> Trial:
+        began = time.monotonic()
+        rungs = []
+        for timesteps in (total // 3, total):
+            recipe = Recipe.of(task, Settings(timesteps=timesteps))
+            self._warm_up(task, recipe)
+            result, blobs = self._run(train_job(task, recipe, reward.code, SEED, limits=Limits(wall_seconds=1800)))
+            assert isinstance(result, TrainResult)
+            seeds = _seeds(f"{reward.task}/{reward.name}/{timesteps}")
+            score, episodes = self._run(score_job(task, seeds, blobs, record_episodes=RECORDED))
+            assert isinstance(score, ScoreResult)
+            rungs.append((timesteps, float(np.mean(score.fitness)), result.peak_return))
+        said = f"{reward.task:26}{'hack' if reward.hack else 'good':6}{reward.name:28}"
+        took = f"{time.monotonic() - began:6.1f} s"
+        print(f"{said}{rungs[0][1]:10.3f}{rungs[1][1]:10.3f}{took}", file=sys.stderr, flush=True)
+        recorded = {i: score.fitness[i] for i in score.recorded}
+        return Trial(tuple(rungs), result.curves, tuple(score.fitness), recorded, episodes[EPISODES_FILE])
+
+    def _warm_up(self, task: Task, recipe: Recipe) -> None:
+        """Compile what all trainings of a recipe share, once."""
+        job = warm_up_job(task, recipe, Limits(wall_seconds=600))
+        if task.name not in self._warm and compile_cache.is_cold(job, ""):
+            self._run(job)
+        self._warm.add(task.name)
+
+    def _run(self, job: Job) -> tuple[Any, dict[str, bytes]]:
+        if self._sandbox is None:
+            self._sandbox = make_sandbox("embedded")
+        outcome = run_alone(self._sandbox, job, stop=self._stop)
+        if not isinstance(outcome, Finished):
+            raise SystemExit(f"a box failed: {outcome.failure}")
+        return outcome.result, dict(outcome.blobs)
+
+
+EPISODES_FILE = "episodes.npz"
+
+
+def _seeds(name: str) -> list[int]:
+    """Fresh for every score, and the same in every sitting."""
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return [int(seed) for seed in np.random.default_rng(first).integers(2**32, size=EPISODES)]
+
+
+if __name__ == "__main__":
+    trials = Trials()
+    for name in builtin_tasks():
+        for how in PLAYS:
+            trials.play(load_task(name), how)
+    for reward in sorted(rewards(), key=lambda reward: (not reward.hack, TIMESTEPS.get(reward.task, 0), reward.task)):
+        trials.train(reward)
