@@ -5,10 +5,81 @@ Everything comes from simulator state, the task's own score and what play withou
 
 from __future__ import annotations
 
-from eureka_agent.population import Candidate, Population
+from typing import TYPE_CHECKING
+
+from eureka_agent.floor import RANDOM
+from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.run import Run
+
+if TYPE_CHECKING:
+    from eureka_evaluation.analysis import Floor, Subject, Track
+
+OWN_RETURN = "rollout/ep_rew_mean"
+_floors: dict[str, Floor] = {}
+"""Of the runs that this process works on, by the digest of the recording: the same for all candidates of a run."""
+MOST_FLOORS = 4
 
 
 def analysed(candidate: Candidate, population: Population, run: Run) -> Candidate:
-    """The candidate with `findings` and `behaviour`; as it was if nothing of it was recorded."""
-    return candidate
+    """The candidate with `findings` and `behaviour`; as it was if no episode of it was recorded.
+
+    Args:
+        candidate: measured.
+        population: the generations before its own, whose incumbent it is held against.
+        run: holds the recordings.
+
+    Raises:
+        RunError: a recording is missing or damaged.
+    """
+    from eureka_evaluation.analysis import analyse, behaviour
+
+    subject = _subject(candidate, population, run)
+    if subject is None:
+        return candidate
+    found = {"findings": analyse(subject), "behaviour": behaviour(subject, run.task.spec.descriptors)}
+    return candidate.model_copy(update=found)
+
+
+def _subject(candidate: Candidate, population: Population, run: Run) -> Subject | None:
+    from eureka_evaluation.analysis import Variable, subject_of
+    from eureka_evaluation.recording import load_episodes
+
+    score, task = candidate.score, run.task
+    if score is None or score.episodes is None:
+        return None
+    kinds = {v.name: v.kind for v in task.body.variables}
+    declared = [*(v.spec for v in task.body.variables), *task.spec.derived]
+    best = population.best
+    return subject_of(
+        load_episodes(run.blob(score.episodes)),
+        score.fitness,
+        score.success,
+        score.lengths,
+        task.spec.environment.episode_steps,
+        variables=[Variable(v.name, v.unit, kinds.get(v.name, ""), v.frame) for v in declared],
+        floor=_floor(run),
+        incumbent=_tracks(best.score, run) if best and best.score and best.score.episodes != score.episodes else (),
+        own_return=candidate.training.curves.get(OWN_RETURN, ()) if candidate.training else (),
+        unit=task.spec.metric.unit,
+        human=task.anchors.human.mean if task.anchors else None,
+    )
+
+
+def _floor(run: Run) -> Floor | None:
+    from eureka_evaluation.analysis import Floor
+
+    score = run.score(RANDOM)
+    if not isinstance(score, Score) or score.episodes is None:
+        return None
+    if score.episodes not in _floors:
+        if len(_floors) >= MOST_FLOORS:
+            _floors.clear()
+        _floors[score.episodes] = Floor.of(_tracks(score, run), score.fitness)
+    return _floors[score.episodes]
+
+
+def _tracks(score: Score, run: Run) -> tuple[Track, ...]:
+    from eureka_evaluation.analysis import tracks_of
+    from eureka_evaluation.recording import load_episodes
+
+    return tracks_of(load_episodes(run.blob(score.episodes)), score.fitness) if score.episodes else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TypeVar
 
@@ -47,6 +47,8 @@ class Boxes:
         # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
         self.memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
         self._slots = threading.Semaphore(self.jobs)
+        self._rested: set[str] = set()
+        """Trainings whose last box ended at a rung, as it was asked to."""
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
@@ -74,6 +76,8 @@ class Boxes:
                 self._watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
                 continue
             if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES:
+                if isinstance(job.spec, TrainSpec) and job.spec.stop_at:
+                    self._rested.add(key)
                 return outcome
             self._watcher.stage(f"{key}: {outcome.failure.message} at {stage} (attempt {attempt + 1}); it starts again")
         raise EnvironmentMissing(f"{key}: the sandbox failed {1 + RETRIES} times at {stage}, last with: {reason}")
@@ -81,7 +85,7 @@ class Boxes:
     def _continued(self, key: str, job: Job) -> Job:
         """The job with the checkpoint of an earlier box, if it is a training that has one."""
         checkpoint = self._run.checkpoint(key) if isinstance(job.spec, TrainSpec) else None
-        if checkpoint:
+        if checkpoint and key not in self._rested:
             self._watcher.stage(f"{key}: the training goes on after {checkpoint.meta.timesteps:,} steps")
         return continued(job, checkpoint)
 
@@ -100,6 +104,46 @@ class Boxes:
             if pending:
                 self._raise_out_of_time()
             return [future.result() for future in futures]
+        except BaseException:
+            self.stopping.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def check_time(self) -> None:
+        """Say so if the run's time is up.
+
+        Raises:
+            BudgetExhausted: it is.
+        """
+        if self._remaining_seconds() == 0.0:
+            self._raise_out_of_time()
+
+    def as_ready(
+        self, function: Callable[[T], R], ready: Callable[[], Sequence[T]], ended: Callable[[T, R], None]
+    ) -> None:
+        """Call `function` in threads, on whatever is ready as soon as a box is free, until nothing is.
+
+        Args:
+            function: called in a thread of its own, once per item.
+            ready: what may begin now or has begun, the most urgent first; asked whenever one has ended.
+            ended: hears of every result, in this thread, before `ready` is asked again.
+        """
+        pool = ThreadPoolExecutor(max_workers=self.jobs, thread_name_prefix="box")
+        running: dict[Future[R], T] = {}
+        begun: set[T] = set()
+        try:
+            while True:
+                for item in [item for item in ready() if item not in begun][: self.jobs - len(running)]:
+                    running[pool.submit(function, item)] = item
+                    begun.add(item)
+                if not running:
+                    return
+                done, _ = wait(running, timeout=self._remaining_seconds(), return_when=FIRST_COMPLETED)
+                if not done:
+                    self._raise_out_of_time()
+                for future in done:
+                    ended(running.pop(future), future.result())
         except BaseException:
             self.stopping.set()
             raise

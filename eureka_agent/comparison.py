@@ -6,6 +6,7 @@ from math import comb
 from typing import TYPE_CHECKING
 
 from eureka_agent.population import Record, Score, Training
+from eureka_agent.variations import Robustness
 from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Comparison(Record):
     """The same against a random policy."""
     note: str
     """What the figures can bear, in words."""
+    robustness: Robustness | None = None
+    """Both policies in the task's held-out variations; None where there are none, or no time was left."""
 
     def arm(self, name: str) -> Arm:
         """Look one up by name."""

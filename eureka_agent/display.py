@@ -173,10 +173,12 @@ class LiveTable:
 
 
 @contextmanager
-def watching(run: Run, console: Console, expected_seconds: float | None = None) -> Iterator[Watcher]:
-    """Show a run's progress on `console` for as long as the context lasts."""
+def watching(
+    run: Run, console: Console, expected_seconds: float | None = None, plain: bool = False
+) -> Iterator[Watcher]:
+    """Show a run's progress on `console` for as long as the context lasts; `plain` draws no table on a terminal."""
     board = board_of(run, expected_seconds)
-    if not console.is_terminal or console.is_dumb_terminal:
+    if plain or not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines(board, console)
         return
     from rich.live import Live

@@ -25,6 +25,7 @@ from eureka_sandbox.protocol import (
     ScoreSpec,
     SmokeSpec,
     TrainSpec,
+    Variation,
     VideoSpec,
 )
 
@@ -45,8 +46,12 @@ def train_job(
     timesteps: int | None = None,
     limits: Limits | None = None,
     checkpoint_seconds: float | None = None,
+    stop_at: int | None = None,
 ) -> Job:
-    """A training on a reward's code (None: the environment's own), for the recipe's environment steps or others."""
+    """A training on a reward's code (None: the environment's own), for the recipe's environment steps or others.
+
+    `stop_at` ends the box earlier, with a checkpoint from which a later one goes on.
+    """
     spec = TrainSpec(
         environment=task.environment,
         algorithm=recipe.algorithm,
@@ -55,6 +60,7 @@ def train_job(
         total_timesteps=timesteps or recipe.timesteps,
         seed=seed,
         checkpoint_seconds=checkpoint_seconds,
+        stop_at=stop_at,
     )
     files = {"task.py": task.files["task.py"]} | ({"reward.py": reward.encode()} if reward is not None else {})
     return Job(spec, files, limits or Limits())
@@ -86,10 +92,16 @@ def score_job(
     limits: Limits | None = None,
     idle: bool = False,
     record_episodes: int = 3,
+    variation: Variation | None = None,
 ) -> Job:
     """A scoring, one episode per reset seed, of a policy's two files (none: uniform random actions, or zero ones)."""
     spec = ScoreSpec(
-        environment=task.environment, seeds=tuple(seeds), video=video, idle=idle, record_episodes=record_episodes
+        environment=task.environment,
+        seeds=tuple(seeds),
+        video=video,
+        idle=idle,
+        record_episodes=record_episodes,
+        variation=variation,
     )
     return Job(spec, {"task.py": task.files["task.py"], **policy}, limits or Limits())
 

@@ -36,6 +36,12 @@ CALLS_OF_FORMAT_2 = (
     "key, brief, purpose, attempt, state, prompt, response, model, finish_reason, input_tokens, output_tokens, "
     "reserved, sent, received, parsed"
 )
+MEASURED = (
+    "COALESCE(json_extract(c.record, '$.duplicate_of'), c.id) || "
+    "CASE WHEN json_extract(c.record, '$.stopped') "
+    "THEN '/rung/' || (json_array_length(c.record, '$.rungs') - 1) ELSE '' END"
+)
+"""Key of a candidate's training and score: a duplicate has its original's, one that racing stopped its last rung's."""
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE decisions (key TEXT PRIMARY KEY, value TEXT NOT NULL, decided REAL NOT NULL);
@@ -52,11 +58,12 @@ CREATE TABLE scores (
 CREATE VIEW leaderboard AS
     SELECT id, generation, operator, parents, fitness, success_rate, c.verdict, c.message, t.timesteps, t.seconds
     FROM candidates c
-    LEFT JOIN trainings t ON t.key = COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)
-    LEFT JOIN scores s ON s.key = COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)
+    LEFT JOIN trainings t ON t.key = {measured}
+    LEFT JOIN scores s ON s.key = {measured}
     ORDER BY fitness DESC NULLS LAST, generation, slot;
-"""
-"""`trainings` and `scores` are keyed by what was measured: a candidate's id, `final/<arm>/<index>`, `film/<policy>`."""
+""".format(measured=MEASURED)
+"""`trainings` and `scores` are keyed by what was measured: a candidate's id, `<id>/rung/<n>` for as far as racing let it
+come by then, `<id>/seed/<n>` of a contest, `final/<arm>/<index>`, `film/<policy>`."""
 
 
 class Journal:

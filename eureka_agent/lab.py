@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from eureka_agent.bank import bank_of
@@ -16,6 +17,8 @@ from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_ar
 from eureka_agent.errors import BudgetExhausted, EurekaError, TaskError
 from eureka_agent.filming import median_seed, worth_filming
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
+from eureka_agent.generation import Generation, Step
+from eureka_agent.held_out import held_out
 from eureka_agent.jobs import (
     CHECKPOINT_SECONDS,
     STARTUP_SECONDS,
@@ -24,13 +27,16 @@ from eureka_agent.jobs import (
     training_limits,
     warm_up_job,
 )
-from eureka_agent.population import Candidate, Score, Training
+from eureka_agent.maps import map_rewards
+from eureka_agent.population import Candidate, Population, Score, Training
+from eureka_agent.racing import RUNG_EPISODES, brackets
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
 from eureka_agent.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
 from eureka_agent.settings import Recipe
 from eureka_agent.task import FILES
 from eureka_agent.text import plural
+from eureka_agent.variations import Robustness
 from eureka_agent.wall import described, proven_wall
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
@@ -38,9 +44,12 @@ from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
+    Job,
+    Outcome,
     Sandbox,
     SmokeResult,
     TrainResult,
+    Variation,
     Verdict,
     VideoSpec,
     Wall,
@@ -66,6 +75,8 @@ class Lab:
         self.boxes = Boxes(sandbox, run, self.watcher, jobs or run.settings.jobs)
         self.wall: Wall | None = None
         """What the self-test of this sitting found; None before `begin`."""
+        self.ask: Callable[[Population], str] | None = None
+        """Asks a person at the terminal after each generation, see `people`."""
         self._ground = threading.RLock()
         self._warm = False
 
@@ -94,7 +105,7 @@ class Lab:
         self.watcher.generation(candidates[0].brief.generation, candidates)
         known = {c.id: c for c in self.run.population().candidates}
         originals = [c for c in candidates if c.duplicate_of is None]
-        known |= {c.id: c for c in self.boxes.side_by_side(self._measure, originals)}
+        known |= {c.id: c for c in self._raced(originals)}
         measured = [self._likewise(c, known) for c in candidates]
         self._blame_the_task(measured)
         return measured
@@ -104,22 +115,41 @@ class Lab:
         if candidate.duplicate_of is None:
             return known[candidate.id]
         original = known[candidate.duplicate_of]
-        measured = {"training": original.training, "score": original.score, "failure": original.failure}
-        candidate = candidate.model_copy(update=measured)
+        measured = ("training", "score", "failure", "rungs", "stopped")
+        candidate = candidate.model_copy(update={name: getattr(original, name) for name in measured})
         self.run.save(candidate)
         self.watcher.stage(f"{candidate.id} is the same program as {original.id}, and is not trained again")
         self.watcher.finished(candidate)
         return candidate
 
-    def _measure(self, candidate: Candidate) -> Candidate:
-        if candidate.failure is None:
-            seed = self.run.settings.derived_seed("train", candidate.id)
-            trial = self.trial(candidate.id, candidate.code, seed)
-            measured = {"training": trial.training, "score": trial.score, "failure": trial.failure}
-            candidate = candidate.model_copy(update=measured)
-        self.run.save(candidate)
-        self.watcher.finished(candidate)
-        return candidate
+    def _raced(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Each with what its training came to; some are stopped on the way, see `racing`."""
+        entered = [c for c in candidates if c.failure is None]
+        races = brackets(self.run.settings, self.recipe, [c.id for c in entered])
+        generation = Generation(entered, races, self._train_to)
+        settled = [c for c in candidates if c.failure]
+
+        def ended(step: Step, trial: Trial) -> None:
+            candidate = generation.ended(step, trial)
+            if trial.score and step[1] < len(candidate.rungs):
+                self.watcher.raced(candidate)
+            keep(generation.settled())
+
+        def keep(those: Sequence[Candidate]) -> None:
+            for candidate in those:
+                self.run.save(candidate)
+                self.watcher.finished(candidate)
+
+        keep(settled)
+        self.boxes.as_ready(generation.train, generation.ready, ended)
+        if generation.summary:
+            self.watcher.stage(generation.summary)
+        return [*settled, *generation.candidates.values()]
+
+    def _train_to(self, candidate: Candidate, key: str, stop_at: int | None) -> Trial:
+        """The candidate's training to a rung, or to its end; all of them go on from one another."""
+        seed = self.run.settings.derived_seed("train", candidate.id)
+        return self.trial(key, candidate.code, seed, candidate.id, stop_at)
 
     def _blame_the_task(self, measured: Sequence[Candidate]) -> None:
         """Only a whole generation can accuse the task: one candidate's box may say anything."""
@@ -194,8 +224,10 @@ class Lab:
                 raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
         candidate, human = self._films(arms)
-        self._film_candidates(best)
-        return compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
+        robustness = self._held_out(best, (candidate, human))
+        self._illustrate(best)
+        compared = compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
+        return compared.model_copy(update={"robustness": robustness})
 
     def _films(self, arms: Sequence[Arm]) -> list[Arm]:
         """The arms with their films, or without if the time is up: a finished comparison is worth more."""
@@ -205,33 +237,69 @@ class Lab:
         except BudgetExhausted:
             return [arm.model_copy(update={"video_note": "no time was left to film"}) for arm in arms]
 
-    def _film_candidates(self, best: Candidate) -> None:
-        """Films for the cards of the report, as far as there is time."""
+    def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
+        """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
+
+        def play(
+            key: str, training: Training, seeds: tuple[int, ...], variation: Variation | None
+        ) -> Score | Failure:
+            return self._scored(key, training, seeds, variation=variation, record_episodes=0)
+
+        self.watcher.stage("trying both in held-out variations of the task")
+        try:
+            return held_out(self.run, best.id, arms, play, self.boxes.side_by_side)
+        except BudgetExhausted:
+            return None
+
+    def _illustrate(self, best: Candidate) -> None:
+        """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
+        if self.stopping.is_set():
+            return
         chosen = worth_filming(self.run.population(), best)
         with suppress(BudgetExhausted):
             self.boxes.side_by_side(lambda c: self._film(c.training, c.score), chosen)
+            self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
 
-    def trial(self, key: str, code: str | None, seed: int) -> Trial:
-        """Train with a reward (None: the environment's own) and score the policy."""
-        training = self.train_reward(key, code, seed)
+    def _map(self, job: Job) -> Outcome:
+        limited = replace(job, limits=self.boxes.limits(SMOKE_SECONDS))
+        return self.boxes.run("map", "a map of the reward", limited, shown=False)
+
+    def trial(
+        self, key: str, code: str | None, seed: int, place: str | None = None, stop_at: int | None = None
+    ) -> Trial:
+        """Train with a reward (None: the environment's own) and score the policy.
+
+        Args:
+            key: where training and score are journaled.
+            code: the reward's.
+            seed: of the training.
+            place: whose checkpoint it goes on from, and under whose name it is shown; `key` unless it is one of several
+                rungs of a training.
+            stop_at: environment steps of the rung; None: to the end.
+        """
+        training = self.train_reward(key, code, seed, place, stop_at)
         if isinstance(training, Failure):
             return Trial(training=None, score=None, failure=training)
-        score = self.score_policy(key, training)
+        score = self.score_policy(key, training, place, RUNG_EPISODES if stop_at else None)
         if isinstance(score, Failure):
             return Trial(training=training, score=None, failure=score)
         return Trial(training=training, score=score)
 
-    def train_reward(self, key: str, code: str | None, seed: int) -> Training | Failure:
+    def train_reward(
+        self, key: str, code: str | None, seed: int, place: str | None = None, stop_at: int | None = None
+    ) -> Training | Failure:
         """Box A, once per key."""
         known = self.run.training(key)
         if known is None:
-            known = self._train(key, code, seed)
+            known = self._train(place or key, code, seed, stop_at)
             self.run.save_training(key, known)
         return known
 
-    def score_policy(self, key: str, training: Training) -> Score | Failure:
-        """Box B, once per key, on evaluation seeds drawn now."""
-        return self._scored(key, training, evaluation_seeds(self.run, key))
+    def score_policy(
+        self, key: str, training: Training, place: str | None = None, most: int | None = None
+    ) -> Score | Failure:
+        """Box B, once per key, on evaluation seeds drawn now, at most so many."""
+        return self._scored(key, training, evaluation_seeds(self.run, key, most), place=place)
 
     def random_score(self, key: str = "final/random") -> Score:
         """Score uniform random actions.
@@ -275,19 +343,21 @@ class Lab:
                 self.watcher.stage("compiling the learner, once for this recipe")
                 self.boxes.run("warm-up", "the warm-up", job, shown=False)
 
-    def _train(self, key: str, code: str | None, seed: int) -> Training | Failure:
+    def _train(self, place: str, code: str | None, seed: int, stop_at: int | None) -> Training | Failure:
         self._warm_up()
         limits = training_limits(self.recipe, self.boxes.memory_mb, self.run.settings.wall_seconds)
         every = CHECKPOINT_SECONDS
-        job = train_job(self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every)
-        outcome = self.boxes.run(key, "training", job)
+        job = train_job(
+            self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every, stop_at=stop_at
+        )
+        outcome = self.boxes.run(place, "training", job)
         if isinstance(outcome, Failed):
             return outcome.failure
         result, blobs = outcome.result, outcome.blobs
         if not isinstance(result, TrainResult) or not {"policy.safetensors", "policy.json"} <= blobs.keys():
             return Failure(verdict=Verdict.BAD_RESULT, message="the training ended without a policy")
         if result.checkpoint_note:
-            self.watcher.stage(f"{key}: {result.checkpoint_note}")
+            self.watcher.stage(f"{place}: {result.checkpoint_note}")
         return Training(
             seed=seed,
             **result.model_dump(),
@@ -302,12 +372,13 @@ class Lab:
         training: Training | None,
         seeds: tuple[int, ...],
         video: VideoSpec | None = None,
+        place: str | None = None,
         **play: Any,
     ) -> Score | Failure:
         known = self.run.score(key)
         if known is None:
             job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
-            outcome = self.boxes.run(key, "scoring", job, shown=key not in (RANDOM, ZERO))
+            outcome = self.boxes.run(place or key, "scoring", job, shown=key not in (RANDOM, ZERO))
             box = box_name(self.sandbox, self.wall)
             if isinstance(outcome, Failed):
                 known = outcome.failure

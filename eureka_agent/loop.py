@@ -6,16 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
+from eureka_agent.analysis import analysed
 from eureka_agent.comparison import Comparison
+from eureka_agent.contest import contest
 from eureka_agent.duplicates import linked
 from eureka_agent.errors import EurekaError
 from eureka_agent.lab import Lab
+from eureka_agent.people import heard, proposed, with_people
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.reflection import reflect
 from eureka_agent.run import Run
 from eureka_agent.stopping import affordable, stopped
 from eureka_agent.strategies import Briefs, Strategy
+from eureka_agent.suspicions import suspected
 
 ASKED_AT_ONCE = 16
 """Most requests to a language model at the same time."""
@@ -23,15 +27,22 @@ ASKED_AT_ONCE = 16
 
 def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
     """Search for the best reward, and compare it with the human reward and a random policy."""
-    population = run.population()  # resume is the ordinary path
+    population = heard(lab, run.population())  # resume is the ordinary path
     while not stopped(run, population):
         briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
         candidates = propose(lab, proposer, briefs, population)  # code or the reason there is none, journaled
         measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
-        reflected = [reflect(candidate, population, run) for candidate in measured]  # numbers → findings → text
-        population = run.extend(population, reflected)
+        reflected = [understood(candidate, population, run) for candidate in measured]  # numbers → findings → text
+        incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled
+        population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
     return run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
+
+
+def understood(candidate: Candidate, population: Population, run: Run) -> Candidate:
+    """The candidate with what its episodes and curves show, and the text that later prompts hold about it."""
+    candidate = suspected(analysed(candidate, population, run), population, run)
+    return reflect(candidate, population, run)
 
 
 def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief, ...]:
@@ -39,7 +50,8 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
 
     def decide() -> Briefs:
         briefs = strategy.select(population, run.settings)
-        return Briefs(briefs=tuple(briefs[: max(1, affordable(population, run.settings, run.searched_steps))]))
+        briefs = briefs[: max(1, affordable(population, run.settings, run.searched_steps))]
+        return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
 
     return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
 
@@ -48,7 +60,7 @@ def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: P
     """One candidate per brief, asked for side by side."""
 
     def ask(brief: Brief) -> Candidate:
-        answer = partial(proposer.propose, brief, lab.run.task, population)
+        answer = partial(proposed, lab, proposer, brief, briefs, population)
         proposal = lab.run.decide(f"{brief.id}/proposal", Proposal, answer)
         return Candidate(brief=brief, **dict(proposal))
 

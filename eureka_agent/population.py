@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from eureka_agent.review.ordering import preferred
 from eureka_evaluation.finding import Finding
-from eureka_sandbox.protocol import Failure
+from eureka_sandbox.protocol import Failure, Variation
 
 
 class Record(BaseModel):
@@ -99,6 +100,8 @@ class Score(Record):
     """Box B's answer on seeds drawn after training."""
 
     seeds: tuple[int, ...]
+    variation: Variation | None = None
+    """How the world differed from that of the training; None: not at all."""
     fitness: tuple[float, ...]
     """Per episode, the task's metric; higher is better."""
     success: tuple[bool, ...]
@@ -141,6 +144,11 @@ class Rung(Record):
     """Smoothed return under its own reward."""
 
 
+def rung_key(candidate_id: str, rung: int) -> str:
+    """Key of the training and score of a candidate at a rung, counted from 0; the whole training's is its id."""
+    return f"{candidate_id}/rung/{rung}"
+
+
 class Candidate(Record):
     """One reward function and what became of it."""
 
@@ -156,6 +164,8 @@ class Candidate(Record):
     """Findings as text, for the next prompt and the report."""
     findings: tuple[Finding, ...] = ()
     """What its episodes show, the weightiest first."""
+    commentary: str = ""
+    """What a language model said of the findings, if it was asked; words, never a number that counts."""
     suspicions: tuple[Finding, ...] = ()
     """Signs that the reward is exploited rather than the task solved, the weightiest first; never used in selection."""
     behaviour: dict[str, float] = {}
@@ -184,10 +194,20 @@ class Population(Record):
     candidates: tuple[Candidate, ...] = ()
     incumbent: str | None = None
     """Id of the candidate that won the contests so far; None: nobody was contested, the best score leads."""
+    rejected: frozenset[str] = frozenset()
+    """Ids of those that a person sent from the gene pool: they lead nothing, and have no more children."""
+    preference: dict[str, float] = {}
+    """How much people prefer a candidate's film, by id, 0 for whoever was not compared (Bradley-Terry log-odds)."""
+    by_preference: bool = False
+    """Whether that is the fitness; else it settles ties."""
 
     def extended(self, new: Iterable[Candidate]) -> Population:
         """This population with one more generation."""
-        return Population(candidates=(*self.candidates, *new), incumbent=self.incumbent)
+        return self.with_(candidates=(*self.candidates, *new))
+
+    def with_(self, **changes: Any) -> Population:
+        """This population with other fields; what was worked out from the old ones is forgotten."""
+        return Population(**{name: getattr(self, name) for name in Population.model_fields} | changes)
 
     @cached_property
     def generations(self) -> int:
@@ -195,14 +215,21 @@ class Population(Record):
         return 1 + max((c.brief.generation for c in self.candidates), default=-1)
 
     def born(self, generation: int) -> tuple[Candidate, ...]:
-        """The candidates of one generation, by slot as they were stored."""
+        """The candidates of one generation that are in the gene pool, by slot as they were stored."""
         return self._by_generation.get(generation, ())
+
+    @cached_property
+    def outcast(self) -> frozenset[str]:
+        """Whoever was rejected, and whoever is the same program."""
+        programs = {c.duplicate_of or c.id for c in self.candidates if c.id in self.rejected}
+        return frozenset(c.id for c in self.candidates if (c.duplicate_of or c.id) in programs)
 
     @cached_property
     def _by_generation(self) -> dict[int, tuple[Candidate, ...]]:
         groups: dict[int, list[Candidate]] = {}
         for candidate in self.candidates:
-            groups.setdefault(candidate.brief.generation, []).append(candidate)
+            if candidate.id not in self.outcast:
+                groups.setdefault(candidate.brief.generation, []).append(candidate)
         return {generation: tuple(members) for generation, members in groups.items()}
 
     @cached_property
@@ -211,14 +238,19 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, each program once: best first, those that racing stopped last; ties as they were born."""
+        """Scored candidates, each program once: best first, those that racing stopped last; ties as they were born.
+
+        Nobody that a person rejected is among them, see `review.ordering` for what people prefer.
+        """
         scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
-        return tuple(sorted(scored, key=lambda c: (c.stopped, -(c.fitness or 0.0))))
+        ordered = sorted(scored, key=lambda c: (c.stopped, -(c.fitness or 0.0)))
+        left = tuple(c for c in ordered if c.id not in self.outcast) if self.rejected else tuple(ordered)
+        return preferred(left, self.preference, self.by_preference) if self.preference else left
 
     @property
     def best(self) -> Candidate | None:
-        """The incumbent; None while nothing has trained."""
-        if self.incumbent is not None:
+        """The incumbent, or whoever leads once a person rejected it; None while nothing has trained."""
+        if self.incumbent is not None and self.incumbent not in self.outcast and not self.by_preference:
             return self[self.incumbent]
         return self.ranked[0] if self.ranked else None
 

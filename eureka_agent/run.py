@@ -19,12 +19,15 @@ from eureka_agent.calls import BOOKED, COLUMNS, Booked, Call, call_of, call_row
 from eureka_agent.checkpoints import FOLDER as CHECKPOINTS
 from eureka_agent.checkpoints import Checkpoints
 from eureka_agent.comparison import Comparison
+from eureka_agent.contest import Incumbency
 from eureka_agent.crashpoints import crashpoint
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.exports import export_call, export_candidate
 from eureka_agent.floor import FLOOR, Floor
-from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
+from eureka_agent.inbox import Taken
+from eureka_agent.journal import DATABASE, MEASURED, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
+from eureka_agent.review.steering import Steering, steering_of
 from eureka_agent.settings import Settings
 from eureka_agent.stopping import Stop, stop_key
 from eureka_agent.storage import (
@@ -48,8 +51,6 @@ AMENDABLE = frozenset(
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
-MEASURED = "COALESCE(json_extract(c.record, '$.duplicate_of'), c.id)"
-"""Key of a candidate's training and score: a duplicate has its original's."""
 
 
 class TaskSnapshot(Record):
@@ -236,13 +237,23 @@ class Run:
     # -------------------------------------------------------------------------------------------------- candidates
 
     def save(self, candidate: Candidate) -> None:
-        """Store or update a candidate (its training and score are stored under its id) and its readable export."""
-        self._write(_candidate_row(candidate), step="candidate")
+        """Store or update a candidate (its training and score are stored already) and its readable export.
+
+        It is trained no further: a checkpoint of it goes.
+        """
+        left = self._checkpoints.digest(candidate.id)
+        self._write(_candidate_row(candidate), self._checkpoints.ending(candidate.id), step="candidate")
+        self._checkpoints.drop(left)
         self._export(candidate)
 
-    def extend(self, population: Population, generation: Iterable[Candidate]) -> Population:
-        """Store a finished generation in one transaction and return the population with it."""
-        extended = population.extended(generation)
+    def extend(
+        self, population: Population, generation: Iterable[Candidate], incumbent: str | None = None
+    ) -> Population:
+        """Store a finished generation in one transaction and return the population with it.
+
+        `incumbent` is who leads it, as its contest decided; None: the best score.
+        """
+        extended = population.extended(generation).with_(incumbent=incumbent)
         new = extended.candidates[len(population.candidates) :]
         count = str(extended.generations)
         counted = ("UPDATE meta SET value = ? WHERE key = 'generations'", (count,))
@@ -251,17 +262,48 @@ class Run:
             self._export(candidate)
         return extended
 
-    def population(self, partial: bool = False) -> Population:
-        """All candidates of the finished generations; `partial` adds those of the generation under way."""
+    def population(self, partial: bool = False, curves: bool = True) -> Population:
+        """All candidates of the finished generations; `partial` adds those of the generation under way.
+
+        Without `curves`, which are nine tenths of a long run, trainings come with none.
+        """
+        training = "t.record" if curves else "json_set(t.record, '$.curves', json('{}'))"
         rows = self._open.rows(
-            "SELECT c.record, t.record, s.record FROM candidates c "
+            f"SELECT c.record, {training}, s.record FROM candidates c "
             f"LEFT JOIN trainings t ON t.key = {MEASURED} AND t.verdict IS NULL "
             f"LEFT JOIN scores s ON s.key = {MEASURED} AND s.verdict IS NULL "
             "WHERE ? OR c.generation < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generations') "
             "ORDER BY c.generation, c.slot",
             (partial,),
         )
-        return Population(candidates=tuple(_candidate(*row) for row in rows))
+        last = self.incumbency()
+        candidates = tuple(_candidate(*row) for row in rows)
+        return self.steered(Population(candidates=candidates, incumbent=last.id if last else None))
+
+    def incumbency(self) -> Incumbency | None:
+        """The contest of the last finished generation; None if it had none."""
+        last = int(self._open.meta("generations")) - 1
+        return self.decided(f"g{last}/incumbent", Incumbency)
+
+    def taken(self) -> tuple[Taken, ...]:
+        """What people have said between generations, in the order in which the search took it up."""
+        rows = self._open.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/inbox/%'")
+        order = sorted(rows, key=lambda row: [int(part) for part in row[0].lstrip("g").split("/inbox/")])
+        return tuple(Taken.model_validate_json(value) for _, value in order)
+
+    @property
+    def steering(self) -> Steering:
+        """What all that comes to."""
+        return steering_of(self.taken())
+
+    def steered(self, population: Population) -> Population:
+        """The population with what people think of its candidates."""
+        steering = self.steering
+        if not steering.verdicts and not steering.comparisons and not self.task.spec.by_preference:
+            return population
+        preference = {name: strength.value for name, strength in steering.strengths.items()}
+        first = self.task.spec.by_preference
+        return population.with_(rejected=steering.rejected, preference=preference, by_preference=first)
 
     def comparison(self) -> Comparison | None:
         """The last comparison, if the run has come to its end; none once it was given other bounds to go on to."""
@@ -309,13 +351,20 @@ class Run:
     @property
     def trained_steps(self) -> int:
         """Environment steps of all finished trainings, the comparisons' included."""
-        return int(self._open.rows("SELECT COALESCE(SUM(timesteps), 0) FROM trainings")[0][0])
+        return self._steps_but("")
 
     @property
     def searched_steps(self) -> int:
         """Those of the search alone, without the last comparison."""
-        sql = "SELECT COALESCE(SUM(timesteps), 0) FROM trainings WHERE key NOT LIKE 'final/%'"
-        return int(self._open.rows(sql)[0][0])
+        return self._steps_but("final/%")
+
+    def _steps_but(self, keys: str) -> int:
+        """Of all trainings whose keys are not like these, each in rungs counted once, as far as it came."""
+        sql = (
+            "SELECT COALESCE(SUM(most), 0) FROM (SELECT MAX(timesteps) AS most FROM trainings WHERE key NOT LIKE ? "
+            "GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1))"
+        )
+        return int(self._open.rows(sql, (keys,))[0][0])
 
     @property
     def created(self) -> float:

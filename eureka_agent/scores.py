@@ -18,6 +18,7 @@ from eureka_sandbox.protocol import (
     Sandbox,
     ScoreResult,
     ScoreSpec,
+    Variation,
     Verdict,
     VideoSpec,
     Wall,
@@ -32,9 +33,12 @@ class EvaluationSeeds(Record):
     seeds: tuple[int, ...]
 
 
-def evaluation_seeds(run: Run, key: str) -> tuple[int, ...]:
-    """Drawn from the operating system's entropy once training has ended, so that no reward can know them."""
-    count = run.task.spec.evaluation_episodes
+def evaluation_seeds(run: Run, key: str, most: int | None = None) -> tuple[int, ...]:
+    """Drawn from the operating system's entropy once training has ended, so that no reward can know them.
+
+    As many as the task has evaluation episodes, or `most` if that is fewer.
+    """
+    count = run.task.spec.evaluation_episodes if most is None else min(most, run.task.spec.evaluation_episodes)
 
     def draw() -> EvaluationSeeds:
         return EvaluationSeeds(seeds=tuple(secrets.randbits(32) for _ in range(count)))
@@ -55,6 +59,7 @@ def scoring_job(
     video: VideoSpec | None = None,
     idle: bool = False,
     record_episodes: int = 3,
+    variation: Variation | None = None,
 ) -> Job:
     """A scoring of a training's policy (None: uniform random actions, or zero ones if `idle`) under the run's task.
 
@@ -66,7 +71,7 @@ def scoring_job(
     steps = len(seeds) * run.task.spec.environment.episode_steps
     wall_seconds = STARTUP_SECONDS + steps / SLOWEST_STEPS_PER_SECOND["ppo"]
     limits = Limits(wall_seconds=wall_seconds, memory_mb=memory_mb)
-    return score_job(run.task, seeds, policy, video, limits, idle, record_episodes)
+    return score_job(run.task, seeds, policy, video, limits, idle, record_episodes, variation)
 
 
 def reward_digest(code: str | None) -> str:
@@ -84,6 +89,7 @@ def score_record(
         return Failure(verdict=Verdict.BAD_RESULT, message=f"the scoring ended without {len(spec.seeds)} scores")
     return Score(
         seeds=spec.seeds,
+        variation=spec.variation,
         **result.model_dump(),
         episodes=run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
         video=run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
@@ -105,7 +111,8 @@ def binding(
 
     Over the JSON (sorted keys, no blanks) of: the SHA-256 of the policy's weights and of its description, as box B got
     them (without a policy: how it acted); the task's digest; the reset seeds; the longest episode in control steps;
-    what the box is made of; the versions that it reported; and, of a policy that was trained on a reward's code, the
+    what the box is made of; the versions that it reported; what differs from the world of the training, if anything;
+    and, of a policy that was trained on a reward's code, the
     score's key and the SHA-256 of that code. It is no signature: it shows that a stored score belongs
     to what is stored beside it, and `eureka verify` shows that it is true.
     """
@@ -120,6 +127,8 @@ def binding(
         "box": box,
         "versions": dict(versions),
     }
+    if spec.variation:
+        parts["variation"] = spec.variation.model_dump()
     if training and training.reward:
         parts |= {"key": key, "reward": training.reward}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

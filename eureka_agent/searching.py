@@ -5,6 +5,7 @@ from __future__ import annotations
 from eureka_agent.comparison import Comparison
 from eureka_agent.lab import Lab
 from eureka_agent.loop import evolve
+from eureka_agent.people import Ask
 from eureka_agent.proposers import Sitting, make_proposer
 from eureka_agent.run import Run
 from eureka_agent.strategies import strategy_of
@@ -12,14 +13,17 @@ from eureka_agent.watcher import Watcher
 from eureka_sandbox.protocol import Sandbox
 
 
-def search(run: Run, sandbox: Sandbox, watcher: Watcher) -> Comparison:
+def search(run: Run, sandbox: Sandbox, watcher: Watcher, ask: Ask | None = None) -> Comparison:
     """Search to the run's end, or from where it was; a finished run starts no box.
+
+    `ask` asks a person at the terminal after each generation.
 
     Raises:
         BudgetExhausted: its time or money is used up; what had finished is saved.
         EurekaError: nothing trained, or the task or this machine does not allow a search.
     """
     lab = Lab(sandbox, run, watcher=watcher)
+    lab.ask = ask
     if run.comparison() is None:
         lab.begin()
     sitting = Sitting(run, watcher, lab.stopping, lab.smoke)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -23,11 +24,12 @@ from eureka_agent.syntax import parse
 from eureka_agent.yaml_lines import line_of
 from eureka_sandbox.bodies import BODIES, TRAINING_PROGRESS, Body
 from eureka_sandbox.hyperparameters import settle
-from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
+from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec, Variation
 
 M = TypeVar("M", bound=BaseModel)
 TASK_FORMAT = 1
 FILES = ("task.yaml", "task.py", "reward_human.py")
+VariationName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Section(BaseModel):
@@ -89,8 +91,27 @@ class TaskFile(Section):
     derived: list[VariableSpec] = []
     """State variables that task.py's `derive` adds."""
     metric: Metric
+    fitness: Literal["metric", "preference"] = "metric"
+    """What selects: the metric, or what people prefer of the films (the metric is measured and shown all the same)."""
+    descriptors: list[str] = []
+    """State variables whose means, beside effort and speed, tell behaviours apart (`--strategy map_elites`)."""
     training: TrainingSettings
     evaluation_episodes: int = Field(default=30, ge=1, le=1024)
+    variations: Annotated[dict[VariationName, Variation], Field(max_length=32)] | None = None
+    """Worlds in which the final policies are tried; absent: the usual ones of the body, `{}`: none."""
+
+    @field_validator("variations")
+    @classmethod
+    def _differ(cls, value: dict[str, Variation] | None) -> dict[str, Variation] | None:
+        for name, variation in (value or {}).items():
+            if variation == Variation():
+                raise ValueError(f"{name!r} changes nothing; give one of {', '.join(Variation.model_fields)}")
+        return value
+
+    @property
+    def by_preference(self) -> bool:
+        """Whether people's preference is the fitness."""
+        return self.fitness == "preference"
 
 
 class Anchor(Section):
@@ -246,8 +267,7 @@ def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
         *sections, name = (str(part) for part in error["loc"])
         for section in sections:
             field = model.model_fields.get(section)
-            inner = get_args(field.annotation) or (field.annotation,) if field else ()
-            model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+            model = next(_models_in(field.annotation), model) if field else model
         known = list(model.model_fields)
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -256,20 +276,28 @@ def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{message} (given: {str(error['input'])[:60]!r})"
 
 
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation such as `dict[str, Variation] | None` speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
 def _check_variables(task: Task) -> None:
     path = task.folder / "task.yaml"
     known = [v.name for v in (*task.body.variables, TRAINING_PROGRESS, *task.spec.derived)]
     repeated = {name for name in known if known.count(name) > 1}
     if repeated:
         raise TaskError(f"{path}: derived: {sorted(repeated)[0]!r} is already a state variable")
-    for name in task.spec.state_variables or []:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            node = yaml.compose(task.files["task.yaml"].decode(), Loader=yaml.SafeLoader)
-            index = (task.spec.state_variables or []).index(name)
-            line = line_of(node, ("state_variables", index))
-            raise TaskError(f"{path}:{line}: state_variables: unknown {name!r}; {hint}it has: {', '.join(known)}")
+    for field, names in (("state_variables", task.spec.state_variables or []), ("descriptors", task.spec.descriptors)):
+        for index, name in enumerate(names):
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                node = yaml.compose(task.files["task.yaml"].decode(), Loader=yaml.SafeLoader)
+                line = line_of(node, (field, index))
+                raise TaskError(f"{path}:{line}: {field}: unknown {name!r}; {hint}it has: {', '.join(known)}")
 
 
 def _check_human_reward(task: Task) -> None:

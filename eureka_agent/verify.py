@@ -123,7 +123,15 @@ def recompute(
     """
     key = stored.key
     try:
-        job = scoring_job(run, stored.training, stored.score.seeds, memory_mb, idle=stored.idle, record_episodes=0)
+        job = scoring_job(
+            run,
+            stored.training,
+            stored.score.seeds,
+            memory_mb,
+            idle=stored.idle,
+            record_episodes=0,
+            variation=stored.score.variation,
+        )
     except RunError as error:
         return Recomputed(key=key, mismatches=(_mismatch(stored, "its policy", "a blob", str(error)),))
     outcome = run_alone(sandbox, job, stop=stop)

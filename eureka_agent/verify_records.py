@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,7 @@ from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key
 from eureka_agent.text import plural
+from eureka_agent.variations import NOMINAL, group_and_policy, score_key
 
 M = TypeVar("M", bound=BaseModel)
 FINAL_RANDOM = "final/random"
@@ -100,7 +102,8 @@ class Records:
             ):
                 if column != value:
                     self._wrong(key, f"{name} in the leaderboard", column, value)
-            training = trainings.get(key.removeprefix("film/"))
+            varied = group_and_policy(key)
+            training = trainings.get(varied[1] if varied else key.removeprefix("film/"))
             if training is None and key not in WITHOUT_POLICY and not key.startswith("random-"):
                 self._wrong(key, "its training", "none", "a score of a policy")
                 continue
@@ -135,7 +138,9 @@ class Records:
 
     def _check_seeds(self, stored: StoredScore) -> None:
         """Those that were drawn before the score was measured."""
-        rows = self._journal.rows("SELECT value FROM decisions WHERE key = ?", (seeds_key(stored.key),))
+        varied = group_and_policy(stored.key)
+        drawn = seeds_key(varied[0] if varied else stored.key)
+        rows = self._journal.rows("SELECT value FROM decisions WHERE key = ?", (drawn,))
         if not rows and not stored.key.startswith("film/"):
             self._wrong(stored.key, "reset seeds", _few(stored.score.seeds), "none were drawn")
         decided = self._read(EvaluationSeeds, rows[0][0], stored.key) if rows else None
@@ -149,7 +154,9 @@ class Records:
                 self._wrong(stored.key, "what binds it", "nothing", "a score of a version that binds")
             return
         try:
-            job = scoring_job(self.run, stored.training, score.seeds, 1024, idle=stored.idle)
+            job = scoring_job(
+                self.run, stored.training, score.seeds, 1024, idle=stored.idle, variation=score.variation
+            )
         except RunError:
             return  # the blob is named where all blobs are looked at
         found = binding(self.run.task.digest, job, score.box, score.versions, stored.key, stored.training)
@@ -228,6 +235,17 @@ class Records:
                     origin = FINAL_RANDOM if arm.name == "random" else f"final/{name}/{index}"
                     self._check_trial(f"{key}, {arm.name}", trial, origin, scores)
             self._check_statistics(key, comparison)
+            self._check_robustness(key, comparison, scores)
+
+    def _check_robustness(self, where: str, comparison: Comparison, scores: dict[str, Score]) -> None:
+        """Every figure in a held-out variation is that of its score."""
+        for held in comparison.robustness.arms if comparison.robustness else ():
+            copies = {o.name: (fmean(o.fitness), o.variation) for o in held.measured} | {NOMINAL: (held.nominal, None)}
+            for name, copy in copies.items():
+                known = scores.get(score_key(comparison.candidate, held.policy, name))
+                if known is None or (known.mean, known.variation) != copy:
+                    found = f"mean {known.mean}" if known else "no such score"
+                    self._wrong(f"{where}, {held.arm}", f"its copy of the score in {name!r}", f"mean {copy[0]}", found)
 
     def _check_trial(self, where: str, trial: Trial, key: str, scores: dict[str, Score]) -> None:
         known = scores.get(key)

@@ -25,8 +25,12 @@ class Watcher(Protocol):
         """A box reports."""
         ...
 
+    def raced(self, candidate: Candidate) -> None:
+        """A candidate has come to a rung, `candidate.rungs[-1]`, and may go on, wait or be stopped."""
+        ...
+
     def finished(self, candidate: Candidate) -> None:
-        """A candidate has its score or its verdict."""
+        """A candidate has its score or its verdict, or was stopped."""
         ...
 
     def concluded(self, key: str, trial: Trial) -> None:
@@ -52,6 +56,9 @@ class Silent:
         """Nothing."""
 
     def progress(self, key: str, stage: str, progress: Progress) -> None:
+        """Nothing."""
+
+    def raced(self, candidate: Candidate) -> None:
         """Nothing."""
 
     def finished(self, candidate: Candidate) -> None:

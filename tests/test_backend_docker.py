@@ -86,7 +86,7 @@ def test_the_box_finds_the_job_and_nothing_else_of_the_host(
     assert not {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY"} & set(seen["environment"])
     assert (seen["here"], seen["stdin"], seen["interfaces"]) == ("/job/scratch", "", ["lo"])
     assert seen["descriptors"] == 4  # the three streams, and the folder that is being listed
-    assert seen["processes"] == 3  # init, the guard, the box
+    assert seen["processes"] == 2  # the guard, the box
     assert seen["roots"] == ["eureka_evaluation", "eureka_sandbox"]
 
 
@@ -95,14 +95,16 @@ def test_every_resource_of_a_box_has_a_limit(docker_engine: Engine) -> None:
         docker_engine,
         """{
             "mounts": {line.split()[1]: line.split()[3] for line in open("/proc/mounts")},
-            "limits": {n: resource.getrlimit(getattr(resource, "RLIMIT_" + n)) for n in ("NOFILE", "CORE", "FSIZE", "MSGQUEUE")},
+            "limits": {n: resource.getrlimit(getattr(resource, "RLIMIT_" + n)) for n in ("NOFILE", "FSIZE", "MSGQUEUE", "SIGPENDING")},
+            "core": [line.split()[4:6] for line in open("/proc/self/limits") if line.startswith("Max core")],
             "writable": [line.split()[1] for line in open("/proc/mounts") if os.path.isdir(line.split()[1]) and os.access(line.split()[1], os.W_OK)],
             "user": [os.getuid(), os.getgid(), os.getgroups()],
             "inodes": [os.statvfs(folder).f_files for folder in ("/job/scratch", "/tmp", "/dev/shm")],
             "mib": {folder: os.statvfs(folder).f_blocks * os.statvfs(folder).f_frsize >> 20 for folder in ("/job/scratch", "/tmp", "/dev/shm")},
         }""",
     )
-    assert seen["limits"] == {"NOFILE": [512] * 2, "CORE": [0] * 2, "FSIZE": [64 * 2**20] * 2, "MSGQUEUE": [0] * 2}
+    assert seen["core"] == [["1", "1"]]
+    assert seen["limits"] == {"NOFILE": [512] * 2, "FSIZE": [64 * 2**20] * 2, "MSGQUEUE": [0] * 2, "SIGPENDING": [256] * 2}
     assert seen["user"][:2] == [10001, 10001]
     assert set(seen["user"][2]) <= {10001}
     assert seen["inodes"] == [4096] * 3
@@ -131,7 +133,7 @@ def test_the_engine_got_every_flag_of_the_specification(docker_engine: Engine) -
     assert (box["Config"]["Labels"]["eu.run"], box["Config"]["Labels"]["eu.cand"]) == ("run-1", "g0c2")
     assert box["Image"] == docker_engine.image()
     assert (host["NetworkMode"], host["IpcMode"], host["CgroupnsMode"]) == ("none", "private", "private")
-    assert (host["ReadonlyRootfs"], host["Privileged"], host["Init"]) == (True, False, True)
+    assert (host["ReadonlyRootfs"], host["Privileged"], host["Init"]) == (True, False, False)
     assert (host["CapDrop"], host["CapAdd"], host["Devices"]) == (["ALL"], None, None)
     assert (host["Memory"], host["MemorySwap"], host["PidsLimit"], host["NanoCpus"]) == (
         700 * 2**20,
@@ -152,8 +154,8 @@ BAD_ENDS = {
     "an early os._exit(0)": ("os._exit(0)", Verdict.BAD_RESULT, "the box ended (exit code 0) without a result"),
     "a crash": ("os.kill(os.getpid(), signal.SIGSEGV)", Verdict.BAD_RESULT, "the box ended (signal SIGSEGV) without a result"),
     "a kill of itself": ("os.kill(os.getpid(), 9)", Verdict.BAD_RESULT, "the box ended (signal SIGKILL) without a result"),
-    "a kill of its guard": ("os.kill(os.getppid(), 9); time.sleep(60)", Verdict.BAD_RESULT, "the box ended (signal SIGKILL) without a result"),
-    "a kill of everything": ("os.kill(-1, 9)", Verdict.BAD_RESULT, "the box ended (signal SIGKILL) without a result"),
+    "a kill of its guard": ("for number in range(1, 65): number in (32, 33) or os.kill(1, number)\nsys.exit(5)", Verdict.BAD_RESULT, "the box ended (exit code 5) without a result"),
+    "a kill of everything": ("os.fork() and time.sleep(60); os.kill(-1, 9)", Verdict.BAD_RESULT, "the box ended (signal SIGKILL) without a result"),
     "half a frame": ("say(ANSWER[len(HELLO):-10])", Verdict.BAD_RESULT, "without a result, in the middle of a RESULT frame"),
     "printed text": ("print('score: 1.0')", Verdict.BAD_RESULT, "frames: 0x73 is no frame kind"),
     "too much memory": ("hoard = [b'x' * 2**22 for _ in iter(int, 1)]", Verdict.MEMORY, "at memory_mb=128"),
@@ -266,16 +268,38 @@ CONTROLLER = f"""
 import sys, threading
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from docker_cases import TRAIN, container
-container({TALKS!r}).run(TRAIN, lambda _: print("running", flush=True), threading.Event())
+container(sys.argv[1]).run(TRAIN, lambda _: print("running", flush=True), threading.Event())
 """
+STOPS_ALL = f"""
+import ctypes
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+errors = []
+for name in ("mem", "fd/0", "fd/1", "environ"):
+    try:
+        open("/proc/1/" + name, "r+b" if name == "mem" else "rb")
+        os.kill(os.getpid(), 9)  # it can be seen: this test then finds no container that runs
+    except PermissionError:
+        pass
+for number in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGKILL, signal.SIGINT):
+    os.kill(1, number)
+os.kill(-1, signal.SIGSTOP)
+{TALKS}
+time.sleep(600)
+"""
+"""Stops every process but itself, and tries to reach its guard, before it says how far it is."""
 
 
-def test_the_container_of_a_killed_controller_ends_and_the_next_start_removes_it(docker_engine: Engine) -> None:
+@pytest.mark.parametrize("reward", [TALKS, STOPS_ALL], ids=["harmless", "stops all others"])
+def test_the_container_of_a_killed_controller_ends_and_the_next_start_removes_it(
+    reward: str, docker_engine: Engine
+) -> None:
     def states() -> dict[str, str]:
         known = docker_engine.client.containers(all=True, filters={"label": OWNER_LABEL})
         return {c["Id"]: c["State"] for c in known if f" {controller.pid} " in c["Labels"][OWNER_LABEL]}
 
-    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER], stdout=subprocess.PIPE)
+    controller = subprocess.Popen([sys.executable, "-c", CONTROLLER, reward], stdout=subprocess.PIPE)
     assert controller.stdout is not None
     assert controller.stdout.readline() == b"running\n"
     controller.kill()
@@ -288,3 +312,20 @@ def test_the_container_of_a_killed_controller_ends_and_the_next_start_removes_it
     assert states()[orphan] == "exited"  # its guard saw the end of stdin
     assert isinstance(run("say(ANSWER)"), Finished)
     assert states() == {}
+
+
+def test_what_ends_after_its_parent_does_not_stay_and_count(docker_engine: Engine) -> None:
+    """Orphans come to the guard, which reaps them: else as many as there may be processes would be the end."""
+    text = """
+        say(HELLO)
+        for _ in range(3):
+            for _ in range(60):
+                if os.fork() == 0:
+                    os.fork()
+                    os._exit(0)
+                os.wait()
+            while sum(entry.isdigit() for entry in os.listdir("/proc")) > 2:
+                time.sleep(0.02)
+        say(ANSWER[len(HELLO):])
+        """
+    assert isinstance(run(text), Finished)

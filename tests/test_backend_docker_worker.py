@@ -248,4 +248,17 @@ def test_a_container_is_forgotten_if_its_owner_is_dead_or_it_ended_elsewhere() -
     assert not me.is_dead(running=False)
     assert replace(me, started=me.started - 1).is_dead(running=True)
     assert replace(me, boot="another").is_dead(running=False)
+    assert replace(me, pid=2**22 + 1).is_dead(running=True)
     assert not replace(me, boot="another").is_dead(running=True)
+
+
+def test_another_user_s_process_that_proc_does_not_show_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = Owner.this_process()
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Owner, "this_process", lambda: me)
+    monkeypatch.setattr(engine_module, "read_process", lambda _: None)
+    monkeypatch.setattr(engine_module.os, "kill", refused)
+    assert not me.is_dead(running=True)

@@ -28,7 +28,8 @@ from backend_cases import HELLO, SCORE, TRAIN, as_json, frame, policy_blobs, pro
 from eureka_sandbox.backends import conversation, job_folder, make_sandbox
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.local import box_environment
-from eureka_sandbox.backends.process_table import Process, ProcessTable, oom_kills
+from eureka_sandbox.backends.process import BoxProcess
+from eureka_sandbox.backends.process_table import Process, ProcessTable, oom_kills, oom_kills_here
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import (
     Failed,
@@ -301,6 +302,21 @@ def test_a_box_that_keeps_sending_progress_is_not_silent() -> None:
     assert isinstance(outcome, Finished), outcome
 
 
+def test_single_bytes_and_frames_that_are_dropped_are_no_progress() -> None:
+    """A progress of large numbers is announced, and comes byte by byte."""
+    outcome = run(
+        f"""
+        say(HELLO)
+        for byte in {frame(b"P", as_json(progress()) + b" " * 300)!r}:
+            say(bytes([byte]))
+            time.sleep(0.1)
+        time.sleep(60)
+        """,
+        Limits(wall_seconds=50, silence_seconds=2),
+    )
+    assert failure_of(outcome) == (Verdict.TIME, "no progress for 2 s: the reward may loop forever")
+
+
 def test_time_in_which_the_host_itself_did_not_listen_is_no_silence_of_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "LONGEST_LOOK", 0.001)
     outcome = run("say(HELLO); time.sleep(3); say(ANSWER[len(HELLO):])", Limits(wall_seconds=50, silence_seconds=1))
@@ -425,7 +441,7 @@ def test_a_box_that_the_kernel_killed_for_a_full_machine_is_not_the_candidate_s_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = iter([4, 5])
-    monkeypatch.setattr(conversation, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(BoxProcess, "oom_kills", lambda _: next(counts))
     with pytest.raises(SandboxError, match="the machine ran out of memory"):
         run("say(HELLO); os.kill(os.getpid(), 9)")
 
@@ -433,13 +449,27 @@ def test_a_box_that_the_kernel_killed_for_a_full_machine_is_not_the_candidate_s_
 def test_a_crash_beside_somebody_else_s_lack_of_memory_is_the_candidate_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel counts for the whole machine, other people's containers included, and kills by SIGKILL alone."""
     counts = iter([4, 5])
-    monkeypatch.setattr(conversation, "oom_kills", lambda: next(counts, 5))
+    monkeypatch.setattr(BoxProcess, "oom_kills", lambda _: next(counts, 5))
     verdict, message = failure_of(run("say(HELLO); os.kill(os.getpid(), 11)"))
     assert (verdict, message) == (Verdict.BAD_RESULT, "the box ended (signal SIGSEGV) without a result")
 
 
 def test_the_kernel_s_count_of_processes_killed_for_memory_can_be_read() -> None:
-    assert oom_kills() >= 0
+    assert oom_kills() >= oom_kills_here() >= 0
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [("4:memory:/user", "memory/user/memory.oom_control"), ("0::/user", "user/memory.events.local")],
+)
+def test_what_runs_out_of_memory_in_another_control_group_does_not_count(tmp_path: Path, line: str, file: str) -> None:
+    (tmp_path / "groups").write_text(f"5:devices:/elsewhere\n{line}\n")
+    place = tmp_path / file
+    place.parent.mkdir(parents=True)
+    place.write_text("oom_kill_disable 0\noom_group_kill 7\noom_kill 3\n")
+    assert oom_kills_here(tmp_path / "groups", tmp_path) == 3
+    place.unlink()
+    assert oom_kills_here(tmp_path / "groups", tmp_path) == oom_kills()
 
 
 def test_128_mib_on_stderr_are_read_and_dropped_and_the_result_stands(walled: bool) -> None:

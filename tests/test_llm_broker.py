@@ -285,12 +285,12 @@ BROKER = """
 import sys
 from pathlib import Path
 import eureka_agent.llm.broker_main as broker
-from eureka_agent.llm.wire import Answered, Usage
+from eureka_agent.llm.wire import Answered
 
 def attempt(ask, environment):
     with open(sys.argv[4], "a") as book:
         book.write(ask.idempotency_key + chr(10))
-    return Answered(text="a", finish_reason="stop", model="m", usage=Usage(), request_id="r", raw="{}")
+    return Answered(text="a", finish_reason="stop", model="m", usage=None, request_id="r", raw="{}")
 
 broker.attempt = attempt
 broker.main()
@@ -313,7 +313,11 @@ def test_a_broker_that_is_killed_at_a_durable_step_costs_no_second_call(
     command = [sys.executable, "-c", BROKER, str(spool), name, str(lock), str(tmp_path / "paid")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(lock,)) as process:
         os.close(lock)
-        told, _ = process.communicate(ask.model_dump_json().encode() + b"\n", timeout=60)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(ask.model_dump_json().encode() + b"\n")
+        process.stdin.flush()
+        told = process.stdout.readline()  # empty if it is killed before
     assert process.returncode == -signal.SIGKILL
     later = Broker(spool, threading.Event()).adopt("ticket-1")
     paid = (tmp_path / "paid").read_text().count("ticket-1") if (tmp_path / "paid").exists() else 0

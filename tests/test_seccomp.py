@@ -72,16 +72,31 @@ def test_bits_above_the_32_that_the_kernel_reads_evade_no_comparison(program: by
     assert verdict(program, "mmap", 0, 4096, 3, 0x01 | high) == ALLOW  # a shared file
 
 
-def test_what_no_limit_of_a_process_bounds_is_refused_whatever_the_arguments(program: bytes) -> None:
-    for name in ("inotify_init1", "epoll_create", "epoll_create1"):
+def test_what_counts_for_no_process_is_refused_where_there_is_no_control_group(program: bytes) -> None:
+    for name in ("epoll_create", "epoll_create1"):
         assert verdict(program, name) == verdict(program, name, 0x80000, 1 << 40) == REFUSED
-    for command in (6, 7, 37, 38, 1024, 1026):  # record locks, a lease, notices
-        assert verdict(program, "fcntl", 3, command) == verdict(program, "fcntl", 3, command | 1 << 32) == REFUSED
-    for command in (0, 1, 2, 3, 4, 1030, 1031):  # copies, flags, the size of a pipe
-        assert verdict(program, "fcntl", 3, command) == ALLOW
-    assert verdict(program, "mmap", 0, 4096, 3, 0x40022) == REFUSED  # huge pages
     assert verdict(program, "setsockopt", 3, 1, 7) == verdict(program, "setsockopt", 3, 1, 32) == REFUSED
     assert verdict(program, "setsockopt", 3, 1, 2) == ALLOW
+
+
+@pytest.mark.parametrize("high", [0, 1 << 32])
+def test_neither_huge_pages_nor_another_limit_on_dumps_nor_locks_on_what_can_only_be_read_are_for_a_box(
+    high: int,
+) -> None:
+    """In a container, too."""
+    program = compiled(PROFILE, TABLE["x86_64"], X86, {})
+    assert verdict(program, "mmap", 0, 4096, 3, 0x40022 | high) == REFUSED
+    assert verdict(program, "mmap", 0, 4096, 3, 0x22 | high) == ALLOW
+    for resource in range(16):
+        allowed = REFUSED if resource == 4 else ALLOW
+        assert verdict(program, "prlimit64", 0, resource | high) == allowed, resource
+        assert verdict(program, "setrlimit", resource | high) == allowed, resource
+    for name in ("flock", "inotify_init1", "inotify_add_watch"):
+        assert verdict(program, name) == verdict(program, name, 3, 2 | high) == REFUSED
+    for command in (6, 7, 8, 10, 37, 38, 1024, 1026, 1031):  # record locks, a signal's owner, a lease, notices, a longer pipe
+        assert verdict(program, "fcntl", 3, command | high) == REFUSED
+    for command in (0, 1, 2, 3, 4, 5, 1030, 1032):  # copies, flags, the size of a pipe
+        assert verdict(program, "fcntl", 3, command) == ALLOW
 
 
 def test_calls_that_a_processor_does_not_have_need_no_rule() -> None:
@@ -89,6 +104,7 @@ def test_calls_that_a_processor_does_not_have_need_no_rule() -> None:
     assert "epoll_create" not in numbers
     program = compiled(PROFILE, numbers, seccomp.AUDIT_ARCH["aarch64"], seccomp.UNBOUNDED)
     assert verdict(program, numbers["epoll_create1"], architecture=seccomp.AUDIT_ARCH["aarch64"]) == REFUSED
+    assert verdict(program, numbers["mmap"], architecture=seccomp.AUDIT_ARCH["aarch64"]) == ALLOW
 
 
 def test_clone3_is_said_to_be_missing_so_that_clone_is_used(program: bytes) -> None:

@@ -100,7 +100,7 @@ def test_the_fingerprint_stays_when_the_bank_grows(tried) -> None:
     more = {name: np.concatenate([rows, 7 + rows]) for name, rows in small.arrays.items()}
     first, second = tried(REWARD, small), tried(REWARD, Bank(more, lasting=40))
     assert first.fingerprint == second.fingerprint
-    assert len(first.fingerprint) == 40
+    assert len(first.fingerprint) == 80
     assert second.transitions == 80
 
 
@@ -109,7 +109,36 @@ def test_a_fingerprint_of_many_transitions_is_spread_over_them(tried) -> None:
     fingerprint = tried(REWARD, large).fingerprint
     total = np.cos(large.arrays["pole_angle"]) - 0.1 * (large.arrays["actions"] ** 2).sum(axis=-1)
     assert len(fingerprint) == 256
-    np.testing.assert_allclose([fingerprint[0], fingerprint[-1]], [total[0], total[-1]], rtol=1e-5)
+    np.testing.assert_allclose([fingerprint[0], fingerprint[127]], [total[0], total[-1]], rtol=1e-5)
+
+
+def test_a_fingerprint_tells_a_bonus_that_random_play_never_earns(tried) -> None:
+    bonus = "torch.cos(pole_angle) + 3.0 * (pole_angle.abs() > {})"
+    low, high, none = (tried(REWARD.replace("torch.cos(pole_angle)", bonus.format(x))).fingerprint for x in (6, 9, 1e9))
+    assert low[:75] == high[:75] == none[:75], "no transition of the bank comes near"
+    assert low != high
+    assert high != none
+
+
+def test_a_fingerprint_does_not_depend_on_how_the_same_reward_is_written(tried) -> None:
+    other = REWARD.replace("pole_angle, actions)", "actions, pole_angle)").replace("effort", "cost")
+    np.testing.assert_allclose(tried(REWARD).fingerprint, tried(other).fingerprint, rtol=1e-6)
+
+
+def test_a_reward_that_raises_far_away_has_a_fingerprint_all_the_same(tried) -> None:
+    fussy = REWARD.replace("torch.cos(pole_angle)", "torch.where(pole_angle.abs() > 8, torch.inf, pole_angle)")
+    result = tried(fussy)
+    assert np.isfinite(result.fingerprint).all()
+    assert 0.0 in result.fingerprint[75:]
+    assert any(result.fingerprint[75:]), "only the calls that raised are blank"
+
+
+def test_the_part_of_the_training_that_is_over_is_spread_over_the_bank(tried) -> None:
+    fading = REWARD.replace("pole_angle, actions)", "training_progress, pole_angle, actions)")
+    result = tried(fading.replace("return upright + effort,", "return training_progress + 0 * effort,"))
+    assert result.total.low < 0.01
+    assert result.total.high > 0.99
+    assert result.total.mean == pytest.approx(0.5, abs=0.01)
 
 
 BROKEN = {
@@ -206,8 +235,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a spread beyond the extremes": (answer(total=TERM | {"std": 3.0}), "total.std: 3.0, expected 0..1"),
     "extremes the wrong way round": (answer(total=TERM | {"low": 2.0}), "total.low: 2.0, expected at most high, 1.0"),
     "a size that no sum survives": (answer(total=TERM | {"high": 1e200}), "total: 1e+200, expected at most 1e+100"),
-    "no fingerprint": (answer(fingerprint=[]), "fingerprint: 0 numbers, expected 1..150"),
-    "a fingerprint longer than the bank": (answer(fingerprint=[0.0] * 151), "fingerprint: 151 numbers"),
+    "no fingerprint": (answer(fingerprint=[]), "fingerprint: 0 numbers, expected 1..256"),
     "a fingerprint out of bounds": (answer(fingerprint=[0.0] * 257), "fingerprint: List should have at most 256 items"),
     "an impossible speed": (answer(seconds_per_step=-1.0), "seconds_per_step: -1.0, expected 0..20"),
     "a field too many": (answer(fitness=1.0), "fitness: is no field of a SmokeResult"),

@@ -22,6 +22,7 @@ from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Task, load_task, task_from_files
+from eureka_agent.variations import variations_of
 from eureka_agent.verify import Verification, tolerance, verify
 from eureka_agent.verify_records import Records
 from eureka_sandbox.backends import make_sandbox
@@ -103,7 +104,8 @@ def change(folder: Path, table: str, key: str, edit: Callable[[Any], None], colu
 def test_an_untouched_run_has_every_score_equal_to_the_last_bit(folder: Path) -> None:
     result = verified(folder)
     assert result.mismatches == ()
-    keys = 2 + 2 * 2 + 1 + 2 + 2  # candidates, two arms of two trainings, random play, the floor, two films
+    varied = 2 * (1 + len(variations_of(TASK)))  # two policies, as trained and in every variation
+    keys = 2 + 2 * 2 + 1 + 2 + 2 + varied  # candidates, two arms of two trainings, random play, the floor, two films
     assert result.scores == result.exact == keys
     assert result.episodes == 4 * (keys - 2) + 2
     assert (result.tolerated, result.unbound, result.candidates, result.notes) == (0, 0, 2, ())

@@ -208,12 +208,20 @@ def test_what_the_user_has_few_of_is_left_to_the_user() -> None:
         timers = 0
         while kernel.timer_create(0, None, ctypes.byref(ctypes.c_void_p())) == 0:
             timers += 1
+        def limit(which):
+            try:
+                resource.setrlimit(which, (0, 0))
+            except ValueError as problem:  # how Python words EPERM here
+                raise PermissionError(errno.EPERM, "")
         watch = kernel.inotify_init1(0)
         mine, host = open("mine", "w+"), open("/usr/bin/env", "rb")
         tell(
             timers=0 < timers < 1000, watch=watch, poll=error(select.epoll),
             lock=error(fcntl.lockf, mine, fcntl.LOCK_EX), lease=error(fcntl.fcntl, host, 1024, fcntl.F_RDLCK),
-            handler=resource.getrlimit(resource.RLIMIT_CORE),
+            handler=[line.split()[4:6] for line in open("/proc/self/limits") if line.startswith("Max core")],
+            no_handler=error(resource.setrlimit, resource.RLIMIT_NOFILE, (200, 200)),
+            changed=error(limit, resource.RLIMIT_CORE), host_lock=error(fcntl.flock, host, fcntl.LOCK_SH),
+            huge=kernel.mmap(None, ctypes.c_size_t(2**21), 3, 0x40022, -1, ctypes.c_size_t(0)),
         )
         """)
     assert facts == {
@@ -222,7 +230,11 @@ def test_what_the_user_has_few_of_is_left_to_the_user() -> None:
         "poll": "EPERM",
         "lock": "EPERM",
         "lease": "EPERM",
-        "handler": [1, 1],
+        "handler": [["1", "1"]],
+        "no_handler": "",
+        "changed": "EPERM",
+        "host_lock": "EPERM",
+        "huge": -1,
     }
 
 

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from eureka_agent.cli.people import Hands
     from eureka_agent.run import Run
     from eureka_agent.settings import Settings
     from eureka_agent.task import Task
@@ -104,6 +105,19 @@ def evolve(
         str | None,
         typer.Option(metavar="WORD", help="A call whose answer was lost: resend, skip or ask (resend)."),
     ] = None,
+    seed_reward: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A reward of your own for the first generation; may be repeated."),
+    ] = None,
+    review: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="With --resume: a review.json that the report saved.")
+    ] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Ask at the terminal for words after each generation.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the report while it runs, to watch and to steer (this machine only).")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run's folder (runs/<task>/<time>).")
     ] = None,
@@ -117,6 +131,7 @@ def evolve(
 ) -> None:
     """Search for a reward function, and compare the best with the human reward on fresh seeds."""
     from eureka_agent.cli.common import progress_console, seconds_of
+    from eureka_agent.cli.people import Hands
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import joined_models
 
@@ -149,23 +164,26 @@ def evolve(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     console = progress_console()
+    hands = Hands(tuple(seed_reward or ()), tuple(review or ()), interactive, live)
+    hands.check(resume is not None)
     if resume is not None:
         if task is not None or output is not None:
             raise UsageError("--resume takes task and folder from the run; leave out TASK and --output")
-        _resume(resume, given, dry_run, as_json, console)
+        _resume(resume, given, hands, dry_run, as_json, console)
     elif task is None:
         raise UsageError(
             "no task given; `eureka tasks list` shows the shipped ones, `eureka evolve ./FOLDER` runs yours"
         )
     else:
-        _begin(task, given, output, dry_run, as_json, console)
+        _begin(task, given, hands, output, dry_run, as_json, console)
 
 
 def _begin(
-    name: str, given: dict[str, Any], output: Path | None, dry_run: bool, as_json: bool, console: Console
+    name: str, given: dict[str, Any], hands: Hands, output: Path | None, dry_run: bool, as_json: bool, console: Console
 ) -> None:
     from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import RUNS, must_be_writable
+    from eureka_agent.cli.people import read_seeds
     from eureka_agent.proposers import check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
@@ -173,6 +191,8 @@ def _begin(
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
     settings = build_settings({"model": model, **usual_settings(model), **given})
+    seeds = read_seeds(hands.seed_rewards, task, settings.population)
+    settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     if dry_run:
         _dry_run(task, settings, 0, as_json)
@@ -186,11 +206,14 @@ def _begin(
     with begun as run:
         _say_how_to_continue(run)
         _say_estimate(task, settings, 0, console)
-        _search(run, as_json, console)
+        _search(run, hands, as_json, console)
 
 
-def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, console: Console) -> None:
+def _resume(
+    name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console
+) -> None:
     from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.people import let_go_on, send_reviews
     from eureka_agent.proposers import check_settings
     from eureka_agent.run import Run, amended
 
@@ -198,12 +221,16 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
         _say_how_to_continue(run)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.population().generations
+        if hands.reviews and "generations" not in changes and done >= run.settings.generations:
+            changes["generations"] = done + 1  # else nobody would heed the review
         build_settings({**run.settings.model_dump(), **changes})  # names the flag of a value that cannot be
         settings = amended(run.settings, changes)
         check_settings(settings)
         if dry_run:
             _dry_run(run.task, settings, done, as_json)
             return
+        send_reviews(hands.reviews, run)
+        let_go_on(run)
         if changes:
             run.amend(changes)
         if run.comparison():
@@ -213,7 +240,7 @@ def _resume(name: str, given: dict[str, Any], dry_run: bool, as_json: bool, cons
         else:
             console.print(f"continuing {run.folder}", soft_wrap=True)
             _say_estimate(run.task, run.settings, done, console)
-        _search(run, as_json, console)
+        _search(run, hands, as_json, console)
 
 
 def build_settings(given: dict[str, Any]) -> Settings:
@@ -244,7 +271,8 @@ def _say_how_to_continue(run: Run) -> None:
     last_words(f"interrupted; all that had finished is saved, continue with: {again}")
 
 
-def _search(run: Run, as_json: bool, console: Console) -> None:
+def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
+    from eureka_agent.cli.people import asking
     from eureka_agent.cli.result import print_result
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.display import watching
@@ -255,8 +283,9 @@ def _search(run: Run, as_json: bool, console: Console) -> None:
 
     known = cached_price(run.task, run.settings, run.population().generations)
     try:
-        with watching(run, console, known.seconds if known else None) as watcher:
-            search(run, chosen_sandbox(run.settings.sandbox), watcher)
+        with watching(run, console, known.seconds if known else None, plain=hands.interactive) as watcher:
+            ask = asking(console) if hands.interactive else None
+            search(run, chosen_sandbox(run.settings.sandbox), watcher, ask)
     except BudgetExhausted:
         print_result(run, write_report(run), as_json)
         raise

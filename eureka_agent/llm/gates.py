@@ -46,9 +46,14 @@ def examine(completion: Completion, task: Task, smoke: Smoke | None) -> Examined
     if isinstance(found, Failure):
         return _stopped("extraction", "", found, told(found, boxed=False))
     assert isinstance(found, Extracted)
+    return examine_code(found.code, task, smoke)
+
+
+def examine_code(source: str, task: Task, smoke: Smoke | None) -> Examined:
+    """Take code through the gates that come after extraction."""
     # JSON can spell half of a surrogate pair, which the check refuses and the journal could not hold
-    code = found.code.encode("utf-8", "backslashreplace").decode()
-    if failure := check_reward_code(found.code, task.variables):
+    code = source.encode("utf-8", "backslashreplace").decode()
+    if failure := check_reward_code(source, task.variables):
         return _stopped("static", code, failure, told(failure, boxed=False))
     if smoke is None:
         return Examined(Proposal(code=code))

@@ -20,10 +20,12 @@ from eureka_agent.errors import UsageError
 from eureka_agent.floor import Floor
 from eureka_agent.llm.reasons import told
 from eureka_agent.population import Brief, Candidate, Population, Record
+from eureka_agent.review.steering import Said
 from eureka_agent.reward_code import component_names
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.task import Task
+from eureka_agent.text import visible
 from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure
 
@@ -52,6 +54,7 @@ class Prompts:
         folder: templates that replace the shipped ones of the same name.
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
         floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
+        said: what people want to tell the author of a candidate.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
@@ -62,9 +65,11 @@ class Prompts:
         folder: Path | None = None,
         settings: Settings | None = None,
         floor: Callable[[], Floor | None] = lambda: None,
+        said: Callable[[Brief, Population], Sequence[Said]] = lambda brief, population: (),
     ) -> None:
         self._settings = settings or Settings()
         self._floor = floor
+        self._said = said
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -80,7 +85,8 @@ class Prompts:
             keep_trailing_newline=True,
             autoescape=False,  # the output is Markdown for a model, never HTML
         )
-        self._environment.filters |= {"fenced": fenced, "line": _line, "cell": _cell, "number": _number}
+        self._environment.filters |= {"fenced": fenced, "quoted": _quoted}
+        self._environment.filters |= {"line": _line, "cell": _cell, "number": _number}
         for name in sorted(given):
             self._template(name)
 
@@ -91,6 +97,7 @@ class Prompts:
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
+            said=self._said(brief, population),
             angle=_angle(brief, population),
             **self._conditions(task),
             terminal=_terminal_states(task),
@@ -220,6 +227,11 @@ def _terminal_states(task: Task) -> str:
     """When the robot's own rule ends an episode, as the catalogue's `terminated` says it in parentheses."""
     rule = re.search(r"\((.*)\)", task.body.variable("terminated").meaning)
     return rule[1].replace("it has none", "none") if rule else "none"
+
+
+def _quoted(text: str) -> str:
+    """A person's words, each line marked, so that none can pass for a heading or a fence."""
+    return "\n".join(f"> {visible(line)}".rstrip() for line in text.splitlines())
 
 
 def _line(text: str) -> str:

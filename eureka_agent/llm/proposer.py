@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from eureka_agent.llm.prompting import Prompts, Request
 from eureka_agent.llm.review import MOST_ROUNDS, verdict_of
 from eureka_agent.llm.shorten import fitted
 from eureka_agent.llm.transcript import RunTranscript
+from eureka_agent.people import told
 from eureka_agent.population import Brief, Catch, Population, Proposal
 from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
@@ -25,7 +27,8 @@ def proposer_of(
         return LLMProposer(llm, Prompts(prompts_folder))
     settings = sitting.run.settings
     kept = transcript or RunTranscript(sitting.run)
-    return LLMProposer(llm, Prompts(prompts_folder, settings, sitting.run.floor), kept, sitting.smoke, settings.critic)
+    prompts = Prompts(prompts_folder, settings, sitting.run.floor, partial(told, sitting.run))
+    return LLMProposer(llm, prompts, kept, sitting.smoke, settings.critic)
 
 
 class Transcript(Protocol):

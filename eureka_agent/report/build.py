@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,10 +13,11 @@ from eureka_agent import text
 from eureka_agent.report import costs, curves, markup
 from eureka_agent.report import record as records
 from eureka_agent.report.baselines import baselines
-from eureka_agent.report.cards import MANY, cards, rejected
+from eureka_agent.report.cards import LEFT_OUT, MANY, Film, cards, rejected
 from eureka_agent.report.components import parts, stacked
 from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
-from eureka_agent.report.lineage import tree
+from eureka_agent.report.lineage import tree, words
+from eureka_agent.report.maps import map_rows
 from eureka_agent.run import Run
 from eureka_agent.storage import storage_errors, write_file
 
@@ -66,6 +66,8 @@ def render(facts: RunFacts) -> str:
         tiles=tiles(facts),
         interval_plot=curves.intervals(facts),
         films=films,
+        words=words,
+        maps=map_rows(dict(facts.surfaces), {v.name: v.unit for v in facts.task.variables}),
         parts=parts(facts.best) if facts.best else [],
         stack=stacked(facts.best) if facts.best else None,
         learning=curves.learning(facts),
@@ -74,6 +76,7 @@ def render(facts: RunFacts) -> str:
         tree=family,
         beside=beside,
         cards=(shown := cards(facts, of_cards)),
+        best_card=next((card for card in shown if card.best), None),
         full_cards=sum(card.full for card in shown),
         rejected=rejected(facts.population.candidates),
         arms=comparison_rows(facts),
@@ -93,32 +96,24 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Film:
-    """A place for a film, with or without one."""
-
-    film: bytes | None
-    css: str
-    label: str
-    note: str
-
-
-def _films(facts: RunFacts) -> tuple[list[Film], dict[str, bytes]]:
+def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film]]:
     """The films side by side at the top, and those of cards, the highest fitness first, as far as the page has room."""
     many = len(facts.population.candidates) > MANY
-    shown, room = [], FILM_BYTES // 3 if many else FILM_BYTES
-    for name, css, words, note in _wanted(facts):
-        film = facts.films.get(name)
+    room = FILM_BYTES // 3 if many else FILM_BYTES
+
+    def placed(name: str, words: str, css: str = "", note: str = "") -> Film:
+        nonlocal room
+        film, poster = facts.films.get(name), facts.posters.get(name)
         if film and len(film) > room:
-            film, note = None, "the film is too large for this page"
+            film, note = None, LEFT_OUT
         room -= len(film or b"")
-        shown.append(Film(film, css, words, note))
-    of_cards = {}
-    for candidate in facts.population.ranked:
-        film = facts.films.get(candidate.id)
-        if film and len(film) <= room:
-            of_cards[candidate.id] = film
-            room -= len(film)
+        if poster and len(poster) > room:
+            poster = None
+        room -= len(poster or b"")
+        return Film(film, poster, css, words, note)
+
+    shown = [placed(name, words, css, note) for name, css, words, note in _wanted(facts)]
+    of_cards = {c.id: placed(c.id, f"policy of {c.id}") for c in facts.population.ranked if c.id in facts.films}
     return shown, of_cards
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -11,19 +11,48 @@ from markupsafe import Markup
 from eureka_agent import text
 from eureka_agent.population import Candidate, Catch, Training
 from eureka_agent.report import charts
-from eureka_agent.report.components import STEPS, Part, parts, stacked
+from eureka_agent.report.components import STEPS, Part, component_charts, parts, stacked
 from eureka_agent.report.curves import RETURN
 from eureka_agent.report.diffs import Diff, diff
-from eureka_agent.report.facts import RunFacts
+from eureka_agent.report.facts import RunFacts, share
 from eureka_agent.report.lineage import ancestors, made
 from eureka_agent.report.markup import python
 from eureka_agent.report.thoughts import Thought
+from eureka_evaluation.finding import Finding
 
 MANY = 120
 """Candidates up to which every card is full: highlighted code, diffs, charts, figures."""
 FULL_CARDS = 60
 """Full cards among more; the others have plain code and the reflection, so that a page of 1,000 opens at once."""
-LEFT_OUT = "left out to keep the page small"
+LEFT_OUT = "the film was left out to keep the page small"
+GRAVE = 0.7
+"""Weight of a finding from which on it stands out."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A place for a film: with it, with a still from it, or with neither."""
+
+    film: bytes | None = None
+    poster: bytes | None = None
+    css: str = ""
+    label: str = ""
+    note: str = ""
+    """Why there is no film."""
+
+    @property
+    def there(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self.film or self.poster)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finding as the page shows it."""
+
+    text: str
+    kind: str = ""
+    grave: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +64,7 @@ class Card:
     full: bool
     made: str
     share: float
-    """Fitness between the run's floor and its highest, 0 to 1."""
+    """Fitness on the run's scale, see `RunFacts.scale`."""
     fitness: str
     success: str
     spark: charts.Spark | None
@@ -43,11 +72,14 @@ class Card:
     diffs: list[Diff] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     stack: charts.Chart | None = None
-    findings: list[str] = field(default_factory=list)
+    curves: list[charts.Chart] = field(default_factory=list)
+    findings: list[Told] = field(default_factory=list)
+    suspicions: list[Told] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     thought: Thought | None = None
-    film: bytes | None = None
-    film_note: str = ""
+    film: Film = field(default_factory=Film)
+    human: float | None = None
+    """The human reward's place on the run's scale."""
     numbers: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -55,18 +87,27 @@ class Card:
         """The candidate's."""
         return self.candidate.id
 
+    @property
+    def state(self) -> str:
+        """`failed`, `same`, `stopped`, `scored` or `open`: what the list can be narrowed to."""
+        c = self.candidate
+        if c.failure:
+            return "failed"
+        if c.duplicate_of:
+            return "same"
+        return "open" if not c.score else "stopped" if c.stopped else "scored"
 
-def cards(facts: RunFacts, films: dict[str, bytes]) -> list[Card]:
-    """In order of birth. `films` are those that the page has room for, by candidate's id."""
+
+def cards(facts: RunFacts, films: Mapping[str, Film]) -> list[Card]:
+    """In order of birth. `films` are what the page has room for, by candidate's id."""
     by_id = {c.id: c for c in facts.population.candidates}
     children: dict[str, list[str]] = {}
     for c in by_id.values():
         for parent in c.brief.parents:
             children.setdefault(parent, []).append(c.id)
-    full, low, high = _full(facts), *_scale(facts)
+    full, scale = _full(facts), facts.scale
     return [
-        _card(facts, c, by_id, children.get(c.id, []), films.get(c.id), c.id in full, (low, high))
-        for c in by_id.values()
+        _card(facts, c, by_id, children.get(c.id, []), films.get(c.id), c.id in full, scale) for c in by_id.values()
     ]
 
 
@@ -77,37 +118,28 @@ def _full(facts: RunFacts) -> set[str]:
     return set(list(dict.fromkeys(order))[: MANY if len(facts.population.candidates) <= MANY else FULL_CARDS])
 
 
-def _scale(facts: RunFacts) -> tuple[float, float]:
-    scale = [c.fitness for c in facts.population.ranked if c.fitness is not None]
-    if facts.task.anchors:
-        scale.append(facts.task.anchors.random.mean)
-    return (min(scale), max(scale)) if scale else (0.0, 1.0)
-
-
 def _card(
     facts: RunFacts,
     c: Candidate,
     by_id: dict[str, Candidate],
     children: list[str],
-    film: bytes | None,
+    film: Film | None,
     full: bool,
     scale: tuple[float, float],
 ) -> Card:
-    low, high = scale
-    filmed = c.id in facts.films
     card = Card(
         candidate=c,
         best=facts.best is not None and c.id == facts.best.id,
         full=full,
         made=made(c),
-        share=0.0 if c.fitness is None or high <= low else (c.fitness - low) / (high - low),
+        share=share(c.fitness, scale),
         fitness=text.measure(c.fitness, facts.unit),
         success=text.percent(c.score.success_rate) if c.score else "",
         spark=_spark(c.training),
         code=python(c.code, plain=not full) if c.code else None,
         children=children,
-        film=film,
-        film_note=LEFT_OUT if filmed and not film else (c.score.video_note if c.score else ""),
+        film=film or Film(note=c.score.video_note if c.score else ""),
+        human=share(facts.human, scale) if facts.human is not None else None,
     )
     if not full:
         return card
@@ -117,10 +149,17 @@ def _card(
         diffs=[diff(p.id, p.code, c.code, p.reflection) for p in parents if p.code and c.code],
         parts=parts(c),
         stack=stacked(c),
-        findings=findings(c.reflection),
+        curves=component_charts(c),
+        findings=told(c.findings) or [Told(words) for words in findings(c.reflection)],
+        suspicions=told(c.suspicions),
         thought=facts.thoughts.get(c.id),
         numbers=_numbers(c, facts),
     )
+
+
+def told(found: Iterable[Finding]) -> list[Told]:
+    """Findings ready to show, the weightiest first as they come."""
+    return [Told(f.text, f.kind.replace("_", " "), f.weight >= GRAVE) for f in found]
 
 
 def findings(reflection: str) -> list[str]:
@@ -137,6 +176,9 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
         shown.append(("fitness", f"{text.measure(score.mean, facts.unit)}, episodes {spread}"))
         succeeded = f"{sum(score.success)} of {text.plural(len(score.success), 'episode')}"
         shown.append(("success", f"{text.percent(score.success_rate)}, {succeeded}"))
+    if c.rungs:
+        seen = ", ".join(f"{text.measure(r.fitness, facts.unit)} at {text.count(r.timesteps)} steps" for r in c.rungs)
+        shown.append(("racing", f"{seen}; {'stopped there' if c.stopped else 'went on to the end'}"))
     if training := c.training:
         peak = f" of {text.count(training.timesteps)}" if training.peak_timesteps != training.timesteps else ""
         shown.append(("policy from step", f"{text.count(training.peak_timesteps)}{peak}, the peak of its own return"))

@@ -17,6 +17,8 @@ from eureka_evaluation.components import PREFIX, ComponentStatistics, component_
 STEPS = "time/total_timesteps"
 COLOURS = 8
 """Components with a colour of their own, the largest share first; the rest share the last."""
+POINTS = 80
+"""Of a component's own curve."""
 LONGEST = 160
 """Characters of a formula that are shown."""
 
@@ -116,6 +118,25 @@ def stacked(candidate: Candidate) -> charts.Chart | None:
         areas=areas,
         size=(560, 240),
     )
+
+
+def component_charts(candidate: Candidate) -> list[charts.Chart]:
+    """Mean per step of each component over training, each on its own scale; the largest share first."""
+    training = candidate.training
+    if training is None or STEPS not in training.curves:
+        return []
+    curves = per_step(training.curves)
+    names = [c.name for c in component_statistics(curves)][:COLOURS]
+    steps = training.curves[STEPS]
+    shown = []
+    for place, name in enumerate(names):
+        points = [(x, y) for x, y in zip(steps, curves[PREFIX + name], strict=True) if x is not None and y is not None]
+        points = points[:: max(1, len(points) // POINTS)]
+        if len(points) > 1:
+            line = charts.Line([x for x, _ in points], [y for _, y in points], f"of c{min(place, COLOURS - 1)}")
+            size, y_label = (300, 150), "reward per step"
+            shown.append(charts.line_chart(name, [line], x_label="steps", y_label=y_label, size=size))
+    return shown
 
 
 # ------------------------------------------------------------------------------------------------------------ formulas

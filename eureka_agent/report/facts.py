@@ -11,6 +11,7 @@ from eureka_agent import __version__
 from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
 from eureka_agent.floor import Floor
 from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.report.maps import Surface, surfaces
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
@@ -40,6 +41,10 @@ class RunFacts:
     """What language models have cost."""
     films: Mapping[str, bytes] = field(default_factory=dict)
     """mp4 by arm of the comparison, and by candidate's id; before the comparison, the incumbent's under `candidate`."""
+    posters: Mapping[str, bytes] = field(default_factory=dict)
+    """JPEG by the same names: a still from each film's middle."""
+    surfaces: Mapping[str, tuple[Surface, ...]] = field(default_factory=dict)
+    """What the best reward (`candidate`) and the `human` one pay over two state variables."""
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
     """What a language model said with its code, by candidate's id."""
     floor: Floor | None = None
@@ -59,20 +64,41 @@ class RunFacts:
         return self.population[self.comparison.candidate] if self.comparison else self.population.best
 
     @property
+    def human(self) -> float | None:
+        """The human reward's fitness: of this run's own trainings if it has them, else as it was measured before."""
+        if self.comparison:
+            return self.comparison.arm("human").iqm.value
+        return self.task.anchors.human.mean if self.task.anchors else None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest fitness that bars are drawn between: candidates, human reward, random play."""
+        levels = [c.fitness for c in self.population.ranked if c.fitness is not None]
+        levels += [self.human] if self.human is not None else []
+        levels += [self.task.anchors.random.mean] if self.task.anchors else []
+        return (min(levels), max(levels)) if levels else (0.0, 1.0)
+
+    @property
     def failed(self) -> int:
         """Candidates that ended with a verdict instead of a fitness."""
         return sum(c.failure is not None for c in self.population.candidates)
 
 
+def share(fitness: float | None, scale: tuple[float, float]) -> float:
+    """Where a fitness lies on a scale, 0 to 1."""
+    low, high = scale
+    return 0.0 if fitness is None or high <= low else min(max((fitness - low) / (high - low), 0.0), 1.0)
+
+
 def gather(run: Run) -> RunFacts:
     """Read a run at any stage."""
     population, comparison = run.population(partial=True), run.comparison()
-    films = _films(run, population)
+    filmed = _filmed(run, population)
     if comparison:
-        films |= {arm.name: run.blob(arm.video) for arm in comparison.arms if arm.video}
+        filmed |= {arm.name: score for arm in comparison.arms if arm.policy and (score := _film_of(run, arm.policy))}
     best = population[comparison.candidate] if comparison else population.best
-    if best and best.id in films:
-        films.setdefault("candidate", films[best.id])
+    if best and best.id in filmed:
+        filmed.setdefault("candidate", filmed[best.id])
     trained = next((c.training for c in population.candidates if c.training), None)
     return RunFacts(
         folder=str(run.folder),
@@ -84,7 +110,9 @@ def gather(run: Run) -> RunFacts:
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
         spending=spending(run),
-        films=films,
+        films={name: run.blob(score.video) for name, score in filmed.items() if score.video},
+        posters={name: run.blob(score.poster) for name, score in filmed.items() if score.poster},
+        surfaces=surfaces(run, best),
         thoughts=thoughts(run),
         floor=run.floor(),
         walls=walls(run),
@@ -92,17 +120,21 @@ def gather(run: Run) -> RunFacts:
     )
 
 
-def _films(run: Run, population: Population) -> dict[str, bytes]:
-    """What was filmed of candidates: with their score, or as a box of its own under the policy's name."""
+def _filmed(run: Run, population: Population) -> dict[str, Score]:
+    """Which candidates were filmed: with their score, or by a box of its own under the policy's name."""
     found = {}
     for candidate in population.candidates:
         score = candidate.score
-        if score and not score.video and candidate.training:
-            filmed = run.score(f"film/{candidate.training.policy}")
-            score = filmed if isinstance(filmed, Score) else None
+        if score and not score.video:
+            score = _film_of(run, candidate.training.policy) if candidate.training else None
         if score and score.video:
-            found[candidate.id] = run.blob(score.video)
+            found[candidate.id] = score
     return found
+
+
+def _film_of(run: Run, policy: str) -> Score | None:
+    filmed = run.score(f"film/{policy}")
+    return filmed if isinstance(filmed, Score) and filmed.video else None
 
 
 def _installed() -> dict[str, str]:
@@ -134,13 +166,14 @@ def _so_far(facts: RunFacts) -> str:
     born = plural(len(facts.population.candidates), "candidate")
     if best is None:
         return f"Nothing has trained to an end yet: {born} so far, {total} asked for."
+    born = f"{born} in {facts.population.generations} of {total} so far"
     anchors = facts.task.anchors
     beside = ""
     if anchors:
         human, steps = measure(anchors.human.mean, facts.unit), count(anchors.timesteps)
         beside = f", beside {human} for the human reward at {steps} steps"
     scored = measure(best.fitness, facts.unit)
-    return f"{best.id} leads with {scored}{beside}: {born} of {total} so far, not yet compared on fresh seeds."
+    return f"{best.id} leads with {scored}{beside}: {born}, not yet compared on fresh seeds."
 
 
 def _compared(facts: RunFacts, comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from eureka_agent import text
 from eureka_agent.population import Candidate
-from eureka_agent.report.facts import RunFacts
+from eureka_agent.report.facts import RunFacts, share
 
 WIDTH, HEIGHT = 118.0, 38.0
 """Of a box, in pixels."""
@@ -26,11 +26,11 @@ class Node:
     x: float
     y: float
     css: str
-    """`best`, `failed`, `same` (a duplicate) or `open`, and `trail` for the best's ancestors."""
+    """`best`, `failed`, `same` (a duplicate), `halted` (by racing) or `open`, and `trail` for the best's ancestors."""
     figure: str
     """Fitness, or why there is none."""
     share: float
-    """Fitness between the run's lowest and highest, 0 to 1."""
+    """Fitness on the run's scale, see `RunFacts.scale`."""
     label: str
     """All of it for a screen reader."""
     parents: str
@@ -65,9 +65,8 @@ def tree(facts: RunFacts) -> Tree | None:
         return None
     places = _places(candidates)
     trail = ancestors(facts)
-    scale = [c.fitness for c in facts.population.ranked if c.fitness is not None]
-    low, high = (min(scale), max(scale)) if scale else (0.0, 1.0)
-    nodes = [_node(c, places[c.id], facts, trail, low, high) for c in candidates]
+    scale = facts.scale
+    nodes = [_node(c, places[c.id], facts, trail, scale) for c in candidates]
     edges = [
         Edge(parent, c.id, _curve(places[parent], places[c.id]), "trail" if {parent, c.id} <= trail else "")
         for c in candidates
@@ -126,25 +125,45 @@ def _curve(parent: tuple[float, float], child: tuple[float, float]) -> str:
     return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
 
 
-def _node(c: Candidate, place: tuple[float, float], facts: RunFacts, trail: set[str], low: float, high: float) -> Node:
+def _node(
+    c: Candidate, place: tuple[float, float], facts: RunFacts, trail: set[str], scale: tuple[float, float]
+) -> Node:
     css = ["trail"] * (c.id in trail)
     if facts.best and c.id == facts.best.id:
         css.append("best")
     if c.duplicate_of:
         css.append("same")
+    if c.stopped:
+        css.append("halted")
     if c.failure:
         figure, css = c.failure.verdict.value, [*css, "failed"]
     elif c.fitness is None:
         figure, css = "not scored yet", [*css, "open"]
     else:
         figure = text.measure(c.fitness, facts.unit)
-    share = 0.0 if c.fitness is None or high <= low else (c.fitness - low) / (high - low)
+        if c.stopped and c.training:
+            figure += f" at {text.count(c.training.timesteps)}"
     same = f", the same program as {c.duplicate_of}" if c.duplicate_of else ""
-    return Node(
-        c.id, *place, " ".join(css), figure, share, f"{c.id} {figure}, {made(c)}{same}", " ".join(c.brief.parents)
-    )
+    label = f"{c.id} {figure}, {made(c)}{same}"
+    return Node(c.id, *place, " ".join(css), figure, share(c.fitness, scale), label, " ".join(c.brief.parents))
+
+
+OPERATORS = {
+    "sample": "fresh sample",
+    "mutate": "mutation of",
+    "cross": "cross of",
+    "tune": "other numbers for",
+    "edit": "a person's edit of",
+    "seed": "given by a person",
+}
+"""What each operator makes, before the names of the parents."""
 
 
 def made(candidate: Candidate) -> str:
-    """`mutate g0c3`."""
-    return " ".join((candidate.brief.operator, " × ".join(candidate.brief.parents))).strip()
+    """`mutation of g0c3`."""
+    return " ".join((words(candidate.brief.operator), " and ".join(candidate.brief.parents))).strip()
+
+
+def words(operator: str) -> str:
+    """What an operator makes; one that nobody has named yet is called as it is."""
+    return OPERATORS.get(operator, operator)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from eureka_evaluation.finding import Finding
-from eureka_evaluation.tracks import Array, Subject, Track, number
+from eureka_evaluation.tracks import SUMMARIES, Array, Subject, Track, number
 
 DURATION = "duration"
 """Stands for the episode's length beside the columns."""
-SUMMARIES = ("change", "last", "mean", "sum", "highest", "lowest")
 WORDS = {
     "change": "the change of {}",
     "last": "the last {}",
@@ -26,6 +25,8 @@ WORDS = {
 }
 SAME = 0.9999
 """Correlation over episodes from which a summary is taken for the metric itself."""
+CLOSE = 0.9
+"""Correlation from which a summary is told at least."""
 FEWEST = 6
 """Episodes without which nothing is said."""
 BINS = 20
@@ -42,6 +43,11 @@ class Carrier:
     slope: float
     offset: float
     correlation: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether it can stand for the metric."""
+        return abs(self.correlation) >= SAME
 
     @property
     def words(self) -> str:
@@ -66,19 +72,20 @@ class Carrier:
 
 
 def carrier(subject: Subject) -> Carrier | None:
-    """The summary that follows the metric over all known episodes, or None if none does exactly."""
+    """The summary that goes along with the metric best over all known episodes; None if they are too few.
+
+    Only one whose correlation is at least `SAME` can stand for the metric.
+    """
     known = [*subject.tracks, *subject.incumbent, *(subject.floor.tracks if subject.floor else ())]
     fitness = np.array([t.fitness for t in known])
     if len(known) < FEWEST or np.ptp(fitness) == 0:
         return None
-    summaries = np.array([_summaries(t) for t in known])  # (episodes, summaries, columns + 1)
+    summaries = np.array([t.summaries for t in known])  # (episodes, summaries, columns + 1)
     flat = summaries.reshape(len(known), -1)
     centred, target = flat - flat.mean(axis=0), fitness - fitness.mean()
     norm = np.sqrt((centred**2).sum(axis=0) * (target**2).sum())
     r = np.where(norm > 0, centred.T @ target / np.where(norm > 0, norm, 1.0), 0.0)
     best = float(np.abs(r).max(initial=0.0))
-    if best < SAME:
-        return None
     place = int(np.flatnonzero(np.abs(r) >= best - 1e-6)[0])
     row, column = divmod(place, summaries.shape[2])
     slope = float(centred[:, place] @ target / (centred[:, place] ** 2).sum())
@@ -87,15 +94,17 @@ def carrier(subject: Subject) -> Carrier | None:
     return Carrier(labels[column], SUMMARIES[row], slope, offset, float(r[place]))
 
 
-def _summaries(t: Track) -> Array:
-    """`(summaries, columns + 1)`; the last column is the duration."""
-    v = t.values
-    rows = [v[-1] - v[0], v[-1], v.mean(axis=0), v.sum(axis=0) * t.dt, v.max(axis=0), v.min(axis=0)]
-    return np.column_stack([np.array(rows), np.full(len(rows), t.seconds)])
+def closest(found: Carrier | None) -> list[Finding]:
+    """What goes along with a score that no single variable carries."""
+    if found is None or found.exact or abs(found.correlation) < CLOSE:
+        return []
+    sign = "rises" if found.correlation > 0 else "falls"
+    text = f"No single variable is the score; it {sign} with {found.words} (correlation {number(found.correlation)})."
+    return [Finding("closest_variable", 0.3, text, {"correlation": found.correlation})]
 
 
 def progress(subject: Subject, found: Carrier | None) -> list[Finding]:
-    """How the median episode earns its metric."""
+    """How the median episode earns its metric, given what carries it exactly."""
     if found is None or found.label == DURATION:
         return []
     t = subject.median
@@ -155,20 +164,20 @@ def _held(subject: Subject, found: Carrier, t: Track, course: Array) -> list[Fin
 
 
 def _above_random(subject: Subject) -> bool:
-    return subject.floor is None or float(np.median(subject.fitness)) > float(subject.floor.fitness.max())
+    if subject.floor is None:
+        return True
+    return float(np.median(subject.fitness)) - float(subject.floor.fitness.mean()) > 0.02 * subject.scale
 
 
-def separating(subject: Subject, count: int = 3) -> list[Finding]:
-    """The variables in which the best recorded episode differs most from the worst."""
+def separating(subject: Subject, metric: str = "", count: int = 3) -> list[Finding]:
+    """The variables, beside `metric`, in which the best recorded episode differs most from the worst."""
     worst, best = subject.worst, subject.best
-    spread = float(subject.fitness.max() - subject.fitness.min())
-    if worst is best or spread <= 0.25 * max(abs(float(np.median(subject.fitness))), 1e-9):
+    if best.fitness - worst.fitness < 0.1 * subject.scale:
         return []
     steps = min(worst.steps, best.steps)
     a, b = worst.values[: steps + 1], best.values[: steps + 1]
     difference = b.mean(axis=0) - a.mean(axis=0)
-    size = np.abs(difference) / subject.spread()
-    chosen = [i for i in np.argsort(-size)[:count] if size[i] > 0.25]
+    chosen = subject.telling(np.abs(difference) / subject.spread(), count, 0.25, metric)
     if not chosen:
         return []
     parts = [

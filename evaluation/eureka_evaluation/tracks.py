@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 
 UNTOLD = ("actions", "previous_actions", "elapsed_time", "elapsed_fraction", "terminated", "training_progress")
 """State variables that are the clock, the actions or the end itself."""
+SUMMARIES = ("change", "last", "mean", "sum", "highest", "lowest")
+"""What a column can be reduced to over an episode."""
+TWINS = 0.9999
+"""Correlation within an episode from which two columns say the same."""
 KINDS = {"m": "position", "m/s": "velocity", "rad": "angle", "rad/s": "angular_velocity"}
 """What a variable of this unit is taken for where the task does not say."""
 
@@ -30,6 +34,8 @@ class Variable:
     unit: str = "1"
     kind: str = ""
     """As in the catalogue of bodies (`velocity`, `contact`, …); empty for a variable that a task derives."""
+    frame: str = ""
+    """As declared: `world`, `joint`, …"""
 
     @property
     def sort(self) -> str:
@@ -68,6 +74,13 @@ class Track:
         return self.steps * self.dt
 
     @cached_property
+    def summaries(self) -> Array:
+        """`(len(SUMMARIES), C + 1)`: summaries of each column; the last column is the duration."""
+        v = self.values
+        rows = [v[-1] - v[0], v[-1], v.mean(axis=0), v.sum(axis=0) * self.dt, v.max(axis=0), v.min(axis=0)]
+        return np.column_stack([np.array(rows), np.full(len(rows), self.seconds)])
+
+    @cached_property
     def index(self) -> Mapping[str, int]:
         """Column by name."""
         return {label: i for i, label in enumerate(self.labels)}
@@ -86,6 +99,13 @@ class Floor:
     """What play without learning visits, from the episodes of uniform random actions."""
 
     tracks: tuple[Track, ...]
+    fitness: Array
+    """Of all its scored episodes, recorded or not."""
+
+    @classmethod
+    def of(cls, tracks: tuple[Track, ...], fitness: Sequence[float]) -> Floor:
+        """The recorded episodes, and the fitness of all."""
+        return cls(tracks, np.array(fitness, dtype=np.float64))
 
     @cached_property
     def low(self) -> Array:
@@ -106,18 +126,14 @@ class Floor:
     @cached_property
     def pace(self) -> Array:
         """Mean absolute change per step of each column, `(C,)`."""
-        return np.concatenate([np.abs(np.diff(t.values, axis=0)) for t in self.tracks]).mean(axis=0)
+        pace: Array = np.concatenate([np.abs(np.diff(t.values, axis=0)) for t in self.tracks]).mean(axis=0)
+        return pace
 
     @cached_property
     def actions(self) -> tuple[Array, Array]:
         """Lowest and highest action, `(nu,)` each: as good as the bounds."""
         used = np.concatenate([t.actions for t in self.tracks])
         return used.min(axis=0), used.max(axis=0)
-
-    @property
-    def fitness(self) -> Array:
-        """Of each of its episodes."""
-        return np.array([t.fitness for t in self.tracks])
 
 
 @dataclass(frozen=True)
@@ -139,9 +155,11 @@ class Subject:
     incumbent: tuple[Track, ...] = ()
     """The recorded episodes of the best candidate so far, if that is another one; from the worst to the best."""
     own_return: Array = field(default_factory=lambda: np.zeros(0))
-    """The return under its own reward over training, per step of an episode, without gaps."""
+    """The return under its own reward over training, without gaps."""
     unit: str = ""
     """Of fitness, as it follows a number."""
+    human: float | None = None
+    """Fitness that a reward written by a person reached."""
 
     @property
     def worst(self) -> Track:
@@ -162,6 +180,28 @@ class Subject:
     def solved(self) -> bool:
         """Whether nearly all episodes succeed."""
         return bool(self.success.mean() > 0.9)
+
+    @cached_property
+    def scale(self) -> float:
+        """What counts as a large difference of fitness: from random play to the human reward, or what is known of it."""
+        random = float(self.floor.fitness.mean()) if self.floor else 0.0
+        if self.human is not None and self.human > random:
+            return self.human - random
+        return max(abs(float(np.median(self.fitness)) - random), float(np.ptp(self.fitness)), 1e-9)
+
+    @cached_property
+    def first_of_twins(self) -> NDArray[np.bool_]:
+        """Columns that are no shifted or scaled copy of an earlier one in the median episode, `(C,)`."""
+        x = self.median.values - self.median.values.mean(axis=0)
+        norm = np.sqrt((x**2).sum(axis=0))
+        x = x / np.where(norm > 0, norm, 1.0)
+        return ~(np.tril(np.abs(x.T @ x), -1) > TWINS).any(axis=1)
+
+    def telling(self, size: Array, count: int, least: float, apart: str = "") -> list[int]:
+        """At most so many columns of the largest `size` `(C,)`, none below `least`, of twins only one, not `apart`."""
+        size = np.where([label == apart for label in self.worst.labels], -1.0, size)
+        order = np.argsort(-np.where(self.first_of_twins, size, -1.0), kind="stable")[:count]
+        return [int(i) for i in order if size[i] > least and self.first_of_twins[i]]
 
     def variable(self, label: str) -> Variable:
         """Of a column."""
@@ -215,6 +255,13 @@ def number(value: float) -> str:
     """Three digits; nothing that rounds to `-0`."""
     text = f"{value:.3g}"
     return text.removeprefix("-") if float(text) == 0.0 else text
+
+
+def drifting(values: Array) -> NDArray[np.bool_]:
+    """Columns of `(T, C)` that go one way all along, such as a position: their level says little."""
+    walked = np.abs(np.diff(values, axis=0)).sum(axis=0)
+    net = np.abs(values[-1] - values[0])
+    return (net > 0.5 * walked) & (walked > 0)
 
 
 def listed(parts: Sequence[str]) -> str:

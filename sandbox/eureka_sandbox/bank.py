@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 BANK_FILE = "bank.safetensors"
+VALUES_FILE, VALUES = "values.safetensors", "values"
+"""What a reward gives on a bank: the file, and the one array in it."""
 MAX_TRANSITIONS = 4096
 _LASTING = "lasting"
 

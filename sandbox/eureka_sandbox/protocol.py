@@ -139,6 +139,11 @@ class SmokeSpec(Boundary):
     environment: EnvironmentSpec
     batch: int = Field(default=64, ge=1, le=4096)
     """Transitions per call."""
+    values: bool = False
+    """Send `values.safetensors` back: what the reward gives on every transition."""
+    probes: int = Field(default=0, ge=0, le=4096)
+    """So many at the bank's end are made up, far out of range: what fails there is a fact and no failure, and they are
+    left out of every statistic."""
 
 
 Spec = Annotated[TrainSpec | ScoreSpec | SmokeSpec, Field(discriminator="kind")]
@@ -289,9 +294,14 @@ class TermStatistics(Boundary):
 
 
 class SmokeResult(Boundary):
-    """What a reward does on recorded transitions. No blobs."""
+    """What a reward does on recorded transitions. Blob: `values.safetensors`, if it was asked for.
+
+    That file holds one array, `values`, float32 `(1 + components, T)`: the total, then every component in the order of
+    `components`. Where a reward failed on a probe, all of the column is the largest float32.
+    """
 
     transitions: int
+    """Without probes."""
     total: TermStatistics
     components: dict[str, TermStatistics]
     sum_gap: float
@@ -301,7 +311,8 @@ class SmokeResult(Boundary):
     seconds_per_step: float
     """Wall time of one call divided by its batch."""
     fingerprint: list[float] = Field(max_length=FINGERPRINT_SIZE)
-    """Totals on evenly spread transitions that all banks of a run share: equal rewards have equal fingerprints."""
+    """Totals on evenly spread transitions that all banks of a run share, and on as many states far from them: equal
+    rewards have equal fingerprints."""
     seconds: float
     versions: dict[str, str]
 
@@ -333,7 +344,7 @@ class PolicyMeta(Boundary):
 BLOBS: dict[str, frozenset[str]] = {
     "train": frozenset({"policy.safetensors", "policy.json"}),
     "score": frozenset({"episodes.npz", "video.mp4", "poster.jpg"}),
-    "smoke": frozenset(),
+    "smoke": frozenset({"values.safetensors"}),
 }
 """Blob names that a job of each kind may emit."""
 

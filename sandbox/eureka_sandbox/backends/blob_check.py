@@ -14,6 +14,7 @@ from safetensors.numpy import load as load_safetensors
 
 from eureka_evaluation.recording import MAX_MEMBERS, RecordingError, load_episodes
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
+from eureka_sandbox.bank import VALUES, VALUES_FILE
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.hyperparameters import settle
 from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec, VideoSpec
@@ -98,6 +99,27 @@ def policy_shapes(meta: PolicyMeta, critics: int) -> Shapes:
     if meta.normalise:
         shapes |= {"normalizer.mean": (observation,), "normalizer.var": (observation,)}
     return shapes
+
+
+@_verdict_on(VALUES_FILE)
+def check_values(data: bytes, rows: int, transitions: int) -> None:
+    """`values.safetensors` holds one float32 array `values`, `(rows, transitions)`, and nothing else; all finite.
+
+    Raises:
+        Violation: it does not.
+    """
+    count = rows * transitions
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(HEADER_BYTES, len(data) - 8):
+        raise Violation(VALUES_FILE, f"{len(data)} bytes with a header of {size}: too short, or its header too long")
+    header = parse_json(data[8 : 8 + size], f"{VALUES_FILE} header")
+    wanted = {VALUES: {"dtype": "F32", "shape": [rows, transitions], "data_offsets": [0, 4 * count]}}
+    if header != wanted:
+        raise Violation(VALUES_FILE, f"header {one_line(str(header), 120)}, expected {wanted}")
+    if len(data) != 8 + size + 4 * count:
+        raise Violation(VALUES_FILE, f"{len(data) - 8 - size} bytes of values, expected {4 * count}")
+    if not np.isfinite(np.frombuffer(data, "<f4", count, 8 + size)).all():
+        raise Violation(VALUES_FILE, f"{VALUES}: holds NaN or infinity")
 
 
 @_verdict_on(EPISODES)

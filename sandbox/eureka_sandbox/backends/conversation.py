@@ -14,7 +14,6 @@ from typing import IO, Protocol
 
 from eureka_sandbox.backends.frames import Answer, FrameDecoder
 from eureka_sandbox.backends.process import ending
-from eureka_sandbox.backends.process_table import oom_kills
 from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation, one_line
 from eureka_sandbox.protocol import (
@@ -64,6 +63,9 @@ class Box(Protocol):
     @property
     def oom_killed(self) -> bool:
         """Whether the kernel killed any process of it at the box's own memory limit; settled once it has ended."""
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has ended for lack of memory, as near to the box as it counts them."""
 
     def memory_bytes(self, suspicious: int) -> int:
         """Memory in use; more exactly, if that is dearer, beyond `suspicious`. 0 where the kernel holds the limit."""
@@ -121,7 +123,7 @@ class Conversation:
         self._next_memory = started + MEMORY_INTERVAL
         self._memory_limit = job.limits.memory_mb * 2**20
         self._memory_peak = 0
-        self._oom_kills = oom_kills()
+        self._oom_kills = box.oom_kills()
 
     def hold(self) -> Answer | Failure:
         """Listen to the end. The box may still run when this returns or raises; its owner ends it.
@@ -173,9 +175,11 @@ class Conversation:
                 self._weigh()
 
     def _hear(self, data: bytes) -> None:
-        self._silence = 0.0
+        frames = self._decoder.frames
         for report in self._decoder.feed(data):
             self._on_progress(report)
+        if self._decoder.frames > frames:  # single bytes are no sign of progress
+            self._silence = 0.0
         if self._decoder.outcome:
             self._deadline = min(self._deadline, time.monotonic() + EXIT_SECONDS)
 
@@ -222,7 +226,7 @@ class Conversation:
         if killed and self._memory_peak > 0.9 * self._memory_limit:
             used, limit = self._memory_peak // 2**20, self._job.limits.memory_mb
             return Failure(verdict=Verdict.MEMORY, message=f"the box ended ({how}) with {used} of {limit} MiB in use")
-        if returncode == -signal.SIGKILL and oom_kills() > self._oom_kills:  # which counts for the whole machine
+        if returncode == -signal.SIGKILL and self._box.oom_kills() > self._oom_kills:  # perhaps another box's
             raise SandboxError("the machine ran out of memory and the kernel killed a box; run fewer jobs at once")
         message = f"the box ended ({how}) without a result" + (f", {cut}" if cut else "")
         from_outside = returncode in (-signal.SIGKILL, -signal.SIGTERM)

@@ -20,6 +20,7 @@ from threading import Event
 from typing import IO, Any
 
 from eureka_sandbox.backends.docker_engine import Engine, engine_errors
+from eureka_sandbox.backends.process_table import oom_kills
 from eureka_sandbox.protocol import SandboxError
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,10 @@ class ContainerBox:
     def oom_killed(self) -> bool:
         """Whether the kernel ended any process of the box at the memory limit, as known once it has ended."""
         return self._oom_killed
+
+    def oom_kills(self) -> int:
+        """Of the whole machine; those at the container's own limit are told by `oom_killed`."""
+        return oom_kills()
 
     def memory_bytes(self, suspicious: int) -> int:
         """0: the kernel holds the limit."""

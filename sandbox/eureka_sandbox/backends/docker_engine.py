@@ -95,8 +95,14 @@ class Owner:
         here = Owner.this_process()
         if (self.boot, self.namespace) != (here.boot, here.namespace):
             return not running
-        process = read_process(self.pid)
-        return process is None or process.started != self.started
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's: it lives
+        process = read_process(self.pid)  # nothing where /proc hides what is not one's own
+        return process is not None and process.started != self.started
 
 
 class Engine:

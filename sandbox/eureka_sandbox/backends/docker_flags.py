@@ -26,6 +26,8 @@ PIDS = 128
 FILES = 512
 FILE_BYTES = 64 * MIB
 """Largest single file that a box may write."""
+LIMITS = {"nofile": FILES, "core": 1, "fsize": FILE_BYTES, "msgqueue": 0, "sigpending": 256}
+"""Of each process; `core`: see `process.NO_CORE`; `sigpending` bounds timers, too."""
 CGROUP_NAMESPACE_API = (1, 41)
 """Engine API version that knows private cgroup namespaces."""
 
@@ -56,7 +58,7 @@ def container_config(
 
     Args:
         image: its id; nothing is pulled.
-        command: what runs in it as the only process that init starts.
+        command: the first process, `worker/guard.py` and what that runs.
         job: the folder with the job's files and an empty `scratch`; as all paths, on the Engine's machine.
         memory_mb: for everything in the box, its tmpfs included; there is no swap beyond it.
         labels: who the box belongs to.
@@ -65,7 +67,7 @@ def container_config(
     """
     environment = ENVIRONMENT | {"EUREKA_COMPILE_CACHE": CACHE if cache.folder else ""}
     host_config: dict[str, Any] = {
-        "Init": True,
+        "Init": False,  # the guard is the first process: the kernel lets nothing in the box stop that one
         "NetworkMode": "none",
         "IpcMode": "private",
         "ReadonlyRootfs": True,  # 5.13
@@ -81,7 +83,7 @@ def container_config(
         "NanoCpus": 10**9,  # 5.12
         "Ulimits": [
             {"Name": name, "Soft": limit, "Hard": limit}
-            for name, limit in {"nofile": FILES, "core": 0, "fsize": FILE_BYTES, "msgqueue": 0}.items()
+            for name, limit in LIMITS.items()
         ],
         "LogConfig": {"Type": "none"},  # else a flood on stdout fills the host's disk
         "RestartPolicy": {"Name": "no"},  # 5.15

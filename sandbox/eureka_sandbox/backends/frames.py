@@ -101,6 +101,8 @@ class FrameDecoder:
     greeted: bool = field(default=False, init=False)
     """HELLO has come: from here on, the job's own code may have run."""
     outcome: Answer | Failure | None = field(default=None, init=False)
+    frames: int = field(default=0, init=False)
+    """How many whole frames have come and were none to be dropped unread."""
     _buffer: bytearray = field(default_factory=bytearray, init=False)
     _blobs: dict[str, bytes] = field(default_factory=dict, init=False)
     _blob_bytes: int = field(default=0, init=False)
@@ -124,7 +126,9 @@ class FrameDecoder:
                 break
             payload = bytes(memoryview(self._buffer)[HEADER_BYTES : HEADER_BYTES + length])
             del self._buffer[: HEADER_BYTES + length]
-            if report := self._take(kind, payload):
+            report = self._take(kind, payload)
+            self.frames += report is not None or kind not in (FrameKind.PROGRESS, FrameKind.CHECKPOINT)
+            if report:
                 due.append(report)
         return due
 

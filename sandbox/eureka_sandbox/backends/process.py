@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from eureka_sandbox.backends.process_table import Process, ProcessTable, socket_bytes
+from eureka_sandbox.backends.process_table import Process, ProcessTable, oom_kills_here, socket_bytes
 from eureka_sandbox.protocol import Limits, SandboxError
 
 PACKAGES = Path(__file__).parents[2]
@@ -36,7 +36,8 @@ TASKS = 256 + 4 * (os.cpu_count() or 1)
 """Most processes and threads of a walled box (compilers start some threads per core); a user's other processes would
 count where there is no wall, so there it is not set."""
 NO_CORE = 1
-"""0 would still start the machine's own crash handler, as its superuser, where dumps go to a program; 1 does not."""
+"""0 would still start the machine's own crash handler, as its superuser, where dumps go to a program; 1 does not. A
+walled box may not set it anew, see `seccomp.json`."""
 WALLED = {"RLIMIT_NPROC": TASKS, "RLIMIT_NOFILE": 256, "RLIMIT_MSGQUEUE": 0, "RLIMIT_SIGPENDING": 256}
 """Limits of the kernel that hold only where a box is a user by itself. The last bounds timers, too, which the kernel
 books to whoever started the box: it would leave none to that user's other programs."""
@@ -64,12 +65,12 @@ class BoxProcess:
             "RLIMIT_DATA": (limits.memory_mb + DATA_SLACK_MB) * 2**20,
             "RLIMIT_FSIZE": FILE_MB * 2**20,
             "RLIMIT_NOFILE": 1024,
-            "RLIMIT_CORE": NO_CORE,
         }
         if wall is not None:
             rlimits |= WALLED
         plan = {
             "host": os.getpid(),
+            "core": NO_CORE,
             "rlimits": rlimits,
             "command": list(command),
             "environment": dict(env),
@@ -161,6 +162,10 @@ class BoxProcess:
     def oom_killed(self) -> bool:
         """Never told: the memory limit is the host's to watch."""
         return False
+
+    def oom_kills(self) -> int:
+        """Of this process's control group, where its boxes are."""
+        return oom_kills_here()
 
     def wait(self, seconds: float) -> int | None:
         """The return code, once there is one within `seconds`.

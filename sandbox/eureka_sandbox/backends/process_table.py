@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from threading import Lock
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -124,9 +125,36 @@ def _queue_bytes() -> int:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed since boot because memory ran out."""
+    """How many processes of this machine the kernel has killed since boot because memory ran out."""
+    return _count(Path("/proc/vmstat"), "oom_kill") or 0  # not told here: no death is then blamed on the machine
+
+
+def oom_kills_here(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
+    """The same, of this process's own control group, to which the boxes that it starts belong.
+
+    What dies elsewhere, in another user's session or in a container, does not count. Where the kernel does not tell,
+    it is the whole machine's number.
+    """
     try:
-        with open("/proc/vmstat") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
     except OSError:
-        return 0  # not told here: no death is then blamed on the machine
+        return oom_kills()
+    for _, controllers, path in lines:
+        if controllers == "memory":
+            place = root / "memory" / path.lstrip("/") / "memory.oom_control"
+        elif not controllers:
+            place = root / path.lstrip("/") / "memory.events.local"
+        else:
+            continue
+        if (killed := _count(place, "oom_kill")) is not None:
+            return killed
+    return oom_kills()
+
+
+def _count(path: Path, name: str) -> int | None:
+    """The number behind a name in a file of the kernel; None if it is not there."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)

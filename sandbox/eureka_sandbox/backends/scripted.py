@@ -147,6 +147,8 @@ class ScriptedSandbox:
     def _scored(self, job: Job, spec: ScoreSpec) -> Outcome:
         policy = job.files.get("policy.safetensors")
         mean = RANDOM_FITNESS if policy is None else float(json.loads(policy)["fitness"])
+        if spec.variation:  # whatever differs from the training costs up to 1
+            mean -= _unit(spec.variation.model_dump_json().encode())
         fitness = [mean + self.episode_spread * (_unit(f"{seed}".encode()) - 0.5) for seed in spec.seeds]
         recorded = list(range(min(len(fitness), spec.record_episodes))) if policy is None else []
         result = ScoreResult(

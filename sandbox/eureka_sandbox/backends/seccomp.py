@@ -26,13 +26,6 @@ SHARED_ANONYMOUS = 0x21
 """MAP_SHARED | MAP_ANONYMOUS: memory that counts for no process once it is unmapped there, and for no tmpfs."""
 MAP_KIND = 0x2F
 """The bits of `mmap`'s flags that tell anonymous from file, shared from private."""
-
-HUGE = 0x40000
-"""MAP_HUGETLB: memory that somebody has set aside for another program, and that counts for no process."""
-RECORD_LOCKS = (6, 7, 37, 38)
-"""F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW: kernel memory without a limit, and locks on the host's files."""
-F_SETLEASE, F_NOTIFY = 1024, 1026
-"""A lease on one of the user's files makes whoever writes it wait for 45 s."""
 SO_SNDBUF, SO_SNDBUFFORCE = 7, 32
 """A longer queue of a socket: kernel memory, which is watched as if all had the usual length."""
 
@@ -42,11 +35,9 @@ Comparison = tuple[int, int, int]
 """Argument, mask, value."""
 ALWAYS: Comparison = (0, 0, 0)
 UNBOUNDED: Mapping[str, list[Comparison]] = {
-    "mmap": [(3, MAP_KIND, SHARED_ANONYMOUS), (3, HUGE, HUGE)],
-    "fcntl": [(1, 0xFFFFFFFF, command) for command in (*RECORD_LOCKS, F_SETLEASE, F_NOTIFY)],
+    "mmap": [(3, MAP_KIND, SHARED_ANONYMOUS)],
     "setsockopt": [(2, 0xFFFFFFFF, option) for option in (SO_SNDBUF, SO_SNDBUFFORCE)],
-    # Few of these are granted per user, and the kernel books them to the one who started the box.
-    "inotify_init1": [ALWAYS],
+    # Few watches are granted per user, and the kernel books them to the one who started the box.
     "epoll_create": [ALWAYS],
     "epoll_create1": [ALWAYS],
 }

@@ -42,6 +42,7 @@ def main() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != plan["host"]:  # it died before the death signal was set
         sys.exit("the host is gone")
+    _limit("RLIMIT_CORE", plan["core"])  # here already: behind the filter nobody may set it
     worker, report = _start(plan)
     os.close(1)  # so that the host sees the end of the stream when the box ends
     status = _wait(worker)
@@ -78,10 +79,7 @@ def become(plan: dict[str, Any]) -> None:
     """Turn this process into the command. Does not return."""
     os.setsid()
     for name, number in plan["rlimits"].items():
-        which = getattr(resource, name)
-        hard = resource.getrlimit(which)[1]
-        value = number if hard == resource.RLIM_INFINITY else min(number, hard)
-        resource.setrlimit(which, (value, value))
+        _limit(name, number)
     if plan["wall"] is None:
         fear_memory()
     os.chdir(plan["folder"])
@@ -95,6 +93,13 @@ def become(plan: dict[str, Any]) -> None:
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(127)
+
+
+def _limit(name: str, number: int) -> None:
+    which = getattr(resource, name)
+    hard = resource.getrlimit(which)[1]
+    value = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    resource.setrlimit(which, (value, value))
 
 
 def fear_memory() -> None:

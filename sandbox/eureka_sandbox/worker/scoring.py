@@ -25,6 +25,7 @@ from eureka_sandbox.worker.task_code import TaskCode, load_task_code
 
 if TYPE_CHECKING:
     from eureka_sandbox.worker.envs.simulation import Simulation
+    from eureka_sandbox.worker.variation import Disturbance
 
 MAX_SIMULATORS = 16
 """Episodes that run side by side; with more seeds than this, a simulator whose episode has ended takes the next."""
@@ -53,7 +54,14 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
         spec.environment.body, min(len(spec.seeds), MAX_SIMULATORS), spec.environment.max_episode_steps
     )
     _check_fit(policy, simulation, spec.environment)
-    episodes = list(Rollout(simulation, spec.environment, task, policy, spec.seeds, spec.idle).run())
+    disturbance = None
+    if spec.variation:
+        from eureka_sandbox.worker.variation import Disturbance, vary
+
+        vary(simulation, spec.variation)
+        disturbance = Disturbance(spec.variation, simulation)
+    rollout = Rollout(simulation, spec.environment, task, policy, spec.seeds, spec.idle, disturbance)
+    episodes = list(rollout.run())
     fitness = [task.fitness(episode) for episode in episodes]
     success = [task.success(episode) for episode in episodes]
     recorded = choose_recorded(fitness, episodes, spec.record_episodes)
@@ -138,10 +146,12 @@ class Rollout:
         policy: NumpyPolicy | None,
         seeds: Sequence[int],
         idle: bool = False,
+        disturbance: Disturbance | None = None,
     ) -> None:
         from eureka_sandbox.worker.envs.task_state import TaskState
 
         self._simulation, self._policy, self._seeds = simulation, policy, seeds
+        self._disturbance = disturbance
         self._task_state = TaskState(simulation, task, environment.derived)
         slots, steps = simulation.num_envs, environment.max_episode_steps
         self._slots = np.arange(slots)
@@ -179,6 +189,8 @@ class Rollout:
             return
         seeds = [self._seeds[position] for position in self._playing[slots]]
         self._simulation.reset(slots, [np.random.default_rng(seed) for seed in seeds])
+        if self._disturbance:
+            self._disturbance.begin(slots, seeds)
         if self._random:
             for slot, seed in zip(slots, seeds, strict=True):
                 rng = np.random.default_rng([seed, ACTION_STREAM])
@@ -188,12 +200,17 @@ class Rollout:
 
     def _act(self) -> NDArray[np.float32]:
         if self._policy is not None:
-            actions = self._policy.act(self._simulation.observation())
+            observations = self._simulation.observation()
+            if self._disturbance:
+                observations = self._disturbance.seen(observations)
+            actions = self._policy.act(observations)
             if not np.isfinite(actions).all():  # finite weights may overflow; MuJoCo would go on with zeros
                 raise JobFailed(_bad_policy("the policy's action is not a number: its weights overflow"))
         else:
             rows = np.minimum(self._simulation.elapsed, len(self._given_actions) - 1)
             actions = self._given_actions[rows, self._slots]
+        if self._disturbance:
+            actions = self._disturbance.arriving(actions)
         actions[self._playing < 0] = 0.0
         return actions
 

@@ -9,29 +9,33 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
-from eureka_sandbox.bank import BANK_FILE, Bank, read_bank
-from eureka_sandbox.bodies import variable_shapes
+from eureka_sandbox.bank import BANK_FILE, VALUES, VALUES_FILE, Bank, read_bank
+from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
 from eureka_sandbox.protocol import FINGERPRINT_SIZE, SmokeResult, SmokeSpec, TermStatistics, Verdict
 from eureka_sandbox.worker.emit import JobFailed
 from eureka_sandbox.worker.reward import Reward, RewardError, load_reward, reward_failure
 
 Rows = NDArray[np.float32]
 """The total (row 0) and every component over the bank, `(1 + components, T)`."""
+FAR_BATCH = 16
+"""Transitions per call where a reward may well raise."""
 
 
 def smoke(spec: SmokeSpec, folder: Path) -> tuple[SmokeResult, dict[str, bytes]]:
     """Call `reward.py` in `folder` twice on every transition of `bank.safetensors`.
 
     Returns:
-        What it gave, and no blobs.
+        What it gave, and the blob of all values if `spec` asks for it.
 
     Raises:
         JobFailed: the reward cannot be loaded, raised, or broke its contract.
@@ -39,13 +43,15 @@ def smoke(spec: SmokeSpec, folder: Path) -> tuple[SmokeResult, dict[str, bytes]]
     """
     started = time.monotonic()
     torch.set_num_threads(1)
-    shapes = variable_shapes(spec.environment)
-    bank = read_bank((folder / BANK_FILE).read_bytes(), shapes)
+    bank = read_bank((folder / BANK_FILE).read_bytes(), variable_shapes(spec.environment))
+    bank = _with_progress(bank, ended=spec.values)
     reward: Reward | None = None
     try:
-        reward = load_reward(folder / "reward.py", shapes)
-        first, _ = _pass(reward, bank, spec.batch)
-        second, seconds_per_step = _pass(reward, bank, spec.batch)
+        reward = load_reward(folder / "reward.py", reward_shapes(spec.environment))
+        known, probes = split(bank, spec.probes)
+        first, _ = _pass(reward, known, spec.batch)
+        second, seconds_per_step = _pass(reward, known, spec.batch)
+        values = np.concatenate([first, _probed(reward, probes, len(first))], axis=1)
     except RewardError as error:
         at_once = reward is None or not reward.calls
         raise JobFailed(reward_failure(error, Verdict.CODE_ERROR if at_once else Verdict.RUNTIME_ERROR)) from error
@@ -56,11 +62,37 @@ def smoke(spec: SmokeSpec, folder: Path) -> tuple[SmokeResult, dict[str, bytes]]
         sum_gap=float(np.abs(first[0].astype(np.float64) - first[1:].sum(axis=0, dtype=np.float64)).max()),
         deterministic=bool(np.array_equal(first[0], second[0])),
         seconds_per_step=seconds_per_step,
-        fingerprint=_fingerprint(first[0][: bank.lasting]),
+        fingerprint=fingerprint(reward, known, first[0]),
         seconds=time.monotonic() - started,
         versions={"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy")},
     )
-    return result, {}
+    return result, {VALUES_FILE: save({VALUES: values})} if spec.values else {}
+
+
+def split(bank: Bank, probes: int) -> tuple[Bank, Bank]:
+    """The recorded transitions, and the last `probes`, which are made up.
+
+    Raises:
+        ValueError: nothing is recorded.
+    """
+    count = bank.transitions - probes
+    if count < 1:
+        raise ValueError(f"{BANK_FILE} holds {bank.transitions} transitions, all of them probes")
+    known = {name: rows[:count] for name, rows in bank.arrays.items()}
+    return Bank(known, min(bank.lasting, count)), Bank({name: rows[count:] for name, rows in bank.arrays.items()}, 0)
+
+
+def _probed(reward: Reward, probes: Bank, rows: int) -> Rows:
+    """What the reward gives on the probes; the largest float32 in every column of a call that fails."""
+    values = np.full((rows, probes.transitions), np.finfo(np.float32).max)
+    for begin in range(0, probes.transitions, FAR_BATCH):
+        columns = slice(begin, begin + FAR_BATCH)
+        try:
+            total, components = reward({name: probes.arrays[name][columns] for name in reward.arguments})
+        except RewardError:
+            continue
+        values[:, columns] = [total, *components.values()]
+    return values
 
 
 def _pass(reward: Reward, bank: Bank, batch: int) -> tuple[Rows, float]:
@@ -96,7 +128,43 @@ def _statistics(values: Rows) -> TermStatistics:
     )
 
 
-def _fingerprint(totals: Rows) -> list[float]:
-    """Totals on transitions spread evenly over the rows."""
-    chosen = np.linspace(0, len(totals) - 1, min(len(totals), FINGERPRINT_SIZE)).round().astype(int)
-    return [float(value) for value in totals[chosen]]
+def _with_progress(bank: Bank, ended: bool) -> Bank:
+    """The bank with values of `training_progress` spread over 0 to 1; row i has the same in every bank.
+
+    All are 1 where the reward of a training that has `ended` is looked at.
+    """
+    golden = (np.sqrt(5.0) - 1.0) / 2.0  # its multiples modulo 1 leave no gap, however many are taken
+    spread = np.ones(bank.transitions) if ended else np.arange(bank.transitions) * golden % 1.0
+    return Bank({**bank.arrays, TRAINING_PROGRESS.name: spread.astype(np.float32)}, bank.lasting)
+
+
+def fingerprint(reward: Reward, bank: Bank, totals: Rows) -> list[float]:
+    """Totals on lasting transitions spread evenly over the rows, then on as many states that are far from them.
+
+    Two rewards may differ only where random play never comes (a bonus above some speed). So the other half is made of
+    the same transitions with every variable's rows shuffled and stretched up to eightfold, and flags thrown as coins. A
+    call that raises on those leaves zeros.
+    """
+    count = min(bank.lasting, FINGERPRINT_SIZE // 2)
+    chosen = np.linspace(0, bank.lasting - 1, count).round().astype(int)
+    states, far = _far(bank, chosen, reward.arguments), np.zeros(count, np.float32)
+    for begin in range(0, count, FAR_BATCH):
+        rows = slice(begin, begin + FAR_BATCH)
+        with suppress(RewardError):
+            far[rows], _ = reward({name: values[rows] for name, values in states.items()})
+    return [float(value) for value in (*totals[chosen], *far)]
+
+
+def _far(bank: Bank, chosen: NDArray[np.intp], names: Sequence[str]) -> dict[str, Rows]:
+    """States that need not be possible, `(count, *shape)` by variable; the same for equal lasting transitions."""
+    states = {}
+    for name in names:
+        rng = np.random.default_rng(list(name.encode()))  # a reward may name its arguments in any order
+        values = rng.permutation(bank.arrays[name][chosen])
+        if np.isin(bank.arrays[name][: bank.lasting], (0.0, 1.0)).all():
+            values = rng.integers(0, 2, values.shape).astype(np.float32)
+        elif name != TRAINING_PROGRESS.name:
+            stretch = np.exp(rng.uniform(np.log(0.5), np.log(8.0), len(values))).astype(np.float32)
+            values = values * stretch.reshape(-1, *[1] * (values.ndim - 1))
+        states[name] = values
+    return states

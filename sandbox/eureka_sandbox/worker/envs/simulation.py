@@ -100,6 +100,8 @@ class Simulation:
         self.action_low, self.action_high = model.actuator_ctrlrange.T.copy()
         bound = np.full(BODIES[body].observation_size, np.inf)
         self.observation_space_bounds = (-bound, bound)
+        self.start_spread = 1.0
+        """Factor on how far the robot's start states are from the resting one."""
         self._allocate(body)
 
     def _allocate(self, body: str) -> None:
@@ -133,6 +135,8 @@ class Simulation:
             data = self.data[i]
             mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = robot.initial_state(rng, model.qpos0, resting)
+            if self.start_spread != 1.0:
+                self._spread(data)
             mujoco.mj_forward(model, data)
             np.concatenate(self._views[i], out=self.now.rows[i])
             self.start_q[i] = self.now.q[i]
@@ -140,6 +144,11 @@ class Simulation:
             self.turned[i] = 0.0
             self.elapsed[i] = 0
         self._terminated = None
+
+    def _spread(self, data: Any) -> None:
+        own, rest = slice(self._robot.own_positions), self.model.qpos0
+        data.qpos[own] = rest[own] + self.start_spread * (data.qpos[own] - rest[own])
+        data.qvel[:] *= self.start_spread
 
     def step(self, actions: NDArray[Any]) -> None:
         """One control step of every environment.

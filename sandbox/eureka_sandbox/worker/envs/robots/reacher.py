@@ -84,6 +84,7 @@ REACHER = Robot(
     native_reward=_reward,
     terminated=no_termination,
     readings=_readings,
+    own_positions=2,
     variables={
         "fingertip_position": _fingertip,
         "target_position": lambda sim: sim.now.q[:, 2:],

@@ -44,6 +44,8 @@ class Robot:
     """Whether `cfrc_ext` is read, which MuJoCo computes only on demand."""
     feet: tuple[str, ...] = ()
     """Names of the capsule geoms that `foot_contacts` reports."""
+    own_positions: int | None = None
+    """How many entries of qpos, from the first, are the robot's and not a target's; None: all."""
     free_root: bool = False
     """Whether the torso moves freely: qpos starts with x, y, z and a quaternion, and its rotation is summed up."""
 

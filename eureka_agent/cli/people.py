@@ -1,0 +1,111 @@
+"""What a person gives to a search by `eureka evolve`: rewards to begin with, reviews, words at the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eureka_agent.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eureka_agent.population import Population
+    from eureka_agent.run import Run
+    from eureka_agent.task import Task
+
+
+@dataclass(frozen=True)
+class Hands:
+    """How a person takes part in one sitting."""
+
+    seed_rewards: tuple[Path, ...] = ()
+    reviews: tuple[Path, ...] = ()
+    interactive: bool = False
+    live: bool = False
+
+    def check(self, resume: bool) -> None:
+        """See whether this goes together.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.reviews and not resume:
+            raise UsageError("--review is of a run that there is; add --resume RUN")
+        if self.seed_rewards and resume:
+            raise UsageError("--seed-reward is for a new run; an edit in the report's review adds a reward to this one")
+        if self.interactive and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError('--interactive needs a terminal; `eureka feedback RUN "…"` works from anywhere')
+
+
+def read_seeds(paths: Sequence[Path], task: Task, population: int) -> tuple[str, ...]:
+    """The code of rewards that a person gives to the first generation.
+
+    Raises:
+        UsageError: naming file and line of what is wrong.
+    """
+    from eureka_agent.review.record import read_small_file
+    from eureka_agent.reward_code import check_reward_code, normalised_source
+
+    if len(paths) > population:
+        raise UsageError(
+            f"{len(paths)} × --seed-reward, but --population {population}: the first generation is smaller"
+        )
+    codes = []
+    for path in paths:
+        try:
+            source = read_small_file(path.resolve()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--seed-reward {path}: byte {error.start} is not utf-8") from error
+        if failure := check_reward_code(source, task.variables):
+            raise UsageError(f"--seed-reward {path}:{failure.line or 1}: {failure.message}")
+        codes.append(normalised_source(source))
+    return tuple(codes)
+
+
+def send_reviews(paths: Sequence[Path], run: Run) -> None:
+    """Put reviews into the run's inbox, all or none.
+
+    Raises:
+        UsageError: one is of another run, or of other code.
+    """
+    from eureka_agent.inbox import Reviewed, post
+    from eureka_agent.review.record import check_review, read_review
+
+    reviews = [read_review(path) for path in paths]
+    for path, review in zip(paths, reviews, strict=True):
+        try:
+            check_review(review, run)
+        except UsageError as wrong:
+            raise UsageError(f"{path}: {wrong}") from wrong
+    for review in reviews:
+        post(run.folder, Reviewed(review=review))
+
+
+def let_go_on(run: Run) -> None:
+    """Whoever resumes a paused search wants it to go on."""
+    from eureka_agent.inbox import GoOn, Pause, letters, post
+
+    found, _ = letters(run.folder)
+    state = [letter.message for letter in found if isinstance(letter.message, Pause | GoOn)]
+    if state and isinstance(state[-1], Pause):
+        post(run.folder, GoOn())
+
+
+def asking(console: Console) -> Callable[[Population], str]:
+    """Asks at the terminal after a generation."""
+    from eureka_agent.text import number
+
+    def ask(population: Population) -> str:
+        best = population.best
+        leads = f"{best.id} leads with {number(best.fitness)}" if best else "nothing has trained yet"
+        console.print(f"generation {population.generations} is done, {leads}")
+        try:
+            return console.input("words for the next generation (Enter: go on)> ", markup=False)
+        except EOFError:
+            return ""
+
+    return ask

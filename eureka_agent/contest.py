@@ -1,0 +1,317 @@
+"""Honest selection: who leads is settled on trainings with fresh seeds, not on the one training that looked best.
+
+The best of many noisy trainings promises more than its reward keeps. So whoever comes close to the incumbent trains on
+more seeds, the same ones as the incumbent, is dropped as soon as it is clearly worse (as in racing algorithms: Maron and
+Moore 1997, Birattari et al. 2002), and replaces the incumbent only on evidence. Nothing here runs anything but `contest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from eureka_agent.population import Candidate, Population, Record
+from eureka_agent.text import measure, percent
+
+if TYPE_CHECKING:
+    from eureka_agent.comparison import Trial
+    from eureka_agent.lab import Lab
+
+CONTENDERS = 2
+"""Candidates of a generation that are contested, at most."""
+CLOSE = 0.5
+"""How far below the incumbent a screening may lie to be contested, in standard deviations of a training."""
+CONFIDENCE = 0.8
+"""One-sided, of being worse (to be dropped) and of being better (to replace the incumbent); see docs/log.md."""
+Key = tuple[str, int]
+"""A candidate and the number of one of its contest trainings, from 1."""
+
+
+class Standing(Record):
+    """One candidate's trainings: mean fitness of each."""
+
+    id: str
+    screening: float
+    """Of the training that selected it."""
+    later: tuple[float | None, ...] = ()
+    """Of those on contest seed 1, 2, …; None where it failed."""
+
+    def first(self, number: int) -> Standing:
+        """As it was after so many contest trainings."""
+        return self.model_copy(update={"later": self.later[:number]})
+
+    @property
+    def finished(self) -> tuple[float, ...]:
+        """Contest trainings that did not fail."""
+        return tuple(value for value in self.later if value is not None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether one did."""
+        return None in self.later
+
+    @property
+    def mean(self) -> float:
+        """Over the contest trainings, which did not select it; the screening while there is none."""
+        return fmean(self.finished) if self.finished else self.screening
+
+
+class Spread(Record):
+    """How much trainings of one reward differ, pooled over rewards."""
+
+    squares: float = 0.0
+    """Sum of squared distances from each reward's own mean."""
+    freedom: int = 0
+
+    def including(self, standings: Sequence[Standing]) -> Spread:
+        """With the trainings of more rewards; screenings count, which makes it rather too wide than too narrow."""
+        squares, freedom = self.squares, self.freedom
+        for standing in standings:
+            values = (standing.screening, *standing.finished)
+            squares += sum((value - fmean(values)) ** 2 for value in values)
+            freedom += len(values) - 1
+        return Spread(squares=squares, freedom=freedom)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of one training's mean fitness; 0 while nothing is known."""
+        return sqrt(self.squares / self.freedom) if self.freedom else 0.0
+
+
+class Incumbency(Record):
+    """Who leads after a generation, and why."""
+
+    id: str | None
+    """None while nothing has trained to its end."""
+    before: str | None
+    """Who led until then."""
+    standings: tuple[Standing, ...] = ()
+    """Of everyone contested, the leader first."""
+    spread: Spread = Spread()
+    """Of everyone contested so far in the run but the leader."""
+    reason: str
+    optimism: float | None = None
+    """What the leader's screening promised above the mean of its contest trainings; None without any."""
+
+    @property
+    def leader(self) -> Standing | None:
+        """The incumbent's trainings."""
+        return self.standings[0] if self.standings and self.standings[0].id == self.id else None
+
+
+def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread) -> list[Standing]:
+    """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most."""
+    least = incumbent.mean - CLOSE * spread.deviation if incumbent else float("-inf")
+    ended = [c for c in candidates if not c.failure and not c.stopped and c.duplicate_of is None]
+    close = [Standing(id=c.id, screening=c.fitness) for c in ended if c.fitness is not None and c.fitness >= least]
+    return sorted(close, key=lambda s: -s.screening)[:CONTENDERS]
+
+
+def sure_of(contender: Standing, incumbent: Standing, spread: Spread) -> tuple[float, float]:
+    """The difference of their means over contest trainings, from at least to at most, each one-sided at `CONFIDENCE`.
+
+    Student's t with the spread pooled over all rewards of the run: two trainings each say too little about their own.
+    """
+    from scipy.stats import t
+
+    difference = contender.mean - incumbent.mean
+    if not spread.freedom:
+        return difference, difference
+    counts = (max(len(contender.finished), 1), max(len(incumbent.finished), 1))
+    error = spread.deviation * sqrt(sum(1 / count for count in counts))
+    width = float(t.ppf(CONFIDENCE, spread.freedom)) * error
+    return difference - width, difference + width
+
+
+def still_in(standings: Sequence[Standing], incumbent: Standing | None, spread: Spread, number: int) -> list[Standing]:
+    """Contenders that are worth a training on contest seed `number`: none of theirs failed, none is clearly worse.
+
+    Clearly worse than the incumbent, or (without one) than the best of them; looked at after each seed in turn, as far
+    as everyone has been trained on it.
+    """
+    left = list(standings)
+    for done in range(1, number):
+        field = [*left, incumbent] if incumbent else left
+        if not left or any(len(s.later) < done for s in field):
+            return left
+        seen = [s.first(done) for s in field]
+        rival = seen[-1] if incumbent else max(seen, key=lambda s: (not s.failed, s.mean))
+        pooled = spread.including(seen)
+        left = [
+            s
+            for s, then in zip(left, seen, strict=False)
+            if not then.failed and (then is rival or sure_of(then, rival, pooled)[1] >= 0)
+        ]
+    return left
+
+
+def wanted(standings: Sequence[Standing], incumbent: Standing | None, spread: Spread, seeds: int) -> list[Key]:
+    """The trainings that the contest needs as far as is known now, those on the earliest seed first.
+
+    Those on later seeds may turn out to be needless; they are for boxes that would be idle.
+
+    Args:
+        standings: of the contenders.
+        incumbent: None while there is none.
+        spread: of everyone contested before.
+        seeds: trainings of each at most, the screening included.
+    """
+    keys = []
+    for number, left in _rounds(standings, incumbent, spread, seeds):
+        rivals = [*left, incumbent] if incumbent else left
+        keys += [(s.id, number) for s in rivals if len(s.later) < number]
+    return keys
+
+
+def trimmed(standings: Sequence[Standing], incumbent: Standing | None, spread: Spread, seeds: int) -> list[Standing]:
+    """Contenders without what was trained for idle boxes only, so that nothing depends on how many there were."""
+    needed = {s.id: 0 for s in standings}
+    for number, left in _rounds(standings, incumbent, spread, seeds):
+        needed |= {s.id: number for s in left}
+    return [s.first(needed[s.id]) for s in standings]
+
+
+def _rounds(
+    standings: Sequence[Standing], incumbent: Standing | None, spread: Spread, seeds: int
+) -> list[tuple[int, list[Standing]]]:
+    """Each contest seed with the contenders that train on it; one alone has nobody to be compared with."""
+    rounds = [(number, still_in(standings, incumbent, spread, number)) for number in range(1, seeds)]
+    return [(number, left) for number, left in rounds if len(left) > (0 if incumbent else 1)]
+
+
+def decision(
+    standings: Sequence[Standing],
+    incumbent: Standing | None,
+    spread: Spread,
+    seeds: int,
+    unit: str = "",
+    known: int = 0,
+) -> Incumbency:
+    """Who leads, once all that is `wanted` was trained, and the reason.
+
+    A contender takes the incumbent's place if its mean over the contest trainings is higher beyond doubt (one-sided, at
+    `CONFIDENCE`). Without an incumbent the one of the highest mean leads.
+
+    Args:
+        standings: of the contenders.
+        incumbent: None while there is none.
+        spread: of everyone contested before.
+        seeds: trainings of each at most, the screening included.
+        unit: of fitness.
+        known: contest trainings that the incumbent had before this contest.
+    """
+    before = incumbent.id if incumbent else None
+    standings = trimmed(standings, incumbent, spread, seeds)
+    if incumbent:
+        incumbent = incumbent.first(max([known, *(len(s.later) for s in standings)]))
+    everyone = [*([incumbent] if incumbent else []), *standings]
+    left = still_in(standings, incumbent, spread, seeds)
+    pooled = spread.including(everyone)
+    if incumbent is None:
+        leader, reason = _first(standings, left, unit)
+    else:
+        leader, reason = _challenged(standings, left, incumbent, pooled, unit)
+    others = [s for s in everyone if leader is None or s.id != leader.id]
+    return Incumbency(
+        id=leader.id if leader else None,
+        before=before,
+        standings=(*([leader] if leader else []), *others),
+        spread=spread.including(others),
+        reason=reason,
+        optimism=leader.screening - leader.mean if leader and leader.finished else None,
+    )
+
+
+def _first(standings: Sequence[Standing], left: Sequence[Standing], unit: str) -> tuple[Standing | None, str]:
+    if not standings:
+        return None, "nothing has trained to its end"
+    best = max(left or standings, key=lambda s: (not s.failed, s.mean))
+    if len(standings) == 1 or not best.finished:
+        return best, f"{best.id} leads with {measure(best.mean, unit)} in one training"
+    rest = ", ".join(_figures(s, unit) for s in standings if s.id != best.id)
+    return best, f"{best.id} leads: {_figures(best, unit)}; {rest}"
+
+
+def _challenged(
+    standings: Sequence[Standing], left: Sequence[Standing], incumbent: Standing, spread: Spread, unit: str
+) -> tuple[Standing, str]:
+    if not standings:
+        return incumbent, f"{incumbent.id} stays: nobody came close to {measure(incumbent.mean, unit)}"
+    rivals = [s for s in left if s.finished and not s.failed]
+    proven = [s for s in rivals if not incumbent.finished or sure_of(s, incumbent, spread)[0] > 0]
+    told = "; ".join(_figures(s, unit) for s in (*standings, incumbent))
+    if not proven:
+        return incumbent, f"{incumbent.id} stays, nobody was better with {percent(CONFIDENCE)} confidence: {told}"
+    best = max(proven, key=lambda s: s.mean)
+    return best, f"{best.id} replaces {incumbent.id}, better with {percent(CONFIDENCE)} confidence: {told}"
+
+
+def _figures(standing: Standing, unit: str) -> str:
+    """`g0c3 17.4 m when selected, 9.1 m over 2 fresh trainings`."""
+    first = f"{standing.id} {measure(standing.screening, unit)} when selected"
+    failed = ", a later training failed" if standing.failed else ""
+    if not standing.finished:
+        return first + failed
+    return f"{first}, {measure(standing.mean, unit)} over {len(standing.finished)} more{failed}"
+
+
+def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> str | None:
+    """Settle who leads after a generation, once and for all: journaled, with all trainings that it takes.
+
+    Args:
+        lab: where they train.
+        population: the generations before.
+        candidates: those of the generation that has just been measured.
+
+    Returns:
+        The incumbent's id; None where the best score leads: without contests, or if people's preferences decide.
+    """
+    run = lab.run
+    if run.settings.contest_seeds < 2 or population.by_preference:
+        return None
+    key = f"g{population.generations}/incumbent"
+    return run.decide(key, Incumbency, lambda: _contested(lab, population, candidates)).id
+
+
+def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> Incumbency:
+    settings, last = lab.run.settings, lab.run.incumbency()
+    spread = last.spread if last else Spread()
+    known = {s.id: s for s in last.standings} if last else {}
+    best = population.best
+    incumbent = known.get(best.id) or _standing(best) if best and not best.stopped else None
+    if last and last.leader and incumbent and last.leader.id != incumbent.id:  # a person rejected it
+        spread = spread.including([last.leader])
+    width = spread.including([incumbent]) if incumbent else spread
+    chosen = contenders(candidates, incumbent, width)
+    code = {c.id: c.code for c in (*population.ranked, *candidates)}
+    later: dict[Key, Trial] = {}
+
+    def standing(s: Standing) -> Standing:
+        values = list(s.later)
+        while (trial := later.get((s.id, len(values) + 1))) is not None:
+            values.append(trial.score.mean if trial.score else None)
+        return s.model_copy(update={"later": tuple(values)})
+
+    def now() -> tuple[list[Standing], Standing | None]:
+        return [standing(s) for s in chosen], standing(incumbent) if incumbent else None
+
+    def train(key: Key) -> Trial:
+        name, number = key
+        trial = lab.trial(f"{name}/seed/{number}", code[name], settings.derived_seed("contest", number))
+        lab.watcher.concluded(f"{name}/seed/{number}", trial)
+        return trial
+
+    def ready() -> list[Key]:
+        return wanted(*now(), spread, settings.contest_seeds)
+
+    lab.boxes.as_ready(train, ready, later.__setitem__)
+    unit, seeds = lab.run.task.spec.metric.unit, settings.contest_seeds
+    settled = decision(*now(), spread, seeds, unit, len(incumbent.later) if incumbent else 0)
+    lab.watcher.stage(settled.reason)
+    return settled
+
+
+def _standing(candidate: Candidate) -> Standing | None:
+    return None if candidate.fitness is None else Standing(id=candidate.id, screening=candidate.fitness)

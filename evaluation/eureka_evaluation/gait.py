@@ -1,0 +1,143 @@
+"""Rhythm and contacts: the period of the joints, how the feet touch the floor, and which side does the work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eureka_evaluation.finding import Finding
+from eureka_evaluation.tracks import Array, Subject, Track, listed, number
+
+SETTLING = 0.2
+"""Part of an episode that is left out at its start."""
+FEWEST = 64
+"""Steps without which no rhythm is looked for."""
+REGULAR = 0.5
+"""Height of the autocorrelation at the period from which a movement counts as a rhythm."""
+UNUSED = 0.05
+"""Part of the liveliest joint's spread below which a joint counts as unused."""
+
+
+def rhythm(subject: Subject) -> list[Finding]:
+    """The common period of the joints in the median episode."""
+    t = subject.median
+    labels = _joints(subject)
+    found = period(_moving(t, labels)) if labels else None
+    if found is None:
+        return []
+    steps, height = found
+    numbers = {"period_seconds": steps * t.dt, "period_steps": steps, "regularity": height}
+    if height < REGULAR:
+        text = f"The joints keep no rhythm (their movement repeats itself to {max(height, 0.0):.0%} at best)."
+        return [Finding("no_rhythm", 0.15, text, numbers)]
+    text = f"The joints move in a rhythm of {number(steps * t.dt)} s ({number(steps)} steps; it repeats itself to {height:.0%})"
+    if steps <= 4:
+        return [Finding("vibrates", 0.5, f"{text}: that is vibration, not a stride.", numbers)]
+    return [Finding("rhythm", 0.25, text + ".", numbers)]
+
+
+def period(values: Array) -> tuple[float, float] | None:
+    """The strongest period of several signals, in steps, and how well they repeat themselves after it.
+
+    Args:
+        values: `(T, k)`; each column counts by its share of the variance.
+
+    Returns:
+        The lag of the first high peak of the mean autocorrelation and its height (1: exact repetition); None if the
+        signals are too short or still.
+    """
+    if len(values) < FEWEST:
+        return None
+    x = values - values.mean(axis=0)
+    x = x - np.outer(np.linspace(-0.5, 0.5, len(x)), _slopes(x))  # a slow drift is no rhythm
+    size = len(x)
+    spectrum = np.abs(np.fft.rfft(x, n=2 * size, axis=0)) ** 2
+    correlation = np.fft.irfft(spectrum, axis=0)[: size // 2].sum(axis=1)
+    if correlation[0] <= 1e-12 * size:
+        return None
+    correlation = correlation / correlation[0] * (size / (size - np.arange(len(correlation))))
+    below = np.flatnonzero(correlation < 0)
+    if not len(below):
+        return None
+    rest = correlation[below[0] :]
+    peaks = np.flatnonzero((rest[1:-1] > rest[:-2]) & (rest[1:-1] >= rest[2:])) + 1
+    if not len(peaks):
+        return None
+    highest = float(rest[peaks].max())
+    first = next(p for p in peaks if rest[p] >= 0.9 * highest)
+    left, middle, right = rest[first - 1 : first + 2]
+    curvature = left - 2 * middle + right
+    shift = 0.5 * (left - right) / curvature if curvature < 0 else 0.0
+    return float(below[0] + first + shift), float(rest[first])
+
+
+def _slopes(x: Array) -> Array:
+    ramp = np.linspace(-0.5, 0.5, len(x))
+    slopes: Array = ramp @ x / (ramp @ ramp)
+    return slopes
+
+
+def contacts(subject: Subject) -> list[Finding]:
+    """How much each foot is on the floor, how often it steps, and when none is."""
+    labels = subject.labels_of("contact")
+    t = subject.median
+    if not labels or t.steps < 2:
+        return []
+    touching = _settled(np.column_stack([t.column(label) for label in labels])) > 0.5
+    duty, flight = touching.mean(axis=0), float((~touching.any(axis=1)).mean())
+    steps = (touching[1:] & ~touching[:-1]).sum(axis=0) / (len(touching) * t.dt)
+    if duty.max() < 0.02:
+        text = "No foot touches the floor once the median episode has begun: it lies or moves on other parts of its body."
+        return [Finding("off_its_feet", 0.6, text, {"flight": flight})]
+    parts = [f"{label} {d:.0%} of the time ({number(s)} touch-downs per second)" for label, d, s in zip(labels, duty, steps, strict=True)]
+    text = f"On the floor in the median episode: {listed(parts)}; none of them {flight:.0%} of the time."
+    numbers = {f"{label}_duty": float(d) for label, d in zip(labels, duty, strict=True)} | {"flight": flight}
+    findings = [Finding("contacts", 0.3, text, numbers)]
+    never = [label for label, d in zip(labels, duty, strict=True) if d < 0.02]
+    always = [label for label, d in zip(labels, duty, strict=True) if d > 0.98]
+    if never:
+        findings.append(Finding("unused_feet", 0.5, f"{listed(never)} hardly ever touches the floor.", numbers))
+    if always and not subject.solved:
+        findings.append(Finding("dragging", 0.35, f"{listed(always)} never leaves the floor.", numbers))
+    return findings
+
+
+def joints(subject: Subject) -> list[Finding]:
+    """Joints that are not used, and whether one half of a body with two halves does all the work."""
+    t = subject.median
+    labels = _joints(subject)
+    if len(labels) < 2:
+        return []
+    spread = _settled(np.column_stack([t.column(label) for label in labels])).std(axis=0)
+    if spread.max() < 1e-6:
+        return []
+    findings = []
+    unused = [(label, t.column(label)) for label, s in zip(labels, spread, strict=True) if s < UNUSED * spread.max()]
+    if unused and len(unused) < len(labels):
+        parts = [f"{label} (near {subject.told(label, float(_settled(v[:, None]).mean()))})" for label, v in unused]
+        numbers = {label: float(_settled(v[:, None]).mean()) for label, v in unused}
+        findings.append(Finding("unused_joints", 0.4, f"These joints hardly move: {listed(parts)}.", numbers))
+    half = len(labels) // 2
+    if len(labels) >= 4 and len(labels) % 2 == 0 and all(label.partition("[")[0] == labels[0].partition("[")[0] for label in labels):
+        first, second = float(np.sqrt((spread[:half] ** 2).mean())), float(np.sqrt((spread[half:] ** 2).mean()))
+        busy, idle = max(first, second), min(first, second)
+        if busy > 3 * idle:
+            which = f"{labels[0]} to {labels[half - 1]}" if first > second else f"{labels[half]} to {labels[-1]}"
+            text = f"One half of the joints does the work: {which} move {number(busy / max(idle, 1e-9))} times as much as the others."
+            findings.append(Finding("one_sided", 0.35, text, {"first_half": first, "second_half": second}))
+    return findings
+
+
+def _joints(subject: Subject) -> list[str]:
+    """Columns of angles in the joints' own frames: vectors of angles, or all angles that do not turn over."""
+    angles = subject.labels_of("angle")
+    vectors = [label for label in angles if "[" in label and "rotation" not in label]
+    return vectors or [label for label in angles if np.ptp(subject.median.column(label)) < 2 * np.pi]
+
+
+def _settled(values: Array) -> Array:
+    return values[int(SETTLING * len(values)) :]
+
+
+def _moving(t: Track, labels: list[str]) -> Array:
+    """The joints' angles after the start, `(T', k)`; the liveliest count most."""
+    return _settled(np.column_stack([t.column(label) for label in labels]))

@@ -1,0 +1,191 @@
+"""How episodes end: when, by which state variable, what the worst one is like, and what is missing for success."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from eureka_evaluation.finding import Finding
+from eureka_evaluation.tracks import Subject, Track, drifting, listed, number
+
+EARLY = 0.9
+"""Part of the longest episode below which an episode counts as cut short."""
+WINDOW_SECONDS = 0.5
+"""How long before a terminal state its forerunners are looked for."""
+TOLD = 3
+
+
+def endings(subject: Subject) -> list[Finding]:
+    """How many episodes end before the time is up, and how late."""
+    short = subject.lengths < EARLY * subject.limit
+    if not short.any():
+        return []
+    dt = subject.worst.dt
+    low, middle, high = np.quantile(subject.lengths[short], [0.0, 0.5, 1.0]) * dt
+    when = f"after {number(low)} s" if high - low < dt else f"after {number(low)} to {number(high)} s"
+    text = (
+        f"{short.mean():.0%} of the episodes end early, {when} (half of them by {number(middle)} s) of "
+        f"{number(subject.limit * dt)} s."
+    )
+    numbers = {"share": float(short.mean()), "median_seconds": float(middle), "limit_seconds": subject.limit * dt}
+    return [Finding("ends_early", 0.4 + 0.35 * float(short.mean()) * (1 - middle / (subject.limit * dt)), text, numbers)]
+
+
+def causes(subject: Subject) -> list[Finding]:
+    """Which state variable passed which bound in the terminal states, and what went astray just before.
+
+    A terminal rule is not known here; but a bound that ends episodes is one that no other step has ever passed.
+    """
+    ended = [t for t in subject.tracks if t.terminated]
+    if not ended:
+        return []
+    rules = list(_rules(subject))
+    findings = []
+    told: set[str] = set()
+    for t in ended:
+        rule = next((rule for rule in rules if rule.holds(t)), None)
+        words, numbers = _forerunners(subject, t, rule)
+        if rule:
+            side, bound, explained = rule.side, rule.bound, rule.explained
+            column, label = rule.column, t.labels[rule.column]
+            value = subject.told(label, float(t.values[-1, column]))
+            text = f"A terminal state came with {label} {side} {number(bound)}: {value} after {number(t.seconds)} s"
+            numbers = numbers | {"value": float(t.values[-1, column]), "bound": bound, "explained": explained}
+        else:
+            label, text = "", f"A terminal state came after {number(t.seconds)} s"
+        if label in told:
+            continue
+        told.add(label)
+        text += f"; shortly before, {words}." if words else "."
+        findings.append(Finding("terminal_cause", 0.75 if rule else 0.6, text, numbers | {"seconds": t.seconds}))
+    return findings[:2]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A bound that only terminal states have passed."""
+
+    column: int
+    side: str
+    """`above` or `below`."""
+    bound: float
+    explained: float
+    """How many of the known terminal states lie beyond it, on either side."""
+
+    def holds(self, t: Track) -> bool:
+        """Whether the episode's end lies beyond it."""
+        last = t.values[-1, self.column]
+        return bool(last > self.bound if self.side == "above" else last < self.bound)
+
+
+def _rules(subject: Subject) -> Iterator[_Rule]:
+    """The rule that explains most terminal states comes first."""
+    known = [*subject.tracks, *subject.incumbent, *(subject.floor.tracks if subject.floor else ())]
+    labels = subject.worst.labels
+    lasts = np.array([t.values[-1] for t in known if t.terminated])
+    inner = [t.values[:-1] if t.terminated else t.values for t in known]
+    high, low = np.max([v.max(axis=0) for v in inner], axis=0), np.min([v.min(axis=0) for v in inner], axis=0)
+    above, below = (lasts > high).sum(axis=0), (lasts < low).sum(axis=0)
+    explained = above + below  # a tilt that ends episodes on either side is one rule
+    drift = np.all([drifting(t.values) for t in subject.tracks], axis=0)  # a way that goes on is always at its farthest
+    for column in np.flatnonzero(drift & np.array([subject.variable(label).sort == "position" for label in labels])):
+        above[column] = below[column] = 0
+    rate = np.array([subject.variable(label).unit.endswith("/s") for label in labels])
+    for column in np.lexsort((-explained, rate)):  # a fall is fast, but it is the level that ends the episode
+        if above[column]:
+            yield _Rule(int(column), "above", float(high[column]), float(explained[column]))
+        if below[column]:
+            yield _Rule(int(column), "below", float(low[column]), float(explained[column]))
+
+
+def _forerunners(subject: Subject, t: Track, rule: _Rule | None) -> tuple[str, dict[str, float]]:
+    """Which variables left their usual range for good before the end, the earliest first."""
+    window = min(round(WINDOW_SECONDS / t.dt), t.steps // 3)
+    if window < 2:
+        return "", {}
+    usual = t.values[: t.steps + 1 - window]
+    if len(usual) < 5:
+        return "", {}
+    low, high = usual.min(axis=0), usual.max(axis=0)
+    margin = 0.1 * (high - low) + 1e-9
+    tail = t.values[-window:]
+    outside = (tail > high + margin) | (tail < low - margin)
+    # last step inside, counted from the window's start; outside ever since
+    since = np.where(outside[-1], window - np.argmax(~outside[::-1], axis=0), window)
+    since = np.where(outside.all(axis=0), 0, since)
+    known = drifting(usual) | ~subject.first_of_twins
+    if rule:
+        known[rule.column] = True
+    places = [i for i in np.argsort(since, kind="stable") if since[i] < window and not known[i]][:TOLD]
+    parts = [
+        f"{t.labels[i]} left its range {number(low[i])} to {number(high[i])} {number((window - since[i]) * t.dt)} s "
+        f"before the end, to {number(t.values[-1, i])}"
+        for i in places
+    ]
+    return listed(parts), {f"{t.labels[i]}_lead_seconds": float((window - since[i]) * t.dt) for i in places}
+
+
+def worst(subject: Subject, metric: str = "") -> list[Finding]:
+    """The worst recorded episode beside the median one, if it falls far behind; `metric` is told anyway."""
+    bad, usual = subject.worst, subject.median
+    if len(subject.tracks) < 3:
+        return []
+    gap = usual.fitness - bad.fitness
+    if gap < 0.25 * float(np.ptp(subject.fitness)) or gap < 0.05 * subject.scale:
+        return []
+    text = f"The worst episode scores {number(bad.fitness)}{subject.unit}, the median one {number(usual.fitness)}: "
+    if bad.steps == usual.steps and not bad.terminated:
+        text += "both run to the time limit"
+    else:
+        text += f"it {_end(bad)}, the median one {_end(usual)}"
+    parts = _unlike(subject, bad, usual, metric)
+    text += f"; it differs in {listed(parts)}." if parts else "; as long as both run they go alike."
+    numbers = {"fitness": bad.fitness, "median_fitness": usual.fitness, "seconds": bad.seconds}
+    return [Finding("worst_episode", 0.6, text, numbers)]
+
+
+def _unlike(subject: Subject, bad: Track, usual: Track, metric: str) -> list[str]:
+    steps = min(bad.steps, usual.steps)
+    a, b = bad.values[: steps + 1].mean(axis=0), usual.values[: steps + 1].mean(axis=0)
+    return [
+        f"{bad.labels[i]} (mean {number(a[i])}, not {subject.told(bad.labels[i], float(b[i]))})"
+        for i in subject.telling(np.abs(a - b) / subject.spread(), 2, 0.5, metric)
+    ]
+
+
+def _end(t: Track) -> str:
+    if t.terminated:
+        return f"ends in a terminal state after {number(t.seconds)} s"
+    return f"runs to the time limit ({number(t.seconds)} s)"
+
+
+def missing(subject: Subject) -> list[Finding]:
+    """How far it is to success, and what the failures have in common."""
+    rate = float(subject.success.mean())
+    if rate == 1.0:
+        return []
+    fitness, success = subject.fitness, subject.success
+    numbers = {"success_rate": rate, "mean": float(fitness.mean()), "spread": float(fitness.std())}
+    if rate == 0.0:
+        text = f"No episode succeeds; fitness is {_spread(subject)}."
+        short = float((subject.lengths < EARLY * subject.limit).mean())
+        return [Finding("no_success", 0.45, text, numbers | {"short": short})]
+    enough, best_failure = float(fitness[success].min()), float(fitness[~success].max())
+    text = f"{rate:.0%} of the episodes succeed; fitness is {_spread(subject)}"
+    if best_failure >= enough:
+        many = float((fitness[~success] >= enough).mean())
+        text += f"; {many:.0%} of the failures have fitness enough ({number(enough)} succeeded) and fail by something else"
+    else:
+        text += f"; the failures stop at {number(best_failure)}, {number(enough)} was enough"
+    early = float((subject.lengths[~success] < EARLY * subject.limit).mean())
+    early_successes = float((subject.lengths[success] < EARLY * subject.limit).mean())
+    if early > 0.5 and early_successes < 0.5:
+        text += f"; {early:.0%} of them end early"
+    return [Finding("some_success", 0.3 + 0.35 * (1 - rate), text + ".", numbers | {"early_failures": early})]
+
+
+def _spread(subject: Subject) -> str:
+    low, middle, high = np.quantile(subject.fitness, [0.0, 0.5, 1.0])
+    return f"{number(low)} to {number(high)}{subject.unit}, median {number(middle)}"
