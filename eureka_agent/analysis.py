@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from eureka_agent.floor import RANDOM
 from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.reflection import per_step
 from eureka_agent.run import Run
+from eureka_evaluation.finding import Finding, most_telling
 
 if TYPE_CHECKING:
     from eureka_evaluation.analysis import Floor, Subject, Track
@@ -21,7 +23,7 @@ MOST_FLOORS = 4
 
 
 def analysed(candidate: Candidate, population: Population, run: Run) -> Candidate:
-    """The candidate with `findings` and `behaviour`; as it was if no episode of it was recorded.
+    """The candidate with `findings`, and with `behaviour` if episodes of it were recorded.
 
     Args:
         candidate: measured.
@@ -34,10 +36,21 @@ def analysed(candidate: Candidate, population: Population, run: Run) -> Candidat
     from eureka_evaluation.analysis import analyse, behaviour
 
     subject = _subject(candidate, population, run)
+    about_reward = _component_findings(candidate)
     if subject is None:
-        return candidate
-    found = {"findings": analyse(subject), "behaviour": behaviour(subject, run.task.spec.descriptors)}
+        return candidate.model_copy(update={"findings": most_telling(about_reward)})
+    findings = most_telling((*analyse(subject), *about_reward))
+    found = {"findings": findings, "behaviour": behaviour(subject, run.task.spec.descriptors)}
     return candidate.model_copy(update=found)
+
+
+def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
+    from eureka_evaluation.component_findings import component_findings
+    from eureka_evaluation.components import component_statistics
+
+    if candidate.training is None:
+        return ()
+    return tuple(component_findings(component_statistics(per_step(candidate.training.curves))))
 
 
 def _subject(candidate: Candidate, population: Population, run: Run) -> Subject | None:

@@ -30,16 +30,15 @@ class BankRecord(Record):
 
 def bank_of(run: Run, floor: Callable[[], Floor]) -> bytes:
     """The bank of the generation under way, decided once for it: random play, and the best policy before it."""
-    population = run.population()
 
     def collect() -> BankRecord:
-        best = population.best
+        best = run.population(curves=False).best
         episodes = best.score.episodes if best and best.score else None
         random, incumbent = run.blob(floor().recording), run.blob(episodes) if episodes else None
         data, transitions = bank_bytes(random, incumbent, run.task.environment)
         return BankRecord(blob=run.put_blob(data), transitions=transitions)
 
-    return run.blob(run.decide(f"bank/{population.generations}", BankRecord, collect).blob)
+    return run.blob(run.decide(f"bank/{run.generations}", BankRecord, collect).blob)
 
 
 def bank_bytes(random: bytes, incumbent: bytes | None, environment: EnvironmentSpec) -> tuple[bytes, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from eureka_agent.comparison import Trial
+from eureka_agent.estimate import planned
 from eureka_agent.population import Candidate
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
@@ -28,12 +29,14 @@ class Row:
     name: str
     made: str = ""
     state: str = "waiting"
-    """`waiting`, `starting`, `training`, `scoring`, `done` or `failed`."""
+    """`waiting` (to begin, or at a rung), `starting`, `training`, `scoring`, `done`, `stopped` or `failed`."""
     progress: Progress | None = None
     fitness: float | None = None
     trouble: str = ""
     trains: bool = True
     """False for a random policy, which is only scored."""
+    reached: float = 0.0
+    """Share of the training up to the last rung."""
 
     @property
     def running(self) -> bool:
@@ -45,9 +48,13 @@ class Row:
         """How much of the training is over, 0 to 1."""
         if not self.trains:
             return 0.0
-        if self.state in ("scoring", "done", "failed"):
+        if self.state in ("done", "failed"):
             return 1.0
-        return min(1.0, self.progress.timesteps / self.progress.total_timesteps) if self.progress else 0.0
+        if self.state == "stopped":
+            return self.reached
+        if self.progress is None:
+            return 1.0 if self.state == "scoring" else self.reached
+        return min(1.0, self.progress.timesteps / self.progress.total_timesteps)
 
     @property
     def seconds_left(self) -> float | None:
@@ -72,6 +79,8 @@ class Board:
     expected_seconds: float | None = None
     """Estimate from before the start."""
     best: tuple[str, float] | None = None
+    contested: bool = False
+    """Whether that is a contest's word; until there was one, the best score leads."""
     generation: int = 0
     rows: dict[str, Row] = field(default_factory=dict)
     spent: Callable[[], str] = lambda: ""
@@ -118,8 +127,20 @@ class Board:
                 row.state = stage
                 row.progress = progress if stage == "training" else row.progress
 
+    def raced(self, candidate: Candidate) -> None:
+        """A candidate is at a rung."""
+        with self.lock:
+            row = self._row(candidate.id)
+            row.state, row.fitness = "waiting", candidate.rungs[-1].fitness
+            row.reached = candidate.rungs[-1].timesteps / self.timesteps
+
+    def leads(self, name: str, fitness: float) -> None:
+        """A contest settled who leads, with what mean fitness."""
+        with self.lock:
+            self.best, self.contested = (name, fitness), True
+
     def concluded(self, key: str, trial: Trial) -> Row:
-        """A trial of the comparison has its score or its verdict."""
+        """A trial of a contest or of the comparison has its score or its verdict."""
         with self.lock:
             row = self._row(key)
             row.state = "failed" if trial.failure else "done"
@@ -130,10 +151,13 @@ class Board:
         """A candidate has its fitness or its verdict."""
         with self.lock:
             row = self.rows.setdefault(candidate.id, Row(candidate.id, _made(candidate)))
-            row.state = "failed" if candidate.failure else "done"
+            row.state = "failed" if candidate.failure else "stopped" if candidate.stopped else "done"
             row.fitness, row.trouble = candidate.fitness, str(candidate.failure or "")
-            if candidate.fitness is not None and (self.best is None or candidate.fitness > self.best[1]):
-                self.best = (candidate.id, candidate.fitness)
+            if candidate.stopped and candidate.rungs:
+                row.reached = candidate.rungs[-1].timesteps / self.timesteps
+            higher = candidate.fitness is not None and (self.best is None or candidate.fitness > self.best[1])
+            if higher and not candidate.stopped and not self.contested:
+                self.best = (candidate.id, candidate.fitness or 0.0)
 
     def _row(self, key: str) -> Row:
         if key not in self.rows:
@@ -191,18 +215,20 @@ class Board:
 
 def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     """A board for what is left of a run."""
-    population, settings = run.population(), run.settings
+    population, settings = run.population(curves=False), run.settings
     left = max(settings.generations - population.generations, 0)
-    best, anchors, steps = population.best, run.task.anchors, Recipe.of(run.task, settings).timesteps
+    best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
+    steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
     return Board(
         task=run.task.name,
         unit=run.task.spec.metric.unit,
         generations=settings.generations,
-        trainings=left * settings.population + 2 * settings.final_seeds,
+        trainings=planned(settings, recipe, left).steps / steps,
         timesteps=steps,
         human=anchors.human.mean if anchors and anchors.timesteps == steps else None,
         expected_seconds=expected_seconds,
-        best=(best.id, best.fitness) if best and best.fitness is not None else None,
+        best=(best.id, fitness) if best and fitness is not None else None,
+        contested=last is not None,
         generation=population.generations,
         spent=lambda: spent_line(run.booked(), run.settings),
         spend=spent_line(run.booked(), run.settings),
@@ -214,9 +240,10 @@ def _made(candidate: Candidate) -> str:
 
 
 def _new_row(key: str) -> Row:
-    """`final/g0c3/0` → `best, seed 1`, `final/human/0` → `human, seed 1`."""
+    """`final/g0c3/0` → `best, seed 1`, `final/human/0` → `human, seed 1`, `g0c3/seed/1` → `g0c3, seed 1`."""
     parts = key.removeprefix(FINAL).split("/")
     if key.startswith(FINAL) and len(parts) == 2:
         arm, seed = parts[0], int(parts[1]) + 1
         return Row(f"human, seed {seed}" if arm == "human" else f"best, seed {seed}", "" if arm == "human" else arm)
-    return Row("random policy" if key == f"{FINAL}random" else key, trains="random" not in key)
+    name = "random policy" if key == f"{FINAL}random" else key.replace("/seed/", ", seed ")
+    return Row(name, "contest" if "/seed/" in key else "", trains="random" not in key)

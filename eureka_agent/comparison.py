@@ -80,6 +80,9 @@ class Comparison(Record):
     """The same against a random policy."""
     note: str
     """What the figures can bear, in words."""
+    optimism: Estimate | None = None
+    """What the candidate's fitness promised when it was selected, minus the mean of its fresh trainings here; None in
+    runs of earlier versions."""
     robustness: Robustness | None = None
     """Both policies in the task's held-out variations; None where there are none, or no time was left."""
 
@@ -112,8 +115,10 @@ def measured_arm(name: str, trials: tuple[Trial, ...], seed: int) -> Arm:
     )
 
 
-def compare(candidate_id: str, candidate: Arm, human: Arm, random: Arm, seed: int) -> Comparison:
-    """Put the arms side by side; deterministic given `seed`."""
+def compare(
+    candidate_id: str, candidate: Arm, human: Arm, random: Arm, seed: int, selected_by: float | None = None
+) -> Comparison:
+    """Put the arms side by side; deterministic given `seed`. `selected_by` is the candidate's fitness in the search."""
     from eureka_evaluation.statistics import probability_of_improvement
 
     def over(other: Arm) -> Estimate:
@@ -129,7 +134,16 @@ def compare(candidate_id: str, candidate: Arm, human: Arm, random: Arm, seed: in
         over_human=over_human,
         over_random=over(random),
         note=_note(candidate, human, over_human),
+        optimism=None if selected_by is None else _optimism(selected_by, candidate, seed),
     )
+
+
+def _optimism(selected_by: float, candidate: Arm, seed: int) -> Estimate:
+    """With the interval of the fresh trainings' mean; the selection's own noise is what it measures."""
+    from eureka_evaluation.statistics import mean_of_trainings
+
+    fresh = mean_of_trainings(_scores(candidate.name, candidate.trials).mean(axis=1), seed=seed)
+    return Estimate(value=selected_by - fresh.value, low=selected_by - fresh.high, high=selected_by - fresh.low)
 
 
 def _scores(name: str, trials: tuple[Trial, ...]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from eureka_agent.population import Candidate, Population, Record
+from eureka_agent.settings import Settings
 from eureka_agent.text import measure, percent
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ CONTENDERS = 2
 """Candidates of a generation that are contested, at most."""
 CLOSE = 0.5
 """How far below the incumbent a screening may lie to be contested, in standard deviations of a training."""
-CONFIDENCE = 0.8
-"""One-sided, of being worse (to be dropped) and of being better (to replace the incumbent); see docs/log.md."""
+WORSE, BETTER = 0.8, 0.6
+"""One-sided confidence of being worse, to be dropped, and of being better, to replace the incumbent; both were tried on
+simulated searches, see docs/log.md: who asks for more keeps mediocre incumbents."""
+USUAL = 0.65
+"""Share of the trainings that contests may take which they take, by the simulation in docs/log.md."""
 Key = tuple[str, int]
 """A candidate and the number of one of its contest trainings, from 1."""
 
@@ -54,8 +58,18 @@ class Standing(Record):
 
     @property
     def mean(self) -> float:
-        """Over the contest trainings, which did not select it; the screening while there is none."""
-        return fmean(self.finished) if self.finished else self.screening
+        """Over all trainings. The screening counts: it flatters whoever was selected by one, so both sides alike."""
+        return fmean((self.screening, *self.finished))
+
+    @property
+    def fresh(self) -> float | None:
+        """Over the contest trainings alone, which did not select; None without any."""
+        return fmean(self.finished) if self.finished else None
+
+    @property
+    def optimism(self) -> float | None:
+        """What the screening promised above that."""
+        return None if self.fresh is None else self.screening - self.fresh
 
 
 class Spread(Record):
@@ -93,7 +107,7 @@ class Incumbency(Record):
     """Of everyone contested so far in the run but the leader."""
     reason: str
     optimism: float | None = None
-    """What the leader's screening promised above the mean of its contest trainings; None without any."""
+    """The leader's, see `Standing.optimism`."""
 
     @property
     def leader(self) -> Standing | None:
@@ -110,19 +124,18 @@ def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spre
 
 
 def sure_of(contender: Standing, incumbent: Standing, spread: Spread) -> tuple[float, float]:
-    """The difference of their means over contest trainings, from at least to at most, each one-sided at `CONFIDENCE`.
+    """The difference of their means: at least, with confidence `BETTER`, and at most, with confidence `WORSE`.
 
-    Student's t with the spread pooled over all rewards of the run: two trainings each say too little about their own.
+    Student's t with the spread pooled over all rewards of the run: three trainings each say too little about their own.
     """
     from scipy.stats import t
 
     difference = contender.mean - incumbent.mean
     if not spread.freedom:
         return difference, difference
-    counts = (max(len(contender.finished), 1), max(len(incumbent.finished), 1))
-    error = spread.deviation * sqrt(sum(1 / count for count in counts))
-    width = float(t.ppf(CONFIDENCE, spread.freedom)) * error
-    return difference - width, difference + width
+    error = spread.deviation * sqrt(sum(1 / (1 + len(s.finished)) for s in (contender, incumbent)))
+    below, above = (float(t.ppf(confidence, spread.freedom)) * error for confidence in (BETTER, WORSE))
+    return difference - below, difference + above
 
 
 def still_in(standings: Sequence[Standing], incumbent: Standing | None, spread: Spread, number: int) -> list[Standing]:
@@ -191,8 +204,8 @@ def decision(
 ) -> Incumbency:
     """Who leads, once all that is `wanted` was trained, and the reason.
 
-    A contender takes the incumbent's place if its mean over the contest trainings is higher beyond doubt (one-sided, at
-    `CONFIDENCE`). Without an incumbent the one of the highest mean leads.
+    A contender takes the incumbent's place if its mean is higher, with confidence `BETTER`, and none of its trainings
+    failed. Without an incumbent the one of the highest mean leads.
 
     Args:
         standings: of the contenders.
@@ -220,7 +233,7 @@ def decision(
         standings=(*([leader] if leader else []), *others),
         spread=spread.including(others),
         reason=reason,
-        optimism=leader.screening - leader.mean if leader and leader.finished else None,
+        optimism=leader.optimism if leader else None,
     )
 
 
@@ -239,22 +252,26 @@ def _challenged(
 ) -> tuple[Standing, str]:
     if not standings:
         return incumbent, f"{incumbent.id} stays: nobody came close to {measure(incumbent.mean, unit)}"
-    rivals = [s for s in left if s.finished and not s.failed]
-    proven = [s for s in rivals if not incumbent.finished or sure_of(s, incumbent, spread)[0] > 0]
+    proven = [s for s in left if not s.failed and sure_of(s, incumbent, spread)[0] > 0]
     told = "; ".join(_figures(s, unit) for s in (*standings, incumbent))
     if not proven:
-        return incumbent, f"{incumbent.id} stays, nobody was better with {percent(CONFIDENCE)} confidence: {told}"
+        return incumbent, f"{incumbent.id} stays, nobody was better with {percent(BETTER)} confidence: {told}"
     best = max(proven, key=lambda s: s.mean)
-    return best, f"{best.id} replaces {incumbent.id}, better with {percent(CONFIDENCE)} confidence: {told}"
+    return best, f"{best.id} replaces {incumbent.id}, better with {percent(BETTER)} confidence: {told}"
 
 
 def _figures(standing: Standing, unit: str) -> str:
-    """`g0c3 17.4 m when selected, 9.1 m over 2 fresh trainings`."""
-    first = f"{standing.id} {measure(standing.screening, unit)} when selected"
-    failed = ", a later training failed" if standing.failed else ""
+    """`g0c3 12.1 m over 3 trainings, 17.4 m in the one that selected it`."""
+    failed = ", another one failed" if standing.failed else ""
     if not standing.finished:
-        return first + failed
-    return f"{first}, {measure(standing.mean, unit)} over {len(standing.finished)} more{failed}"
+        return f"{standing.id} {measure(standing.screening, unit)} in one training{failed}"
+    over = f"{standing.id} {measure(standing.mean, unit)} over {1 + len(standing.finished)} trainings"
+    return f"{over}, {measure(standing.screening, unit)} in the one that selected it{failed}"
+
+
+def usual_trainings(settings: Settings) -> float:
+    """How many trainings the contest of one generation takes, about."""
+    return USUAL * min(CONTENDERS, settings.population) * (settings.contest_seeds - 1)
 
 
 def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> str | None:
@@ -272,7 +289,10 @@ def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -
     if run.settings.contest_seeds < 2 or population.by_preference:
         return None
     key = f"g{population.generations}/incumbent"
-    return run.decide(key, Incumbency, lambda: _contested(lab, population, candidates)).id
+    settled = run.decide(key, Incumbency, lambda: _contested(lab, population, candidates))
+    if settled.leader:
+        lab.watcher.leads(settled.leader.id, settled.leader.mean)
+    return settled.id
 
 
 def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> Incumbency:

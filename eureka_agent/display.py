@@ -49,10 +49,19 @@ class PlainLines:
     def finished(self, candidate: Candidate) -> None:
         """A line per candidate."""
         self.board.ended(candidate)
-        self._end(candidate.id, candidate.fitness, candidate.training, candidate.failure)
+        halted = _halted(candidate, self.board.timesteps)
+        self._end(candidate.id, candidate.fitness, candidate.training, candidate.failure, halted)
+
+    def raced(self, candidate: Candidate) -> None:
+        """Said with the next progress line."""
+        self.board.raced(candidate)
+
+    def leads(self, name: str, fitness: float) -> None:
+        """The contest has said why."""
+        self.board.leads(name, fitness)
 
     def concluded(self, key: str, trial: Trial) -> None:
-        """A line per trial of the comparison."""
+        """A line per trial of a contest or of the comparison."""
         row = self.board.concluded(key, trial)
         self._end(row.name, row.fitness, trial.training, trial.failure)
 
@@ -66,11 +75,18 @@ class PlainLines:
         """The lab's own words."""
         self._say(text)
 
-    def _end(self, name: str, fitness: float | None, training: Training | None, failure: Failure | None) -> None:
+    def _end(
+        self,
+        name: str,
+        fitness: float | None,
+        training: Training | None,
+        failure: Failure | None,
+        halted: str = "",
+    ) -> None:
         if failure:
             self._say(f"  {name} failed, {visible(str(failure))}")
             return
-        text = f"  {name}: {measure(fitness, self.board.unit)}"
+        text = f"  {name}: {measure(fitness, self.board.unit)}{halted}"
         if training:
             text += f", trained in {duration(training.seconds)} at {count(training.steps_per_second)} steps/s"
         self._say(text)
@@ -120,6 +136,14 @@ class LiveTable:
         """Kept for the next redraw."""
         self.board.ended(candidate)
 
+    def raced(self, candidate: Candidate) -> None:
+        """Kept for the next redraw."""
+        self.board.raced(candidate)
+
+    def leads(self, name: str, fitness: float) -> None:
+        """Kept for the next redraw."""
+        self.board.leads(name, fitness)
+
     def concluded(self, key: str, trial: Trial) -> None:
         """Kept for the next redraw."""
         self.board.concluded(key, trial)
@@ -162,7 +186,7 @@ class LiveTable:
             table.add_row(
                 name,
                 Text(row.made, style="dim"),
-                Text(row.state, style="dim" if row.state in ("waiting", "done") else "cyan"),
+                Text(row.state, style="dim" if row.state in ("waiting", "done", "stopped") else "cyan"),
                 bar,
                 count(p.steps_per_second) if p else "",
                 f"{p.episode_return:,.4g}" if p and p.episode_return is not None else "",
@@ -186,6 +210,13 @@ def watching(
     table = LiveTable(board, console)
     with Live(table, console=console, refresh_per_second=4, transient=True):
         yield table
+
+
+def _halted(candidate: Candidate, timesteps: int) -> str:
+    """`, stopped after 75k of 300k steps`, if racing stopped it."""
+    if not candidate.stopped or not candidate.rungs:
+        return ""
+    return f", stopped after {count(candidate.rungs[-1].timesteps)} of {count(timesteps)} steps"
 
 
 def _standing(row: Row) -> str:

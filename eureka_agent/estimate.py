@@ -21,10 +21,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from eureka_agent.contest import usual_trainings
 from eureka_agent.errors import RunError
 from eureka_agent.jobs import run_alone, score_job, train_job
 from eureka_agent.machine import cores
 from eureka_agent.proposers import asks_providers
+from eureka_agent.racing import brackets, planned_steps
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
@@ -77,18 +79,48 @@ class Estimate:
         return f"{trainings}, {count(self.steps)} environment steps, about {duration(self.seconds)}, {cost}"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is left of a search, if nothing fails and every contest is usual."""
+
+    trainings: int
+    """Those that racing stops, contests and the last comparison included."""
+    steps: int
+
+
+def planned(settings: Settings, recipe: Recipe, generations: int) -> Plan:
+    """So many generations and the comparison's two trained arms."""
+    final, contests = 2 * settings.final_seeds, round(generations * usual_trainings(settings))
+    raced = planned_steps(settings, recipe, settings.population)
+    steps = generations * raced + (contests + final) * recipe.timesteps
+    return Plan(generations * settings.population + contests + final, steps)
+
+
 def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 0, jobs: int | None = None) -> Estimate:
-    """Estimate what is left of a search: each generation in waves of `jobs`, then the comparison's two trained arms."""
+    """Estimate what is left of a search: each generation and its contest, then the comparison's two trained arms."""
     side_by_side = jobs or settings.jobs or cores()
-    timesteps = Recipe.of(task, settings).timesteps
-    one = speed.startup_seconds + timesteps / speed.steps_per_second + speed.score_seconds
+    recipe = Recipe.of(task, settings)
     generations = max(settings.generations - generations_done, 0)
-    waves = generations * math.ceil(settings.population / side_by_side)
-    final = 2 * settings.final_seeds
-    trainings = generations * settings.population + final
-    seconds = (waves + math.ceil(final / side_by_side)) * one + speed.score_seconds
+    plan = planned(settings, recipe, generations)
+    box = speed.startup_seconds + speed.score_seconds
+    one = box + recipe.timesteps / speed.steps_per_second
+    waves = generations * math.ceil(usual_trainings(settings) / side_by_side)
+    waves += math.ceil(2 * settings.final_seeds / side_by_side)
+    raced = generations * _generation_seconds(settings, recipe, speed, box, side_by_side)
     calls, tokens, cost = _asked(task, settings, generations_done)
-    return Estimate(trainings, trainings * timesteps, seconds, cost, calls, tokens)
+    return Estimate(plan.trainings, plan.steps, raced + waves * one + speed.score_seconds, cost, calls, tokens)
+
+
+def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, box: float, side_by_side: int) -> float:
+    """One generation: its boxes in waves of whole trainings; or, raced, by their work, and at least the longest way."""
+    races = brackets(settings, recipe, [str(slot) for slot in range(settings.population)])
+    rungs = max(len(race.rungs) for race in races)
+    if rungs == 1:
+        waves = math.ceil(settings.population / side_by_side)
+        return waves * (box + recipe.timesteps / speed.steps_per_second)
+    boxes = sum(len(race.members) + sum(race.keep) for race in races)
+    work = boxes * box + sum(race.steps for race in races) / speed.steps_per_second
+    return max(work / side_by_side, rungs * box + recipe.timesteps / speed.steps_per_second)
 
 
 def _asked(task: Task, settings: Settings, generations_done: int) -> tuple[int, int, float | None]:
@@ -124,7 +156,7 @@ def cached_price(task: Task, settings: Settings, generations_done: int = 0) -> E
 
 def learn_from(run: Run) -> None:
     """Remember the speed that a run's own trainings had, the best measurement there is."""
-    candidates = run.population(partial=True).candidates
+    candidates = run.population(partial=True, curves=False).candidates
     trainings = [c.training for c in candidates if c.training and c.training.seconds > LONG_ENOUGH]
     scores = [c.score for c in candidates if c.score]
     if not trainings or not scores:

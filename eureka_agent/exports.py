@@ -47,6 +47,8 @@ def _result(candidate: Candidate) -> dict[str, object]:
         "parents": list(candidate.brief.parents),
         "duplicate_of": candidate.duplicate_of,
         "fitness": candidate.fitness,
+        "stopped": candidate.stopped,
+        "rungs": [rung.model_dump() for rung in candidate.rungs],
         "success_rate": score.success_rate if score else None,
         "failure": str(candidate.failure) if candidate.failure else None,
         "training": training.model_dump(exclude={"curves"}) if training else None,

@@ -112,6 +112,12 @@ def smoke_job(task: Task, code: str, bank: bytes, limits: Limits | None = None) 
     return Job(spec, {"reward.py": code.encode(), BANK_FILE: bank}, limits or Limits())
 
 
+def judging_job(task: Task, code: str, bank: bytes, probes: int, limits: Limits | None = None) -> Job:
+    """Everything that a reward's code gives on a bank whose last transitions are probes."""
+    spec = SmokeSpec(environment=task.environment, batch=4096, values=True, probes=probes)
+    return Job(spec, {"reward.py": code.encode(), BANK_FILE: bank}, limits or Limits())
+
+
 def run_alone(
     sandbox: Sandbox,
     job: Job,

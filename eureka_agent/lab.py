@@ -27,6 +27,7 @@ from eureka_agent.jobs import (
     training_limits,
     warm_up_job,
 )
+from eureka_agent.judging import judge
 from eureka_agent.maps import map_rewards
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.racing import RUNG_EPISODES, brackets
@@ -103,18 +104,18 @@ class Lab:
             TaskError: every one of them failed in the task's own files.
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
-        known = {c.id: c for c in self.run.population().candidates}
         originals = [c for c in candidates if c.duplicate_of is None]
-        known |= {c.id: c for c in self._raced(originals)}
+        known = {c.id: c for c in self._raced(originals)}
         measured = [self._likewise(c, known) for c in candidates]
         self._blame_the_task(measured)
+        judge(self, measured)
         return measured
 
     def _likewise(self, candidate: Candidate, known: Mapping[str, Candidate]) -> Candidate:
         """The candidate as it was measured, or as the one was that it duplicates."""
         if candidate.duplicate_of is None:
             return known[candidate.id]
-        original = known[candidate.duplicate_of]
+        original = known.get(candidate.duplicate_of) or self.run.candidate(candidate.duplicate_of)
         measured = ("training", "score", "failure", "rungs", "stopped")
         candidate = candidate.model_copy(update={name: getattr(original, name) for name in measured})
         self.run.save(candidate)
@@ -226,7 +227,8 @@ class Lab:
         candidate, human = self._films(arms)
         robustness = self._held_out(best, (candidate, human))
         self._illustrate(best)
-        compared = compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed)
+        promised = None if best.stopped else best.fitness
+        compared = compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed, promised)
         return compared.model_copy(update={"robustness": robustness})
 
     def _films(self, arms: Sequence[Arm]) -> list[Arm]:
@@ -255,7 +257,7 @@ class Lab:
         """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
         if self.stopping.is_set():
             return
-        chosen = worth_filming(self.run.population(), best)
+        chosen = worth_filming(self.run.population(curves=False), best)
         with suppress(BudgetExhausted):
             self.boxes.side_by_side(lambda c: self._film(c.training, c.score), chosen)
             self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])

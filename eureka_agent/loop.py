@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from eureka_agent.analysis import analysed
+from eureka_agent.commenting import commented
 from eureka_agent.comparison import Comparison
 from eureka_agent.contest import contest
 from eureka_agent.duplicates import linked
@@ -27,12 +28,14 @@ ASKED_AT_ONCE = 16
 
 def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
     """Search for the best reward, and compare it with the human reward and a random policy."""
-    population = heard(lab, run.population())  # resume is the ordinary path
+    population = heard(lab, run.population(curves=False))  # resume is the ordinary path
     while not stopped(run, population):
         briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
-        candidates = propose(lab, proposer, briefs, population)  # code or the reason there is none, journaled
+        known = run.with_curves(population, related(briefs, population))
+        candidates = propose(lab, proposer, briefs, known)  # code or the reason there is none, journaled
         measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
-        reflected = [understood(candidate, population, run) for candidate in measured]  # numbers → findings → text
+        reflected = [understood(candidate, known, run) for candidate in measured]  # numbers → findings → text
+        reflected = commented(lab, proposer, reflected)  # a model's words on the best of them, if wanted; journaled
         incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled
         population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
@@ -54,6 +57,11 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
         return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
 
     return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
+
+
+def related(briefs: Sequence[Brief], population: Population) -> set[str]:
+    """Whose curves the next candidates are made from, or compared with: the parents' and the incumbent's."""
+    return {name for brief in briefs for name in brief.parents} | ({population.best.id} if population.best else set())
 
 
 def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:

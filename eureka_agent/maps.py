@@ -65,8 +65,9 @@ class Maps(Record):
 def map_rewards(run: Run, best: Candidate, box: Box) -> None:
     """Map the best reward and, on the same axes, the human one; each is journaled, and done once."""
     own = run.decide(maps_key(best.id), Maps, lambda: _best(run, best, box))
-    if own.axes:
-        run.decide(maps_key("human"), Maps, lambda: _on(run, run.task.human_reward, own.axes, _states(run, best), box))
+    states = _states(run, best)
+    if own.axes and states:
+        run.decide(maps_key("human"), Maps, lambda: _on(run, run.task.human_reward, own.axes, states, box))
 
 
 def maps_key(name: str) -> str:
@@ -89,6 +90,8 @@ def _best(run: Run, best: Candidate, box: Box) -> Maps:
     from eureka_evaluation.maps import most_telling_pairs, scalars, shown_range, shuffled
 
     own, floor = _states(run, best), run.floor()
+    if own is None:
+        return Maps(note="no episode was recorded")
     random = transitions(run.blob(floor.recording), run.task.environment) if floor else own
     both = {name: np.concatenate([rows, random[name]]) for name, rows in own.items()}
     numbers = scalars(both, _arguments(best.code))[:SCALARS]
@@ -151,12 +154,11 @@ def _tried(run: Run, code: str, states: Arrays, probes: int, box: Box) -> tuple[
     return list(outcome.result.components), np.where(failed, np.float32(np.nan), values)
 
 
-def _states(run: Run, best: Candidate) -> Arrays:
+def _states(run: Run, best: Candidate) -> Arrays | None:
     """What the best policy's recorded episodes visited; random play if none was recorded."""
     floor = run.floor()
     recording = best.score.episodes if best.score and best.score.episodes else floor.recording if floor else None
-    assert recording is not None
-    return transitions(run.blob(recording), run.task.environment)
+    return transitions(run.blob(recording), run.task.environment) if recording else None
 
 
 def _arguments(code: str) -> list[str]:

@@ -17,7 +17,7 @@ from eureka_sandbox.hyperparameters import steps_per_update
 
 ETA = 2
 """One in so many goes on from each rung."""
-RUNGS = (1 / 4, 1 / 2)
+RUNGS = (1 / 3, 2 / 3)
 """Where trainings are looked at, as shares of the whole; measured in docs/log.md."""
 FEWEST_UPDATES = 10
 """A rung with fewer updates of the policy than this says too little, and starting boxes costs more than it saves."""
@@ -76,7 +76,7 @@ def brackets(settings: Settings, recipe: Recipe, members: Sequence[str]) -> tupl
     whole = (*rungs, recipe.timesteps)
     if settings.racing != "hyperband" or not rungs:
         return (Bracket(tuple(members), whole),)
-    return tuple(Bracket(names, whole[i:]) for i, names in enumerate(_dealt(members, len(whole))) if names)
+    return tuple(Bracket(names, whole[i:]) for i, names in enumerate(dealt(members, len(whole))) if names)
 
 
 def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
@@ -128,7 +128,7 @@ def _rungs(recipe: Recipe) -> tuple[int, ...]:
     return tuple(int(r * recipe.timesteps) for r in RUNGS if r * recipe.timesteps >= FEWEST_UPDATES * update)
 
 
-def _dealt(members: Sequence[str], brackets_: int) -> list[tuple[str, ...]]:
+def dealt(members: Sequence[str], brackets_: int) -> list[tuple[str, ...]]:
     """Hyperband's shares, Alg. 1: bracket s of s_max gets (s_max + 1) / (s + 1) · η^s, dealt in turn so that all mix."""
     longest = brackets_ - 1
     shares = [brackets_ / (s + 1) * ETA**s for s in range(longest, -1, -1)]

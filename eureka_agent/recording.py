@@ -24,7 +24,7 @@ from eureka_agent.storage import storage_errors
 from eureka_sandbox.protocol import Failure
 
 INDEX = "transcript.json"
-KEPT = ("population", "generations", "seed", "timesteps", "algorithm", "learner", "final_seeds", "critic")
+KEPT = ("population", "generations", "seed", "timesteps", "algorithm", "learner", "final_seeds", "critic", "analyst")
 """Settings that a replay takes over."""
 
 

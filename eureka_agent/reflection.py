@@ -5,34 +5,47 @@ Numbers, declared names and component names go in; of a failure, its verdict and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median, pstdev
 
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.run import Run
+from eureka_agent.settings import Recipe
 from eureka_agent.task import Task
 from eureka_evaluation.components import LENGTH, PREFIX, ComponentStatistics, component_statistics
 from eureka_evaluation.episode import Episode
+from eureka_evaluation.finding import most_telling
 from eureka_evaluation.trajectories import EpisodeFacts, Range, episode_facts
 
-COMPONENTS = 12
-"""How many reward components are told, the largest share first."""
 POINTS = 8
 """How many evenly spaced points of a curve are told."""
-VARIABLES = 16
-"""How many state variables of the median episode are told."""
-UNTOLD = ("previous_actions", "elapsed_time", "elapsed_fraction", "terminated")
+EPISODES = 5
+"""How many recorded episodes are told, the worst first."""
+FINDINGS = 14
+"""How many findings are told, the weightiest first."""
+DETAILS = ((12, 10), (12, 4), (8, 0), (4, 0))
+"""(components, state variables) that are told: with fewer and fewer until the page holds them."""
+MOST_LINES = 60
+MOST_CHARACTERS = 8_000
+LONGEST_FINDING = 420
+"""Characters of a finding that are told."""
+UNTOLD = ("actions", "previous_actions", "elapsed_time", "elapsed_fraction", "terminated", "training_progress")
 """State variables that say nothing beyond the other lines."""
-FALLEN = -0.5
-"""Trend below which a component counts as given up."""
-HIGH_SATURATION = 0.5
-EARLY = 0.5
-"""Share of the episode limit below which a typical episode counts as ending early."""
+OPERATORS = {
+    "sample": "a fresh sample",
+    "mutate": "a mutation",
+    "cross": "a crossover",
+    "tune": "the same code with other numbers",
+    "edit": "a person's edit",
+    "seed": "a person's reward",
+}
 
 
 def reflect(candidate: Candidate, population: Population, run: Run) -> Candidate:
     """The candidate with its reflection, set against its parents and the incumbent of `population`."""
     episodes = recorded_episodes(candidate, run)
-    return candidate.model_copy(update={"reflection": reflection(candidate, population, run.task, episodes)})
+    steps = Recipe.of(run.task, run.settings).timesteps
+    return candidate.model_copy(update={"reflection": reflection(candidate, population, run.task, episodes, steps)})
 
 
 def recorded_episodes(candidate: Candidate, run: Run) -> dict[int, Episode]:
@@ -44,8 +57,18 @@ def recorded_episodes(candidate: Candidate, run: Run) -> dict[int, Episode]:
     return load_episodes(run.blob(candidate.score.episodes))
 
 
-def reflection(candidate: Candidate, population: Population, task: Task, episodes: Mapping[int, Episode]) -> str:
-    """The text alone."""
+def reflection(
+    candidate: Candidate, population: Population, task: Task, episodes: Mapping[int, Episode], steps: int | None = None
+) -> str:
+    """The text alone: at most `MOST_LINES` lines and `MOST_CHARACTERS` characters.
+
+    Args:
+        candidate: measured and analysed.
+        population: the generations before it.
+        task: what it is for.
+        episodes: the recorded ones, by their position among the scored ones.
+        steps: of a whole training, told if this one was stopped early.
+    """
     training, score = candidate.training, candidate.score
     if candidate.duplicate_of:
         return f"{_name(candidate)} is the same program as {candidate.duplicate_of}, and was not trained again.\n"
@@ -53,13 +76,18 @@ def reflection(candidate: Candidate, population: Population, task: Task, episode
         return f"{_name(candidate)} failed and has no fitness. {candidate.failure}.\n"
     components = component_statistics(per_step(training.curves))
     facts = {position: episode_facts(episode) for position, episode in episodes.items() if episode.length}
-    parts = [
-        _outcome(candidate, score, population, task),
-        _training(training, components),
-        _trajectories(score, facts),
-        _findings(score, components, facts, task),
-    ]
-    return "\n".join(part for part in parts if part)
+    for told_components, told_variables in DETAILS:
+        parts = [
+            _outcome(candidate, score, population, task),
+            _training(candidate, training, steps),
+            _components(components, told_components),
+            _trajectories(score, facts, told_variables),
+            _findings(candidate, score, task),
+        ]
+        text = "\n".join(part for part in parts if part)
+        if len(text) <= MOST_CHARACTERS and text.count("\n") <= MOST_LINES:
+            break
+    return text
 
 
 def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
@@ -72,42 +100,86 @@ def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[flo
     }
 
 
+# ------------------------------------------------------------------------------------------------------------- outcome
+
+
 def _outcome(candidate: Candidate, score: Score, population: Population, task: Task) -> str:
     metric = task.spec.metric
     unit = "" if metric.unit == "1" else f" {metric.unit}"
+    low, middle, high = min(score.fitness), median(score.fitness), max(score.fitness)
     lines = [
         f"{_name(candidate)}: fitness {_n(score.mean)}{unit} ({metric.name}, higher is better; mean of "
-        f"{len(score.fitness)} episodes of one policy, from {_n(min(score.fitness))} to {_n(max(score.fitness))}), "
-        f"success {score.success_rate:.0%}."
+        f"{len(score.fitness)} episodes of one policy), success {score.success_rate:.0%}.",
+        f"Episodes: {_n(low)} to {_n(high)}, median {_n(middle)}, standard deviation {_n(pstdev(score.fitness))}.",
     ]
     others = [("parent", population[name]) for name in candidate.brief.parents]
-    if population.best and population.best.id not in candidate.brief.parents:
-        others.append(("incumbent", population.best))
+    best = population.best
+    if best and best.id not in candidate.brief.parents:
+        others.append(("incumbent", best))
     for role, other in others:
-        if other.fitness is not None:
-            change = score.mean - other.fitness
-            lines.append(f"Against {role} {other.id} with {_n(other.fitness)}: {change:+.3g}.")
+        if other.score is not None:
+            role = "parent and incumbent" if role == "parent" and best and other.id == best.id else role
+            change, ahead = score.mean - other.score.mean, _ahead(score.fitness, other.score.fitness)
+            told = f"{change:+.3g}, ahead in {ahead:.0%} of episode pairs"
+            lines.append(
+                f"Against {role} {other.id} with {_n(other.score.mean)}: {told}{_other_parts(candidate, other)}."
+            )
     return "\n".join(lines) + "\n"
 
 
-def _training(training: Training, components: Sequence[ComponentStatistics]) -> str:
+def _ahead(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Share of pairs of episodes in which this one is better; ties count half."""
+    pairs = [(a > b) + 0.5 * (a == b) for a in mine for b in theirs]
+    return sum(pairs) / len(pairs)
+
+
+def _other_parts(candidate: Candidate, other: Candidate) -> str:
+    """Which components came and went, by the names that were logged."""
+    mine, theirs = _logged(candidate), _logged(other)
+    new, gone = [name for name in mine if name not in theirs], [name for name in theirs if name not in mine]
+    told = [f"{word} {', '.join(names[:6])}" for word, names in (("new:", new), ("without:", gone)) if names and theirs]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _logged(candidate: Candidate) -> list[str]:
+    curves = candidate.training.curves if candidate.training else {}
+    return [key.removeprefix(PREFIX) for key in curves if key.startswith(PREFIX)]
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def _training(candidate: Candidate, training: Training, steps: int | None) -> str:
     peak = f" ({_n(training.peak_return)})" if training.peak_return is not None else ""
     lines = [
         f"Training: {training.timesteps} steps; the policy is from step {training.peak_timesteps}, the peak of its own "
         f"return{peak}.",
-        f"Over training, at up to {POINTS} even points, then [min, mean, max]:",
     ]
+    if candidate.stopped:
+        of = f" of {steps}" if steps else ""
+        lines.append(f"Racing stopped it at {training.timesteps}{of} steps: others had more fitness by then.")
+    if candidate.rungs:
+        told = [f"{_n(rung.fitness)} at {rung.timesteps}" for rung in candidate.rungs[-4:]]
+        lines.append(f"Fitness on the way: {', '.join(told)} steps.")
+    lines.append(f"Over training, at up to {POINTS} even points, then [min, mean, max]:")
     curves = {
         "episode length": training.curves.get(LENGTH, []),
         "own return": training.curves.get("rollout/ep_rew_mean", []),
     }
     lines += [_curve(name, [v for v in values if v is not None]) for name, values in curves.items()]
-    if components:
-        lines.append("Reward components, as mean per step (share of the total magnitude):")
-        lines += [_curve(f"{c.name} ({c.share:.0%})", c.values) for c in components[:COMPONENTS]]
-        if len(components) > COMPONENTS:
-            lines.append(f"  and {len(components) - COMPONENTS} smaller ones")
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _components(components: Sequence[ComponentStatistics], most: int) -> str:
+    if not components:
+        return ""
+    lines = [
+        "Reward components, as mean per step (shares: of the summed magnitude, of the summed variance over training):"
+    ]
+    lines += [_curve(f"{c.name} ({c.share:.0%}, {c.variance_share:.0%})", c.values) for c in components[:most]]
+    if len(components) > most:
+        lines.append(f"  and {len(components) - most} smaller ones")
+    return "\n".join(lines) + "\n"
 
 
 def _curve(name: str, values: Sequence[float]) -> str:
@@ -119,58 +191,56 @@ def _curve(name: str, values: Sequence[float]) -> str:
     return f"  {name}: {' '.join(map(_n, points))} [{_n(min(values))}, {_n(mean)}, {_n(max(values))}]"
 
 
-def _trajectories(score: Score, facts: Mapping[int, EpisodeFacts]) -> str:
+# -------------------------------------------------------------------------------------------------- trajectories, findings
+
+
+def _trajectories(score: Score, facts: Mapping[int, EpisodeFacts], variables: int) -> str:
     if not facts:
         return ""
     ranked = sorted(facts, key=lambda position: score.fitness[position])
     lines = ["Recorded episodes of the trained policy, worst to best:"]
-    for position in ranked:
+    for position in ranked[:EPISODES]:
         fact = facts[position]
         end = "ended in a terminal state" if fact.terminated else "ran to the time limit"
         lines.append(f"  fitness {_n(score.fitness[position])}: {end} after {fact.steps} steps ({fact.seconds:.1f} s)")
-    middle = facts[ranked[(len(ranked) - 1) // 2]]
-    lines.append("In the median one, first -> last [min, mean, max]:")
-    told = [r for r in middle.ranges if "[" not in r.name and r.name not in UNTOLD]
-    lines += [f"  {_range(r)}" for r in told[:VARIABLES]]
+    worst, middle = facts[ranked[0]], facts[ranked[(len(ranked) - 1) // 2]]
+    told = [
+        (a, b) for a, b in zip(middle.ranges, worst.ranges, strict=True) if "[" not in a.name and a.name not in UNTOLD
+    ]
+    if told and variables:
+        apart = worst is not middle
+        lines.append(f"In the median one{' | the worst one' if apart else ''}, first -> last [min, mean, max]:")
+        lines += [f"  {a.name}: {_range(a)}{f' | {_range(b)}' if apart else ''}" for a, b in told[:variables]]
     return "\n".join(lines) + "\n"
 
 
 def _range(r: Range) -> str:
-    return f"{r.name}: {_n(r.first)} -> {_n(r.last)} [{_n(r.low)}, {_n(r.mean)}, {_n(r.high)}]"
+    return f"{_n(r.first)} -> {_n(r.last)} [{_n(r.low)}, {_n(r.mean)}, {_n(r.high)}]"
 
 
-def _findings(
-    score: Score, components: Sequence[ComponentStatistics], facts: Mapping[int, EpisodeFacts], task: Task
-) -> str:
-    found = [text for c in components[:COMPONENTS] for text in _component_findings(c)]
-    limit = task.spec.environment.episode_steps
-    typical = sorted(score.lengths)[len(score.lengths) // 2]
-    if typical < EARLY * limit:
-        found.append(f"Episodes end early: half of them within {typical} of {limit} steps.")
-    saturated = [fact.saturation for fact in facts.values() if fact.saturation > HIGH_SATURATION]
-    if saturated and len(saturated) == len(facts):
-        found.append(f"Actions sit at their bounds {min(saturated):.0%} of the time or more.")
+def _findings(candidate: Candidate, score: Score, task: Task) -> str:
+    found = list(_sentences(candidate))[:FINDINGS]
     if score.success_rate < 1.0:
-        found.append(f"{score.success_rate:.0%} of the episodes succeed. Success: {task.spec.metric.success}")
-    return "Findings:\n" + "\n".join(f"  - {text}" for text in found) + "\n" if found else ""
+        found.append(
+            f"{1 - score.success_rate:.0%} of the episodes do not succeed. Success: {task.spec.metric.success}"
+        )
+    return "Findings:\n" + "\n".join(f"  - {_cut(text)}" for text in found) + "\n" if found else ""
 
 
-def _component_findings(c: ComponentStatistics) -> list[str]:
-    falling = c.trend < FALLEN and not c.dead
-    found = {
-        f"{c.name} is dead ({c.share:.2%} of the total magnitude): rescale it, rewrite it or drop it.": c.dead,
-        f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.": c.constant,
-        f"{c.name} dominates ({c.share:.0%}): the other components hardly count.": c.dominant,
-        f"{c.name} fell over training: the policy gave it up for the others.": falling and c.values[0] > 0,
-        f"{c.name} costs more per step than at the start of training.": falling and c.values[0] <= 0,
-    }
-    return [text for text, holds in found.items() if holds]
+def _sentences(candidate: Candidate) -> Iterator[str]:
+    """What its episodes, its components and the signs of exploitation say, the weightiest first."""
+    for finding in most_telling((*candidate.findings, *candidate.suspicions)):
+        yield finding.text
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_FINDING else text[:LONGEST_FINDING].rsplit(" ", 1)[0] + " …"
 
 
 def _name(candidate: Candidate) -> str:
-    how = {"sample": "a fresh sample", "mutate": "a mutation", "cross": "a crossover"}
-    return f"{candidate.id} ({how.get(candidate.brief.operator, candidate.brief.operator)})"
+    return f"{candidate.id} ({OPERATORS.get(candidate.brief.operator, candidate.brief.operator)})"
 
 
 def _n(value: float) -> str:
-    return f"{value:.4g}"
+    return f"{value:.4g}" if abs(value) > 1e-9 else "0"

@@ -25,9 +25,10 @@ from eureka_agent.errors import RunError, UsageError
 from eureka_agent.exports import export_call, export_candidate
 from eureka_agent.floor import FLOOR, Floor
 from eureka_agent.inbox import Taken
-from eureka_agent.journal import DATABASE, MEASURED, Journal, Statement, write_new_database
+from eureka_agent.journal import DATABASE, Journal, Statement, write_new_database
 from eureka_agent.population import Candidate, Population, Record, Score, Training
 from eureka_agent.review.steering import Steering, steering_of
+from eureka_agent.rows import candidate_of, candidate_row, candidates_query, outcome_row, without_curves
 from eureka_agent.settings import Settings
 from eureka_agent.stopping import Stop, stop_key
 from eureka_agent.storage import (
@@ -205,7 +206,7 @@ class Run:
         t = outcome if isinstance(outcome, Training) else None
         numbers = (t.seed, t.timesteps, t.seconds, t.peak_return) if t else (None,) * 4
         used_up = self._checkpoints.digest(key)
-        row = _outcome_row("trainings", key, numbers, outcome)
+        row = outcome_row("trainings", key, numbers, outcome)
         self._write(row, self._checkpoints.ending(key), step="training")
         self._checkpoints.drop(used_up)
 
@@ -225,7 +226,7 @@ class Run:
         """Store what box B answered; its blobs must be stored already."""
         s = outcome if isinstance(outcome, Score) else None
         numbers = (len(s.fitness), s.mean, s.success_rate, s.seconds) if s else (None,) * 4
-        self._write(_outcome_row("scores", key, numbers, outcome), step="score")
+        self._write(outcome_row("scores", key, numbers, outcome), step="score")
 
     def _outcome(self, table: str, key: str, model: type[M]) -> M | Failure | None:
         rows = self._open.rows(f"SELECT record, verdict FROM {table} WHERE key = ?", (key,))
@@ -242,22 +243,21 @@ class Run:
         It is trained no further: a checkpoint of it goes.
         """
         left = self._checkpoints.digest(candidate.id)
-        self._write(_candidate_row(candidate), self._checkpoints.ending(candidate.id), step="candidate")
+        self._write(candidate_row(candidate), self._checkpoints.ending(candidate.id), step="candidate")
         self._checkpoints.drop(left)
         self._export(candidate)
 
     def extend(
         self, population: Population, generation: Iterable[Candidate], incumbent: str | None = None
     ) -> Population:
-        """Store a finished generation in one transaction and return the population with it.
+        """Store a finished generation in one transaction and return the population with it, without its curves.
 
         `incumbent` is who leads it, as its contest decided; None: the best score.
         """
-        extended = population.extended(generation).with_(incumbent=incumbent)
-        new = extended.candidates[len(population.candidates) :]
-        count = str(extended.generations)
-        counted = ("UPDATE meta SET value = ? WHERE key = 'generations'", (count,))
-        self._write(*map(_candidate_row, new), counted, step="generation")
+        new = tuple(generation)
+        extended = population.extended(map(without_curves, new)).with_(incumbent=incumbent)
+        counted = ("UPDATE meta SET value = ? WHERE key = 'generations'", (str(extended.generations),))
+        self._write(*map(candidate_row, new), counted, step="generation")
         for candidate in new:
             self._export(candidate)
         return extended
@@ -265,25 +265,43 @@ class Run:
     def population(self, partial: bool = False, curves: bool = True) -> Population:
         """All candidates of the finished generations; `partial` adds those of the generation under way.
 
-        Without `curves`, which are nine tenths of a long run, trainings come with none.
+        Without `curves`, which are nine tenths of a long run, trainings come with none; see `with_curves`.
         """
-        training = "t.record" if curves else "json_set(t.record, '$.curves', json('{}'))"
-        rows = self._open.rows(
-            f"SELECT c.record, {training}, s.record FROM candidates c "
-            f"LEFT JOIN trainings t ON t.key = {MEASURED} AND t.verdict IS NULL "
-            f"LEFT JOIN scores s ON s.key = {MEASURED} AND s.verdict IS NULL "
-            "WHERE ? OR c.generation < (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generations') "
-            "ORDER BY c.generation, c.slot",
-            (partial,),
-        )
+        query = candidates_query("? OR c.generation < ?", curves)
+        rows = self._open.rows(query, (partial, self.generations))
         last = self.incumbency()
-        candidates = tuple(_candidate(*row) for row in rows)
+        candidates = tuple(candidate_of(*row) for row in rows)
         return self.steered(Population(candidates=candidates, incumbent=last.id if last else None))
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        """One candidate with all that is known of it.
+
+        Raises:
+            KeyError: the run has none of that id.
+        """
+        rows = self._open.rows(candidates_query("c.id = ?", curves=True), (candidate_id,))
+        if not rows:
+            raise KeyError(candidate_id)
+        return candidate_of(*rows[0])
+
+    def with_curves(self, population: Population, ids: Iterable[str]) -> Population:
+        """A population that was loaded without curves, with those of some candidates."""
+        full = {name: self.candidate(name).training for name in set(ids)}
+        return population.with_(
+            candidates=tuple(
+                c.model_copy(update={"training": full[c.id]}) if c.id in full else c
+                for c in population.candidates
+            )
+        )
+
+    @property
+    def generations(self) -> int:
+        """How many generations are complete."""
+        return int(self._open.meta("generations"))
 
     def incumbency(self) -> Incumbency | None:
         """The contest of the last finished generation; None if it had none."""
-        last = int(self._open.meta("generations")) - 1
-        return self.decided(f"g{last}/incumbent", Incumbency)
+        return self.decided(f"g{self.generations - 1}/incumbent", Incumbency)
 
     def taken(self) -> tuple[Taken, ...]:
         """What people have said between generations, in the order in which the search took it up."""
@@ -315,7 +333,7 @@ class Run:
 
     def end(self, generations: int | None = None) -> Stop | None:
         """Why the search is over, after the finished generations or so many; None while it is not."""
-        done = int(self._open.meta("generations")) if generations is None else generations
+        done = self.generations if generations is None else generations
         return self.decided(stop_key(done, self.settings), Stop)
 
     def _tidy(self) -> None:
@@ -323,10 +341,8 @@ class Run:
         sweep_temporaries(self.folder)
         self._checkpoints.sweep()
         if self._open.after_crash:
-            population = self.population()
-            for candidate in population.candidates:
-                if candidate.brief.generation == population.generations - 1:
-                    self._export(candidate)
+            for candidate in self.population(curves=False).born(self.generations - 1):
+                self._export(self.candidate(candidate.id))
 
     def _export(self, candidate: Candidate) -> None:
         with storage_errors(self.folder / "candidates"):
@@ -398,7 +414,7 @@ class Run:
 
 def standing(run: Run) -> str:
     """What there is so far, for the message of a search that stops early."""
-    best = run.population(partial=True).best
+    best = run.population(partial=True, curves=False).best
     if best is None:
         return "nothing has trained to its end yet"
     return f"saved; best so far: {best.id} with {measure(best.fitness, run.task.spec.metric.unit)}"
@@ -450,26 +466,3 @@ def _write_draft(draft: Path, task: Task, settings: Settings) -> None:
 def _kind(key: str) -> str:
     """What sort of decision is kept under a key: `briefs` for `g0/briefs`, `comparison` for `comparison/2`."""
     return [part for part in key.split("/") if not part[-1:].isdigit()][-1]
-
-
-def _outcome_row(table: str, key: str, numbers: tuple[Any, ...], outcome: Record | Failure) -> Statement:
-    verdict = (str(outcome.verdict), outcome.message) if isinstance(outcome, Failure) else (None, None)
-    values = (key, *numbers, *verdict, outcome.model_dump_json(), time.time())
-    return f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values
-
-
-def _candidate_row(candidate: Candidate) -> Statement:
-    brief, failure = candidate.brief, candidate.failure
-    verdict = (str(failure.verdict), failure.message) if failure else (None, None)
-    record = candidate.model_dump_json(exclude={"training", "score"})
-    place = (brief.id, brief.generation, brief.slot, brief.operator, " ".join(brief.parents))
-    values = (*place, *verdict, candidate.code, candidate.reflection, record)
-    return "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
-
-
-def _candidate(record: str, training: str | None, score: str | None) -> Candidate:
-    measured = {
-        "training": Training.model_validate_json(training) if training else None,
-        "score": Score.model_validate_json(score) if score else None,
-    }
-    return Candidate.model_validate_json(record).model_copy(update=measured)

@@ -67,7 +67,7 @@ def spending(run: Run) -> Spending:
     """What a run has spent so far, at any stage of it."""
     calls = [call for call in run.calls() if call.state != "failed"]
     total = _share(calls)
-    improvements = _improvements(run.population(partial=True))
+    improvements = _improvements(run.population(partial=True, curves=False))
     known = improvements and not total.unpriced
     return Spending(
         total=total,
@@ -92,7 +92,7 @@ def spent_line(booked: Booked, settings: Settings) -> str:
 def _improvements(population: Population) -> int:
     best, found = float("-inf"), 0
     for generation in range(population.generations):
-        born = [c for c in population.candidates if c.brief.generation == generation]
+        born = population.born(generation)
         scores = [c.fitness for c in born if c.fitness is not None]
         if scores and max(scores) > best:
             best, found = max(scores), found + 1

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from eureka_agent.bank import BankRecord
 from eureka_agent.comparison import Comparison, Estimate, Trial, compare, measured_arm
+from eureka_agent.contest import Incumbency
 from eureka_agent.errors import RunError
 from eureka_agent.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.journal import Journal
@@ -71,6 +72,7 @@ class Records:
             self._blobs()
             self._task()
             self._candidates()
+            self._contests()
             self._comparisons()
         finally:
             self._journal.close()
@@ -124,15 +126,18 @@ class Records:
 
     def _check_training(self, key: str, training: Training) -> None:
         """The candidate's own: of its code, with its seed."""
-        place, *rest = key.removeprefix("final/").split("/")
+        final, (place, *rest) = key.startswith("final/"), key.removeprefix("final/").split("/")
         rows = self._journal.rows("SELECT code FROM candidates WHERE id = ?", (place,))
-        code = self.run.task.human_reward if place == "human" and rest else rows[0][0] if rows else None
+        code = self.run.task.human_reward if final and place == "human" else rows[0][0] if rows else None
         if code is None:
             return  # of `eureka tasks measure`, or of a candidate that is named where all of them are looked at
         if training.reward and training.reward != (digest := reward_digest(code)):
             self._wrong(key, "SHA-256 of the reward it was trained on", f"{training.reward[:12]}…", f"{digest[:12]}…")
         derived = self.run.settings.derived_seed
-        seed = derived("final", int(rest[0])) if rest else derived("train", place)
+        if final:
+            seed = derived("final", int(rest[0]))
+        else:  # alone, on the way (rung/<n>), or in a contest (seed/<n>)
+            seed = derived("contest", int(rest[1])) if rest[:1] == ["seed"] else derived("train", place)
         if training.seed != seed:
             self._wrong(key, "seed of its training", training.seed, seed)
 
@@ -198,6 +203,11 @@ class Records:
         for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'bank/%'"):
             if bank := self._read(BankRecord, value, key):
                 yield key, bank.blob
+        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'judged/%'"):
+            if key.count("/") == 2 and (common := self._read(JudgedBank, value, key)):
+                yield key, common.blob
+            elif key.count("/") == 3 and (judged := self._read(Judged, value, key)) and judged.values:
+                yield key, judged.values
 
     def _task(self) -> None:
         """The readable copy against the snapshot, which every binding holds."""
@@ -223,6 +233,18 @@ class Records:
             if path.is_file() and path.read_bytes() != candidate.code.encode():
                 self._wrong(candidate.id, "SHA-256 of its reward.py", digest, f"{_file_digest(path)[:12]}…")
 
+    def _contests(self) -> None:
+        """What each contest says of its trainings, against their scores."""
+        means = {stored.key: stored.score.mean for stored in self.scores}
+        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
+            incumbency = self._read(Incumbency, value, key)
+            for standing in incumbency.standings if incumbency else ():
+                told = {standing.id: standing.screening}
+                told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
+                for score, mean in told.items():
+                    if means.get(score) != mean:
+                        self._wrong(key, f"its copy of {score}'s mean", mean, means.get(score))
+
     def _comparisons(self) -> None:
         scores = {stored.key: stored.score for stored in self.scores}
         for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'comparison/%'"):
@@ -234,7 +256,8 @@ class Records:
                 for index, trial in enumerate(arm.trials):
                     origin = FINAL_RANDOM if arm.name == "random" else f"final/{name}/{index}"
                     self._check_trial(f"{key}, {arm.name}", trial, origin, scores)
-            self._check_statistics(key, comparison)
+            selected_by = scores.get(comparison.candidate)
+            self._check_statistics(key, comparison, selected_by.mean if selected_by else None)
             self._check_robustness(key, comparison, scores)
 
     def _check_robustness(self, where: str, comparison: Comparison, scores: dict[str, Score]) -> None:
@@ -254,16 +277,18 @@ class Records:
         elif trial.score is not None and known is None:
             self._wrong(where, f"its copy of {key}", f"mean {trial.score.mean}", "no such score")
 
-    def _check_statistics(self, key: str, stored: Comparison) -> None:
-        """Computed again from its own trials."""
+    def _check_statistics(self, key: str, stored: Comparison, selected_by: float | None) -> None:
+        """Computed again from its own trials and what selected the candidate."""
         seed = self.run.settings.derived_seed("bootstrap")
         arms = [measured_arm(arm.name, arm.trials, seed) for arm in stored.arms]
-        again = compare(stored.candidate, arms[0], arms[1], arms[2], seed)
+        again = compare(stored.candidate, arms[0], arms[1], arms[2], seed, selected_by)
         pairs = {
             f"{old.name}'s interquartile mean": (old.iqm, new.iqm) for old, new in zip(stored.arms, arms, strict=True)
         }
         pairs["over the human reward"] = (stored.over_human, again.over_human)
         pairs["over random play"] = (stored.over_random, again.over_random)
+        if stored.optimism and again.optimism:
+            pairs["selection optimism"] = (stored.optimism, again.optimism)
         for what, (old, new) in pairs.items():
             if not _equal(old, new):
                 self._wrong(key, what, old, new)

@@ -34,7 +34,11 @@ class Watcher(Protocol):
         ...
 
     def concluded(self, key: str, trial: Trial) -> None:
-        """A trial of the comparison has its score or its verdict."""
+        """A trial of a contest or of the comparison has its score or its verdict."""
+        ...
+
+    def leads(self, name: str, fitness: float) -> None:
+        """The contest of a generation settled who leads, with what mean fitness."""
         ...
 
     def waiting(self, text: str) -> None:
@@ -65,6 +69,9 @@ class Silent:
         """Nothing."""
 
     def concluded(self, key: str, trial: Trial) -> None:
+        """Nothing."""
+
+    def leads(self, name: str, fitness: float) -> None:
         """Nothing."""
 
     def waiting(self, text: str) -> None:

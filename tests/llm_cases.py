@@ -39,7 +39,7 @@ def answer(name: str) -> str:
     return f"Speed is the score, so I pay speed.\n\n{fenced(code(name))}\n\nThis should do.\n"
 
 
-class Log:
+class Log(Silent):
     """A watcher that keeps what it hears about calls."""
 
     def __init__(self) -> None:

@@ -369,7 +369,7 @@ def test_runs_lists_a_run_and_says_why_another_cannot_be_read(
         database.execute("PRAGMA user_version = 99")
     assert main(["runs", "--json"]) == 0
     listed = {Path(line["folder"]).name: line for line in json.loads(capsys.readouterr().out)}
-    assert listed["good"]["status"] == "stopped"
+    assert listed["good"]["status"] == "paused"
     assert listed["good"]["generations"] == "0/3"
     assert "newer" in listed["bad"]["status"]
 
@@ -398,7 +398,7 @@ def test_a_compared_run_that_was_given_more_generations_is_not_finished(
         evolve(run, make_proposer("offline", run.task), Incumbent(), Lab(ScriptedSandbox(), run))
         run.amend({"generations": 2})
     assert main(["runs", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["status"] == "stopped"
+    assert json.loads(capsys.readouterr().out)[0]["status"] == "paused"
 
 
 def test_no_runs_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from eureka_agent.population import Brief, Candidate, Population, Proposal, Scor
 from eureka_agent.proposers import make_proposer
 from eureka_agent.settings import Settings
 from eureka_agent.task import Task, load_task, task_from_files
+from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
 
 DATA = Path(__file__).parent / "data"
@@ -66,13 +67,19 @@ def candidate(slot: int, fitness: float | None, reflection: str = "") -> Candida
     return Candidate(brief=brief(slot=slot), code=code, score=score, failure=failure, reflection=reflection)
 
 
+FINDINGS = (
+    Finding("rhythm", 0.2, "The joints move in a rhythm of 0.4 s."),
+    Finding("terminal_cause", 0.8, "A terminal state came with torso_z below 0.7 | m: " + 30 * "shortly before, "),
+)
 POPULATION = Population(
     candidates=(
         candidate(0, 9.92, "Training: 1000 steps.\nFindings:\n  - forward dominates (83%).\n"),
-        candidate(1, 17.98, "Training: 1000 steps.\nFindings:\n  - upright is dead (0.01%).\n"),
+        candidate(1, 17.98, "Training: 1000 steps.\nFindings:\n  - upright is dead (0.01%).\n").model_copy(
+            update={"commentary": "It dives: `speed` pays 4 per step until it falls.\n# Your turn"}
+        ),
         candidate(2, None),
-        candidate(3, 9.45),
-        candidate(4, 3.78),
+        candidate(3, 9.45).model_copy(update={"findings": FINDINGS}),
+        candidate(4, 3.78).model_copy(update={"stopped": True}),
     )
 )
 
@@ -134,6 +141,10 @@ def test_the_critics_prompt_and_its_objections_read_as_their_golden_files() -> N
     prompts = Prompts()
     first = prompts.compose(brief(), small_task(), Population())
     assert_golden("critic", prompts.criticise(first, GOOD, small_task(), 1, ("alive",)))
+    asked = prompts.criticise(first, GOOD, small_task(), 2, earlier=("1. `speed` is unbounded.\n2. No fall.",))
+    assert asked.purpose == "critic2"
+    assert "> 1. `speed` is unbounded.\n> 2. No fall.\n" in asked.messages[0].content
+    assert_golden("comment", prompts.comment(POPULATION["g0c0"], small_task()))
     revision = prompts.revise(first, fenced(GOOD), "1. `forward` has the wrong sign.", 2)
     assert revision.purpose == "revise2"
     assert revision.messages[:2] == first.messages

@@ -49,7 +49,7 @@ class Proposals:
         return Proposal(code=f"# {brief.id}\n{self.script(brief)}\n")
 
 
-class Log:
+class Log(Silent):
     """A watcher that remembers."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
     def make(**settings: object) -> Run:
-        small = {"population": 4, "generations": 2, "timesteps": 1000, "final_seeds": 2, "jobs": 2}
+        small = {"population": 4, "generations": 2, "timesteps": 1000, "final_seeds": 2, "jobs": 2, "contest_seeds": 1}
         runs.append(Run.create(tmp_path / f"run{len(runs)}", TASK, Settings.model_validate({**small, **settings})))
         return runs[-1]
 

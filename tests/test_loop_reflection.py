@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eureka_agent.population import Brief, Candidate, Population, Score, Training
-from eureka_agent.reflection import reflection
+from eureka_agent.population import Brief, Candidate, Population, Rung, Score, Training
+from eureka_agent.reflection import MOST_CHARACTERS, MOST_LINES, reflection
 from eureka_agent.task import load_task
 from eureka_evaluation.episode import Episode
+from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -65,21 +66,28 @@ def episode(steps: int, terminated: bool) -> Episode:
 
 
 POPULATION = Population().extended([trained("g0c0", 6.0), trained("g0c1", 7.25), trained("g0c2", 9.0)])
-CASES = {
-    "trained": reflection(
-        trained(
-            "g1c0",
-            8.0,
-            speed=[None, 5.0, 30.0, 80.0, 200.0, 300.0, 420.0, 500.0, 510.0, 512.0],
-            alive=[20.0 + 40.0 * i for i in range(10)],
-            posture=[9.0, 25.0, 40.0, 50.0, 40.0, 20.0, 10.0, 4.0, 2.0, 1.0],
-            control=[-0.1 * i * i for i in range(10)],
-            effort=[-1e-3] * 10,
+STOPPED = trained(
+    "g1c0",
+    8.0,
+    speed=[None, 5.0, 30.0, 80.0, 200.0, 300.0, 420.0, 500.0, 510.0, 512.0],
+    alive=[20.0 + 40.0 * i for i in range(10)],
+    posture=[9.0, 25.0, 40.0, 50.0, 40.0, 20.0, 10.0, 4.0, 2.0, 1.0],
+    control=[-0.1 * i * i for i in range(10)],
+    effort=[-1e-3] * 10,
+).model_copy(
+    update={
+        "findings": (
+            Finding("rhythm", 0.25, "The joints move in a rhythm of 0.4 s."),
+            Finding("ends_early", 0.7, "67% of the episodes end early."),
         ),
-        POPULATION,
-        TASK,
-        {0: episode(380, terminated=True), 2: episode(120, terminated=True)},
-    ),
+        "suspicions": (Finding("survival_farming", 0.6, "Standing still earns 80% of the best return."),),
+        "rungs": (Rung(timesteps=100_000, fitness=3.25, own_return=80.0),),
+        "stopped": True,
+    }
+)
+EPISODES = {0: episode(380, terminated=True), 2: episode(120, terminated=True)}
+CASES = {
+    "trained": reflection(STOPPED, POPULATION, TASK, EPISODES, 900_000),
     "failed": reflection(
         Candidate(
             brief=Brief(id="g1c1", generation=1, slot=1, operator="mutate", parents=("g0c2",), seed=0),
@@ -103,9 +111,18 @@ def test_the_reflection_reads_as_its_golden_file(name: str) -> None:
     assert CASES[name] == path.read_text()
 
 
-def test_a_reflection_stays_within_a_page_whatever_the_reward_returns() -> None:
+def test_a_reflection_stays_within_a_page_whatever_the_reward_returns_and_however_much_was_found() -> None:
     many = {f"component_{i}": [float(i)] * 10 for i in range(300)}
-    text = reflection(trained("g1c0", 8.0, **many), POPULATION, TASK, {0: episode(50, terminated=False)})
-    assert "and 288 smaller ones" in text
-    assert len(text.splitlines()) <= 60
-    assert max(map(len, text.splitlines())) <= 160
+    plenty = tuple(Finding(f"kind_{i}", i / 100, f"Sentence {i} " + 90 * "word " + ".") for i in range(100))
+    candidate = trained("g1c0", 8.0, **many).model_copy(update={"findings": plenty, "suspicions": plenty})
+    text = reflection(candidate, POPULATION, TASK, {0: episode(50, terminated=False)})
+    assert len(text.splitlines()) <= MOST_LINES
+    assert len(text) <= MOST_CHARACTERS
+    assert "smaller ones" in text
+    assert "Sentence 99 " in text
+    assert "Sentence 3 " not in text
+
+
+def test_findings_and_suspicions_are_told_together_the_weightiest_first() -> None:
+    told = [line for line in CASES["trained"].splitlines() if line.startswith("  - ")]
+    assert [line.split()[1] for line in told] == ["67%", "Standing", "The", "33%"]

@@ -73,7 +73,7 @@ def find_run(name: str, root: Path = RUNS) -> Path:
     """A run's folder from a path, `latest`, a task's name (its latest run), or a run's own name or its beginning.
 
     Raises:
-        RunError: there is no such run.
+        UsageError: there is no such run.
     """
     if (Path(name) / "run.db").is_file():
         return Path(name).resolve()
@@ -85,7 +85,7 @@ def find_run(name: str, root: Path = RUNS) -> Path:
     if fitting:
         return fitting[-1]
     known = "`eureka runs` lists them" if folders else "there are none yet in ./runs; `eureka evolve TASK` makes one"
-    raise RunError(f"no run {name!r}: give a run folder, a task's name or 'latest'; {known}")
+    raise UsageError(f"no run {name!r}: give a run folder, a task's name or 'latest'; {known}")
 
 
 def seconds_of(text: str) -> float:

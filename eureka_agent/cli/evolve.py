@@ -69,6 +69,9 @@ def evolve(
     critic: Annotated[
         bool, typer.Option("--critic", help="Let a model review each reward against the task before it is trained.")
     ] = False,
+    analyst: Annotated[
+        bool, typer.Option("--analyst", help="Let a model comment on the findings about each generation's best two.")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own prompt templates, in place of those of the same name.")
     ] = None,
@@ -149,6 +152,7 @@ def evolve(
         "effort": effort,
         "max_output_tokens": max_output_tokens,
         "critic": critic or None,
+        "analyst": analyst or None,
         "max_cost": max_cost,
         "max_tokens": max_tokens,
         "max_calls": max_calls,
@@ -220,7 +224,7 @@ def _resume(
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
-        done = run.population().generations
+        done = run.generations
         if hands.reviews and "generations" not in changes and done >= run.settings.generations:
             changes["generations"] = done + 1  # else nobody would heed the review
         build_settings({**run.settings.model_dump(), **changes})  # names the flag of a value that cannot be
@@ -281,7 +285,7 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     from eureka_agent.report.build import write_report
     from eureka_agent.searching import search
 
-    known = cached_price(run.task, run.settings, run.population().generations)
+    known = cached_price(run.task, run.settings, run.generations)
     try:
         with watching(run, console, known.seconds if known else None, plain=hands.interactive) as watcher:
             ask = asking(console) if hands.interactive else None

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.catches import caught, in_words
+from eureka_agent.cli.candidates import print_candidates
 from eureka_agent.cli.common import print_json, print_python, result_console
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
 from eureka_agent.run import Run
-from eureka_agent.text import count, duration, measure
+from eureka_agent.text import count, duration
+from eureka_agent.variations import Held, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +30,14 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     if facts.best:
         print_python(console, facts.best.code)
         console.print()
+    print_candidates(console, facts)
     if facts.comparison:
         _print_table(console, facts)
         console.print(f"\n{facts.comparison.note} {selection(facts)}".rstrip(), style="dim")
+        if facts.comparison.robustness:
+            unit = facts.task.spec.metric.unit
+            for line in told(facts.comparison.robustness, unit, facts.comparison.candidate):
+                console.print(line, soft_wrap=True)
     console.print(f"\n{verdict(facts)}", style="bold")
     if end := run.end():
         console.print(f"ended: {end.reason}", soft_wrap=True)
@@ -61,6 +68,7 @@ def _print_table(console: Console, facts: RunFacts) -> None:
 def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
     """The same as JSON; `best` is null while nothing has trained, the arms while nothing is compared."""
     best, comparison = facts.best, facts.comparison
+    robustness = comparison.robustness if comparison else None
     return {
         "run": facts.folder,
         "report": str(report),
@@ -75,6 +83,8 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "probability_over_human": _estimate(comparison.over_human) if comparison else None,
         "probability_over_random": _estimate(comparison.over_random) if comparison else None,
         "note": comparison.note if comparison else None,
+        "held_out": [_held(held) for held in robustness.arms] if robustness else None,
+        "scores": {c.id: c.fitness for c in facts.population.candidates},
         "verdict": verdict(facts),
         "environment_steps": facts.trained_steps,
         "seconds": round(facts.seconds, 1),
@@ -87,12 +97,17 @@ def _arm(arm: Arm) -> dict[str, Any]:
     return {"iqm": _estimate(arm.iqm), "success_rate": arm.success_rate, "fitness": arm.fitness}
 
 
+def _held(held: Held) -> dict[str, Any]:
+    """An arm in held-out variations of the task, in the metric's unit."""
+    return {
+        "arm": held.arm,
+        "nominal": held.nominal,
+        "mean": held.mean,
+        "drop": held.drop,
+        "worst": held.worst.name if held.worst else None,
+        "fitness": {outcome.name: outcome.mean for outcome in held.outcomes},
+    }
+
+
 def _estimate(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def brief_result(run: Run) -> str:
-    """`18.2 m`, for lists."""
-    comparison, best = run.comparison(), run.population(partial=True).best
-    fitness = comparison.arm("candidate").iqm.value if comparison else best.fitness if best else None
-    return measure(fitness, run.task.spec.metric.unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from eureka_agent.commenting import MOST
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.prices import cost_of, price_of
 from eureka_agent.llm.prompting import Prompts
@@ -43,8 +44,10 @@ def expected(task: Task, settings: Settings, generations_done: int = 0) -> Expec
     """
     if not asks_providers(settings.model):
         return Expected()
-    candidates = max(settings.generations - generations_done, 0) * settings.population
-    calls = round(candidates * (1 + REPAIRED + (REVIEWED if settings.critic else 0.0)))
+    generations = max(settings.generations - generations_done, 0)
+    candidates = generations * settings.population
+    comments = generations * min(MOST, settings.population) if settings.analyst else 0
+    calls = round(candidates * (1 + REPAIRED + (REVIEWED if settings.critic else 0.0))) + comments
     usage = _guessed(task, settings)
     models = ensemble_of(settings).models
     prices = [(model.weight, price_of(model)) for model in models]

@@ -26,11 +26,14 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.task import Task
 from eureka_agent.text import visible
+from eureka_evaluation.finding import most_telling
 from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure
 
 HISTORY = 4
 """How many other candidates a prompt tells of: the best ones."""
+LONGEST_FINDING = 200
+"""Characters of a finding in the table of other candidates."""
 SB3_GAMMA = 0.99
 """Discount of PPO, SAC and TD3 unless a task names another."""
 
@@ -42,7 +45,7 @@ class Request(Record):
     brief: str
     """Id of the candidate that the answer becomes."""
     purpose: str
-    """`propose`, `repair`, `critic`, `critic2`, …, `revise`, `revise2`, …"""
+    """`propose`, `repair`, `critic`, `critic2`, …, `revise`, `revise2`, …, `comment`"""
     position: int
     """How many candidates of the run were asked for before this one."""
 
@@ -120,12 +123,20 @@ class Prompts:
         line = failure.line if failure else None
         return _continued(request, answer, self._rendered("repair.md.j2", reason=reason, line=line), "repair")
 
-    def criticise(self, request: Request, code: str, task: Task, number: int, silent: Sequence[str] = ()) -> Request:
+    def criticise(
+        self,
+        request: Request,
+        code: str,
+        task: Task,
+        number: int,
+        silent: Sequence[str] = (),
+        earlier: Sequence[str] = (),
+    ) -> Request:
         """A conversation of its own that asks for objections to a candidate's code.
 
-        `silent` are components that never changed on recorded transitions.
+        `silent` are components that never changed on recorded transitions, `earlier` the objections of earlier rounds.
         """
-        user = self._rendered("critic.md.j2", **self._conditions(task), code=code, silent=silent)
+        user = self._rendered("critic.md.j2", **self._conditions(task), code=code, silent=silent, earlier=earlier)
         messages = (Message(role="user", content=user),)
         return request.model_copy(update={"messages": messages, "purpose": _numbered("critic", number)})
 
@@ -133,6 +144,12 @@ class Prompts:
         """The candidate's own conversation, the answer, and the objections to it."""
         user = self._rendered("revise.md.j2", objections=objections)
         return _continued(request, answer, user, _numbered("revise", number))
+
+    def comment(self, candidate: Candidate, task: Task) -> Request:
+        """A conversation of its own that asks for words on what was measured of a candidate."""
+        user = self._rendered("comment.md.j2", **self._conditions(task), candidate=_facts(candidate))
+        messages = (Message(role="user", content=user),)
+        return Request(messages=messages, brief=candidate.id, purpose="comment", position=0)
 
     def _conditions(self, task: Task) -> dict[str, Any]:
         """What a candidate is written for: the task, its variables with their ranges, and the training."""
@@ -190,9 +207,19 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
         "code": candidate.code,
         "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
         "fitness": candidate.fitness,
+        "stopped": candidate.stopped,
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,
+        "finding": _top_finding(candidate),
+        "commentary": candidate.commentary,
     }
+
+
+def _top_finding(candidate: Candidate) -> str:
+    """The weightiest finding in short, for a table of siblings; empty without one."""
+    found = most_telling((*candidate.findings, *candidate.suspicions), 1)
+    text = _line(found[0].text) if found else ""
+    return text if len(text) <= LONGEST_FINDING else text[:LONGEST_FINDING].rsplit(" ", 1)[0].rstrip(",;:") + " …"
 
 
 def _range(name: str, floor: Floor) -> str:

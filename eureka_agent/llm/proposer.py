@@ -10,11 +10,11 @@ from eureka_agent.llm.completion import LLM, Completion, NoAnswer
 from eureka_agent.llm.extract import REFUSED
 from eureka_agent.llm.gates import Examined, Smoke, examine
 from eureka_agent.llm.prompting import Prompts, Request
-from eureka_agent.llm.review import MOST_ROUNDS, verdict_of
+from eureka_agent.llm.review import MOST_ROUNDS, commentary_of, verdict_of
 from eureka_agent.llm.shorten import fitted
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.people import told
-from eureka_agent.population import Brief, Catch, Population, Proposal
+from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal
 from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
 
@@ -88,13 +88,23 @@ class LLMProposer:
             catches += found
         return examined.proposal.model_copy(update={"catches": tuple(catches)})
 
+    def comment(self, candidate: Candidate, task: Task) -> str:
+        """A few sentences on what was measured of a candidate; empty if there is no answer."""
+        try:
+            request, completion = self._completed(fitted(self._prompts.comment(candidate, task), self._prompts.tokens))
+        except NoAnswer:
+            return ""
+        self._parsed(request)
+        return "" if completion.finish_reason in REFUSED else commentary_of(completion.text)
+
     def _reviewed(
         self, request: Request, completion: Completion, examined: Examined, task: Task
     ) -> tuple[Examined, list[Catch]]:
         """Rounds of objection and revision; a revision that a gate stops leaves the code as it was."""
         found: list[Catch] = []
         for number in range(1, MOST_ROUNDS + 1):
-            asked = self._prompts.criticise(request, examined.proposal.code, task, number, examined.silent)
+            earlier = [catch.reason for catch in found]
+            asked = self._prompts.criticise(request, examined.proposal.code, task, number, examined.silent, earlier)
             try:
                 asked, opinion = self._completed(asked)
             except NoAnswer:

@@ -70,6 +70,8 @@ class ReplayLLM:
             message = "the recorded search had no usable answer here either"
             raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=message))
         entry = self._recording.entry(key)
+        if entry is None and request.purpose == "comment":  # scores differ here, and with them who was best
+            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message="nobody commented on it in the recorded search"))
         if entry is None:
             recorded, settings = len(self._recording.index.calls), self._recording.index.settings
             if self._recording.entry(f"{request.brief}/propose/1"):

@@ -3,7 +3,8 @@
 The files of a folder, `*.md`, `*.txt` or `*.py`, are whole answers (a `.py` file is one code block). A file whose name
 begins with a candidate's id, such as `g0c3.md` or `g0c3-bold.py`, answers for that candidate; the others answer in the
 order of their names for the candidates in the order of generation and slot. `<name>.repair.md` is the second answer if
-the first was no reward function; without one, the model repeats itself.
+the first was no reward function; without one, the model repeats itself. `<id>.comment.md` is what it says of a
+candidate's findings (`--analyst`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import re
 from pathlib import Path
 
 from eureka_agent.errors import UsageError
-from eureka_agent.llm.completion import Completion
+from eureka_agent.llm.completion import Completion, NoAnswer
 from eureka_agent.llm.prompting import Request, fenced
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.proposers import Sitting
 from eureka_agent.task import Task
+from eureka_sandbox.protocol import Failure, Verdict
 
 SUFFIXES = (".md", ".txt", ".py")
 _ID = re.compile(r"g\d+c\d+(?!\d)")
-_REPAIR = ".repair"
+_TURNS = (".repair", ".comment")
+"""What names of answers to later turns end with; a repair without one gets the first answer again, a comment none."""
 
 
 def from_model_name(
@@ -47,8 +50,8 @@ class ScriptedLLM:
         if not files:
             wanted = ", ".join("*" + suffix for suffix in SUFFIXES)
             raise UsageError(f"scripted model: no answers in {str(folder)!r}; expected a folder with {wanted} files")
-        self._first = [path for path in files if not path.stem.endswith(_REPAIR)]
-        self._repairs = {path.stem.removesuffix(_REPAIR): path for path in files if path.stem.endswith(_REPAIR)}
+        self._first = [path for path in files if not path.stem.endswith(_TURNS)]
+        self._later = {path.stem: path for path in files if path.stem.endswith(_TURNS)}
 
     def complete(self, request: Request) -> Completion:
         """The candidate's answer.
@@ -56,14 +59,23 @@ class ScriptedLLM:
         Raises:
             UsageError: there is no file for this candidate, or it cannot be read.
         """
-        path = self._answer(request)
+        if request.purpose == "comment":
+            path = self._comment(request)
+        else:
+            path = self._answer(request)
         if request.purpose == "repair":
-            path = self._repairs.get(path.stem, path)
+            path = self._later.get(f"{path.stem}.repair", path)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"scripted model: cannot read {path}: {error}") from error
         return Completion(text=fenced(text) if path.suffix == ".py" else text, model=f"scripted:{path.name}")
+
+    def _comment(self, request: Request) -> Path:
+        found = self._later.get(f"{request.brief}.comment")
+        if found is None:
+            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=f"no file {request.brief}.comment"))
+        return found
 
     def _answer(self, request: Request) -> Path:
         named = {found.group(): path for path in reversed(self._first) if (found := _ID.match(path.name))}

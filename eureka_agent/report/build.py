@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from eureka_agent import text
-from eureka_agent.report import costs, curves, markup
+from eureka_agent.report import choosing, costs, curves, markup, robustness
 from eureka_agent.report import record as records
 from eureka_agent.report.baselines import baselines
 from eureka_agent.report.cards import LEFT_OUT, MANY, Film, cards, rejected
@@ -18,6 +15,8 @@ from eureka_agent.report.components import parts, stacked
 from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
 from eureka_agent.report.lineage import tree, words
 from eureka_agent.report.maps import map_rows
+from eureka_agent.report.page import environment, policy
+from eureka_agent.review.page import sheet
 from eureka_agent.run import Run
 from eureka_agent.storage import storage_errors, write_file
 
@@ -40,24 +39,17 @@ def write_report(run: Run) -> Path:
     return path
 
 
-def render(facts: RunFacts) -> str:
-    """The page as text."""
+def render(facts: RunFacts, served: bool = False) -> str:
+    """The page as text; one that `eureka review` serves may also speak with its server."""
     style, script = markup.stylesheet(), markup.script()
-    environment = Environment(
-        loader=PackageLoader("eureka_agent.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": text.number, "duration": text.duration, "count": text.count}
-    environment.filters |= {"percent": text.percent, "python": markup.python, "data_uri": markup.data_uri}
     films, of_cards = _films(facts)
     family = tree(facts)
     beside = family is not None and family.width < NARROW_TREE
-    page = environment.get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         facts=facts,
-        policy=_policy(style, script),
+        policy=policy(style, script, served),
+        sheet=sheet(facts),
+        served=served,
         style=Markup(style),
         script=Markup(script),
         verdict=verdict(facts),
@@ -81,19 +73,14 @@ def render(facts: RunFacts) -> str:
         rejected=rejected(facts.population.candidates),
         arms=comparison_rows(facts),
         baselines=baselines(facts),
+        contests=choosing.contests(facts),
+        choosing=choosing.notes(facts),
+        worlds=robustness.worlds(facts),
+        robustness=robustness.summary(facts),
         costs=costs,
         records=records,
     )
     return text.visible(page)  # once over everything, so that no place can be forgotten
-
-
-def _policy(style: str, script: str) -> str:
-    """Nothing is fetched, nothing runs but the page's own script, which cannot turn text into markup either."""
-    hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
-        "media-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
 
 
 def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film]]:

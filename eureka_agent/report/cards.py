@@ -17,6 +17,7 @@ from eureka_agent.report.diffs import Diff, diff
 from eureka_agent.report.facts import RunFacts, share
 from eureka_agent.report.lineage import ancestors, made
 from eureka_agent.report.markup import python
+from eureka_agent.report.neighbours import Neighbours
 from eureka_agent.report.thoughts import Thought
 from eureka_evaluation.finding import Finding
 
@@ -76,6 +77,7 @@ class Card:
     findings: list[Told] = field(default_factory=list)
     suspicions: list[Told] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
+    neighbours: Neighbours | None = None
     thought: Thought | None = None
     film: Film = field(default_factory=Film)
     human: float | None = None
@@ -152,6 +154,7 @@ def _card(
         curves=component_charts(c),
         findings=told(c.findings) or [Told(words) for words in findings(c.reflection)],
         suspicions=told(c.suspicions),
+        neighbours=facts.neighbours.get(c.id),
         thought=facts.thoughts.get(c.id),
         numbers=_numbers(c, facts),
     )

@@ -101,6 +101,11 @@ def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float
 
 
 def _anchor_rules(facts: RunFacts) -> list[charts.Rule]:
+    """The human reward and random play, of this run's own comparison if it has one: budgets differ."""
+    if facts.comparison:
+        human, random = (facts.comparison.arm(name) for name in ("human", "random"))
+        label = f"human reward, {text.plural(len(human.fitness), 'fresh training')}"
+        return [charts.Rule(human.iqm.value, "human", label), charts.Rule(random.iqm.value, "random", "random policy")]
     anchors = facts.task.anchors
     if anchors is None:
         return []

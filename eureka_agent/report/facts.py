@@ -9,13 +9,17 @@ from importlib import metadata
 
 from eureka_agent import __version__
 from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
+from eureka_agent.contest import Incumbency
 from eureka_agent.floor import Floor
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.report.maps import Surface, surfaces
+from eureka_agent.report.neighbours import Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
+from eureka_agent.review.steering import Steering
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.spending import Spending, spending
+from eureka_agent.stopping import Stop
 from eureka_agent.task import Task
 from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
 from eureka_agent.wall import walls
@@ -39,12 +43,20 @@ class RunFacts:
     """Environment steps of all trainings, the comparison's included."""
     spending: Spending | None = None
     """What language models have cost."""
+    steering: Steering = field(default_factory=Steering)
+    """What people have said."""
     films: Mapping[str, bytes] = field(default_factory=dict)
     """mp4 by arm of the comparison, and by candidate's id; before the comparison, the incumbent's under `candidate`."""
     posters: Mapping[str, bytes] = field(default_factory=dict)
     """JPEG by the same names: a still from each film's middle."""
     surfaces: Mapping[str, tuple[Surface, ...]] = field(default_factory=dict)
     """What the best reward (`candidate`) and the `human` one pay over two state variables."""
+    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
+    """Which rewards are alike, by candidate's id."""
+    contests: tuple[Incumbency | None, ...] = ()
+    """Who led after each finished generation, and why; None where nobody was contested."""
+    stop: Stop | None = None
+    """Why the search ended, if it has."""
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
     """What a language model said with its code, by candidate's id."""
     floor: Floor | None = None
@@ -110,9 +122,13 @@ def gather(run: Run) -> RunFacts:
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
         spending=spending(run),
+        steering=run.steering,
         films={name: run.blob(score.video) for name, score in filmed.items() if score.video},
         posters={name: run.blob(score.poster) for name, score in filmed.items() if score.poster},
         surfaces=surfaces(run, best),
+        neighbours=neighbours(run, population, best),
+        contests=tuple(run.decided(f"g{g}/incumbent", Incumbency) for g in range(population.generations)),
+        stop=run.end(),
         thoughts=thoughts(run),
         floor=run.floor(),
         walls=walls(run),
@@ -216,6 +232,10 @@ def selection(facts: RunFacts) -> str:
     if scored < 2:
         return ""
     then = measure(facts.best.fitness, facts.unit)
+    held = next((held for held in reversed(facts.contests) if held), None)
+    if held and held.leader and held.leader.finished and held.id == facts.best.id:
+        kept, more = measure(held.leader.mean, facts.unit), plural(len(held.leader.finished), "later training")
+        return f"It came to {then} in the training that put it forward, one of {scored}, and to {kept} in {more}."
     return f"It was chosen for {then} on one training, the best of {scored}: fresh seeds count, that figure does not."
 
 

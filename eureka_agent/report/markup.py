@@ -70,7 +70,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def stylesheet() -> str:
     """The page's own style and the colours of code, each in both themes."""
-    own = files("eureka_agent.report").joinpath("templates/report.css").read_text("utf-8")
+    own = _template("report.css") + _template("review.css")
     light, dark = (get_style_by_name(name) for name in STYLES)
     rules = []
     for css, kind in KINDS.items():
@@ -81,4 +81,8 @@ def stylesheet() -> str:
 
 def script() -> str:
     """What makes the page handier; it can be read without."""
-    return files("eureka_agent.report").joinpath("templates/report.js").read_text("utf-8")
+    return _template("report.js") + _template("review.js")
+
+
+def _template(name: str) -> str:
+    return files("eureka_agent.report").joinpath(f"templates/{name}").read_text("utf-8")

@@ -142,6 +142,7 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
         if (value := getattr(settings, flag)) is not None:
             again += [f"--{flag.replace('_', '-')}", str(value)]
     again += ["--critic"] if settings.critic else []
+    again += ["--analyst"] if settings.analyst else []
     again += ["--prompts", settings.prompts] if settings.prompts else []
     again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
     again += ["--algorithm", settings.algorithm] if settings.algorithm else []

@@ -18,13 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from eureka_agent.jobs import run_alone, score_job, train_job, warm_up_job
+from eureka_agent.checkpoints import continued
+from eureka_agent.jobs import score_job, train_job, warm_up_job
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import Task, builtin_tasks, load_task
 from eureka_sandbox.backends import compile_cache, make_sandbox
-from eureka_sandbox.protocol import Finished, Job, Limits, Sandbox, ScoreResult, TrainResult
+from eureka_sandbox.protocol import (
+    Finished,
+    Job,
+    Limits,
+    Report,
+    Sandbox,
+    ScoreResult,
+    TrainingCheckpoint,
+    TrainResult,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PILOT = REPOSITORY / "tests" / "data" / "pilot_rewards"
@@ -93,13 +103,14 @@ class Trials:
         self._sandbox: Sandbox | None = None
         self._warm: set[str] = set()
         self._stop = threading.Event()
+        self._checkpoint: TrainingCheckpoint | None = None
 
     def play(self, task: Task, how: str) -> Trial:
         """Random or idle play."""
         return self._kept(["play", how, task.digest, EPISODES], lambda: self._played(task, how))
 
     def train(self, reward: Reward) -> Trial:
-        """A third of the training, then all of it: the same seed, so the first is the beginning of the second."""
+        """A third of the training, a score, and the rest, as racing does it."""
         task = load_task(reward.task)
         total = TIMESTEPS.get(task.environment.body, USUAL_TIMESTEPS)
         parts = ["train", reward.code, task.digest, total, EPISODES, RECORDED, SEED]
@@ -121,42 +132,59 @@ class Trials:
     def _played(self, task: Task, how: str) -> Trial:
         idle = how == "idle"
         job = score_job(task, _seeds(f"{task.name}/{how}"), {}, idle=idle, record_episodes=EPISODES)
-        result, blobs = self._run(job)
+        result, blobs = self.run(job)
         assert isinstance(result, ScoreResult)
-        return Trial((), {}, tuple(result.fitness), {i: result.fitness[i] for i in result.recorded}, blobs[EPISODES_FILE])
+        return Trial(
+            (), {}, tuple(result.fitness), {i: result.fitness[i] for i in result.recorded}, blobs[EPISODES_FILE]
+        )
 
     def _trained(self, task: Task, reward: Reward, total: int) -> Trial:
         began = time.monotonic()
-        rungs = []
-        for timesteps in (total // 3, total):
-            recipe = Recipe.of(task, Settings(timesteps=timesteps))
-            self._warm_up(task, recipe)
-            result, blobs = self._run(train_job(task, recipe, reward.code, SEED, limits=Limits(wall_seconds=1800)))
-            assert isinstance(result, TrainResult)
-            seeds = _seeds(f"{reward.task}/{reward.name}/{timesteps}")
-            score, episodes = self._run(score_job(task, seeds, blobs, record_episodes=RECORDED))
-            assert isinstance(score, ScoreResult)
-            rungs.append((timesteps, float(np.mean(score.fitness)), result.peak_return))
+        recipe = Recipe.of(task, Settings(timesteps=total))
+        self._warm_up(task, recipe)
+        limits = Limits(wall_seconds=1800)
+        job = train_job(task, recipe, reward.code, SEED, limits=limits, checkpoint_seconds=3600, stop_at=total // 3)
+        first, blobs = self.run(job)
+        assert isinstance(first, TrainResult)
+        rungs = [(first.timesteps, self._scored(task, reward, blobs, first.timesteps)[0], first.peak_return)]
+        job = train_job(task, recipe, reward.code, SEED, limits=limits)
+        result, blobs = self.run(continued(job, self._checkpoint))
+        assert isinstance(result, TrainResult)
+        fitness, score, episodes = self._scored(task, reward, blobs, total)
+        rungs.append((result.timesteps, fitness, result.peak_return))
         said = f"{reward.task:26}{'hack' if reward.hack else 'good':6}{reward.name:28}"
         took = f"{time.monotonic() - began:6.1f} s"
         print(f"{said}{rungs[0][1]:10.3f}{rungs[1][1]:10.3f}{took}", file=sys.stderr, flush=True)
         recorded = {i: score.fitness[i] for i in score.recorded}
-        return Trial(tuple(rungs), result.curves, tuple(score.fitness), recorded, episodes[EPISODES_FILE])
+        return Trial(tuple(rungs), result.curves, tuple(score.fitness), recorded, episodes)
+
+    def _scored(
+        self, task: Task, reward: Reward, policy: dict[str, bytes], timesteps: int
+    ) -> tuple[float, ScoreResult, bytes]:
+        seeds = _seeds(f"{reward.task}/{reward.name}/{timesteps}")
+        score, blobs = self.run(score_job(task, seeds, policy, record_episodes=RECORDED))
+        assert isinstance(score, ScoreResult)
+        return float(np.mean(score.fitness)), score, blobs[EPISODES_FILE]
 
     def _warm_up(self, task: Task, recipe: Recipe) -> None:
         """Compile what all trainings of a recipe share, once."""
         job = warm_up_job(task, recipe, Limits(wall_seconds=600))
         if task.name not in self._warm and compile_cache.is_cold(job, ""):
-            self._run(job)
+            self.run(job)
         self._warm.add(task.name)
 
-    def _run(self, job: Job) -> tuple[Any, dict[str, bytes]]:
+    def run(self, job: Job) -> tuple[Any, dict[str, bytes]]:
+        """One job in a box; result and blobs. A box that fails ends the program."""
         if self._sandbox is None:
             self._sandbox = make_sandbox("embedded")
-        outcome = run_alone(self._sandbox, job, stop=self._stop)
+        outcome = self._sandbox.run(job, self._hear, self._stop)
         if not isinstance(outcome, Finished):
             raise SystemExit(f"a box failed: {outcome.failure}")
         return outcome.result, dict(outcome.blobs)
+
+    def _hear(self, report: Report) -> None:
+        if isinstance(report, TrainingCheckpoint):
+            self._checkpoint = report
 
 
 EPISODES_FILE = "episodes.npz"

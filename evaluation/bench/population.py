@@ -19,7 +19,8 @@ import tempfile
 from pathlib import Path
 
 from eureka_agent.population import Brief, Candidate, Score, Training
-from eureka_agent.run import Run, _candidate_row, _outcome_row
+from eureka_agent.rows import candidate_row, outcome_row
+from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import STRATEGIES
 from eureka_agent.task import load_task
@@ -60,10 +61,10 @@ PROGRAM = """
 folder = Path(sys.argv[1])
 from eureka_agent.settings import Settings
 settings = Settings(population=8, generations=10_000)
-began = time.perf_counter()
+began = time.process_time()
 def mark():
     global began
-    began = time.perf_counter()
+    began = time.process_time()
 def compose(population):
     from eureka_agent.llm.prompting import Prompts
     from eureka_agent.task import load_task
@@ -75,7 +76,7 @@ def offline(run, population):
     brief = strategy_of("incumbent").select(population, settings)[0]
     OfflineProposer().propose(brief, load_task("hopper_forward"), population)
 {operation}
-print(time.perf_counter() - began, file=sys.stderr)
+print(time.process_time() - began, file=sys.stderr)
 """
 
 
@@ -125,11 +126,11 @@ def build(folder: Path, candidates: int) -> None:
                 text = f"# {name}\n{code}"
                 candidate = Candidate(brief=brief, code=text, reflection="It fell. " * 60, behaviour=behaviour)
                 if number % 8:
-                    statements.append(_outcome_row("trainings", name, (1, 300_000, 40.0, 100.0), training(rng, number)))
+                    statements.append(outcome_row("trainings", name, (1, 300_000, 40.0, 100.0), training(rng, number)))
                     measured = score(rng)
                     numbers = (30, measured.mean, measured.success_rate, 1.0)
-                    statements.append(_outcome_row("scores", name, numbers, measured))
-                statements.append(_candidate_row(candidate))
+                    statements.append(outcome_row("scores", name, numbers, measured))
+                statements.append(candidate_row(candidate))
                 names.append(name)
             run._write(*statements, step="bench")
         done = str(-(-candidates // POPULATION))

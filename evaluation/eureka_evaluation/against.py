@@ -31,7 +31,9 @@ def against_incumbent(subject: Subject) -> list[Finding]:
     text = f"Beside the incumbent's median episode ({number(other.fitness)}{subject.unit}, {number(other.seconds)} s)"
     numbers = {"fitness": own.fitness, "incumbent_fitness": other.fitness, "incumbent_seconds": other.seconds}
     if not parts:
-        return [Finding("like_the_incumbent", 0.3, f"{text} this one moves alike in the mean of every variable.", numbers)]
+        return [
+            Finding("like_the_incumbent", 0.3, f"{text} this one moves alike in the mean of every variable.", numbers)
+        ]
     text += f" the means differ most in: {'; '.join(parts)}"
     mine, theirs = _period(subject, subject.tracks), _period(subject, subject.incumbent)
     if mine and theirs and not 0.8 < mine / theirs < 1.25:

@@ -23,7 +23,7 @@ DOMINANT_SHARE = 0.8
 CONSTANT_VARIATION = 0.01
 """Relative spread per step, over the training, below which a component does not depend on what the policy does."""
 LEVEL = 0.03
-"""Part of its range within which a component stays over the last third, at its highest or lowest: it is saturated."""
+"""Part of its range within which a component stays over the last third, at its largest magnitude: it is saturated."""
 SAME = 0.98
 """Correlation over training, of the values and of their changes, from which two components say the same."""
 FEWEST = 6
@@ -50,7 +50,7 @@ class ComponentStatistics:
     variance_share: float = 0.0
     """Of the summed variances over training of all components, in [0, 1]: whose change the return shows."""
     saturated: bool = False
-    """It rose or fell and then stayed level: there is no more to gain or lose by it."""
+    """It grew and then stayed level: there is no more to gain or lose by it."""
     duplicate_of: str | None = None
     """A larger component that went up and down with it all along."""
 
@@ -124,13 +124,12 @@ def _constant(values: Array, lengths: Array | None) -> bool:
 
 
 def _saturated(values: Array) -> bool:
-    """Level over the last third, at the end of its range that it went to."""
+    """Level over the last third, at the largest magnitude that it ever had."""
     reach = float(np.ptp(values)) if len(values) >= FEWEST else 0.0
     if not 0.0 < reach < np.inf:
         return False
-    last = values[-(len(values) // 3) :]
-    at_end = min(float(values.max() - last.min()), float(last.max() - values.min())) <= LEVEL * reach
-    return at_end and float(np.ptp(last)) <= LEVEL * reach
+    last, size = values[-(len(values) // 3) :], np.abs(values)
+    return float(size.max() - np.abs(last).min()) <= LEVEL * reach and float(np.ptp(last)) <= LEVEL * reach
 
 
 def _duplicates(names: Sequence[str], columns: Mapping[str, Array]) -> dict[str, str]:

@@ -60,9 +60,9 @@ def period(values: Array) -> tuple[float, float] | None:
         return None
     rest = correlation[below[0] :]
     peaks = np.flatnonzero((rest[1:-1] > rest[:-2]) & (rest[1:-1] >= rest[2:])) + 1
-    if not len(peaks):
+    highest = float(rest[peaks].max()) if len(peaks) else 0.0
+    if highest <= 0.0:
         return None
-    highest = float(rest[peaks].max())
     first = next(p for p in peaks if rest[p] >= 0.9 * highest)
     left, middle, right = rest[first - 1 : first + 2]
     curvature = left - 2 * middle + right
@@ -80,15 +80,20 @@ def contacts(subject: Subject) -> list[Finding]:
     """How much each foot is on the floor, how often it steps, and when none is."""
     labels = subject.labels_of("contact")
     t = subject.median
-    if not labels or t.steps < 2:
+    if not labels or t.steps < 5:
         return []
     touching = _settled(np.column_stack([t.column(label) for label in labels])) > 0.5
     duty, flight = touching.mean(axis=0), float((~touching.any(axis=1)).mean())
-    steps = (touching[1:] & ~touching[:-1]).sum(axis=0) / (len(touching) * t.dt)
+    steps = (touching[1:] & ~touching[:-1]).sum(axis=0) / ((len(touching) - 1) * t.dt)
     if duty.max() < 0.02:
-        text = "No foot touches the floor once the median episode has begun: it lies or moves on other parts of its body."
+        text = (
+            "No foot touches the floor once the median episode has begun: it lies or moves on other parts of its body."
+        )
         return [Finding("off_its_feet", 0.6, text, {"flight": flight})]
-    parts = [f"{label} {d:.0%} of the time ({number(s)} touch-downs per second)" for label, d, s in zip(labels, duty, steps, strict=True)]
+    parts = [
+        f"{label} {d:.0%} of the time ({number(s)} touch-downs per second)"
+        for label, d, s in zip(labels, duty, steps, strict=True)
+    ]
     text = f"On the floor in the median episode: {listed(parts)}; none of them {flight:.0%} of the time."
     numbers = {f"{label}_duty": float(d) for label, d in zip(labels, duty, strict=True)} | {"flight": flight}
     findings = [Finding("contacts", 0.3, text, numbers)]
@@ -117,7 +122,11 @@ def joints(subject: Subject) -> list[Finding]:
         numbers = {label: float(_settled(v[:, None]).mean()) for label, v in unused}
         findings.append(Finding("unused_joints", 0.4, f"These joints hardly move: {listed(parts)}.", numbers))
     half = len(labels) // 2
-    if len(labels) >= 4 and len(labels) % 2 == 0 and all(label.partition("[")[0] == labels[0].partition("[")[0] for label in labels):
+    if (
+        len(labels) >= 4
+        and len(labels) % 2 == 0
+        and all(label.partition("[")[0] == labels[0].partition("[")[0] for label in labels)
+    ):
         first, second = float(np.sqrt((spread[:half] ** 2).mean())), float(np.sqrt((spread[half:] ** 2).mean()))
         busy, idle = max(first, second), min(first, second)
         if busy > 3 * idle:

@@ -53,11 +53,16 @@ def actions(subject: Subject) -> list[Finding]:
         findings.append(Finding("chatter", 0.45, text, numbers))
     fixed = [i for i in range(a.shape[1]) if np.std(a[:, i]) < CONSTANT]
     if fixed and len(fixed) < a.shape[1]:
-        stuck = [f"actions[{i}] at {number(float(np.concatenate([t.actions for t in subject.tracks])[:, i].mean()))}" for i in fixed]
+        stuck = [
+            f"actions[{i}] at {number(float(np.concatenate([t.actions for t in subject.tracks])[:, i].mean()))}"
+            for i in fixed
+        ]
         text = f"Some actuators hardly change: {listed(stuck)}."
         findings.append(Finding("idle_actuators", 0.45, text, {f"actions[{i}]": float(a[:, i].mean()) for i in fixed}))
     if energy < 0.02 and not subject.solved:
-        text = f"The policy hardly acts: its mean squared action is {number(energy)} of the largest (random play: 0.33)."
+        text = (
+            f"The policy hardly acts: its mean squared action is {number(energy)} of the largest (random play: 0.33)."
+        )
         findings.append(Finding("little_effort", 0.5, text, numbers))
     if not findings:
         text = (

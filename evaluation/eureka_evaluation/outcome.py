@@ -30,7 +30,9 @@ def endings(subject: Subject) -> list[Finding]:
         f"{number(subject.limit * dt)} s."
     )
     numbers = {"share": float(short.mean()), "median_seconds": float(middle), "limit_seconds": subject.limit * dt}
-    return [Finding("ends_early", 0.4 + 0.35 * float(short.mean()) * (1 - middle / (subject.limit * dt)), text, numbers)]
+    return [
+        Finding("ends_early", 0.4 + 0.35 * float(short.mean()) * (1 - middle / (subject.limit * dt)), text, numbers)
+    ]
 
 
 def causes(subject: Subject) -> list[Finding]:
@@ -176,7 +178,9 @@ def missing(subject: Subject) -> list[Finding]:
     text = f"{rate:.0%} of the episodes succeed; fitness is {_spread(subject)}"
     if best_failure >= enough:
         many = float((fitness[~success] >= enough).mean())
-        text += f"; {many:.0%} of the failures have fitness enough ({number(enough)} succeeded) and fail by something else"
+        text += (
+            f"; {many:.0%} of the failures have fitness enough ({number(enough)} succeeded) and fail by something else"
+        )
     else:
         text += f"; the failures stop at {number(best_failure)}, {number(enough)} was enough"
     early = float((subject.lengths[~success] < EARLY * subject.limit).mean())

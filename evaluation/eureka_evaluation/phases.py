@@ -7,6 +7,7 @@ import numpy as np
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.gait import rhythm
 from eureka_evaluation.tracks import Array, Subject, Track, drifting, listed, number
+import itertools
 
 BLOCKS = 100
 """An episode is reduced to at most so many means, none shorter than a stride, so that a stride is no phase."""
@@ -34,7 +35,7 @@ def phases(subject: Subject, metric: str = "") -> list[Finding]:
     series = block_means(t.values[1:, known], blocks)
     scale = np.maximum(series.std(axis=0), 0.1 * subject.spread()[known])  # what hardly moves starts no phase
     edges = [0, *change_points(series / scale), blocks]
-    means = np.array([series[a:b].mean(axis=0) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    means = np.array([series[a:b].mean(axis=0) for a, b in itertools.pairwise(edges)])
     size = np.zeros(len(t.labels))
     size[places] = np.ptp(means, axis=0) / subject.spread()[known]
     telling = subject.telling(size, 3, CLEAR)
@@ -80,7 +81,7 @@ def change_points(series: Array, most: int = MOST - 1) -> list[int]:
     cuts: list[int] = []
     while len(cuts) < most:
         edges = [0, *sorted(cuts), n]
-        gain, place = max(_best_cut(sums, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+        gain, place = max(_best_cut(sums, a, b) for a, b in itertools.pairwise(edges))
         if gain <= penalty:
             break
         cuts.append(place)

@@ -138,7 +138,9 @@ def _earned(subject: Subject, found: Carrier, t: Track, course: Array) -> list[F
     given_back = float(course[peak] - course[-1])
     if given_back > 0.1 * float(np.ptp(course)):
         reached = f"{number(course[peak])}{subject.unit}"
-        text = f"The median episode reaches {reached} after {number(peak * t.dt)} s and gives {number(given_back)} back."
+        text = (
+            f"The median episode reaches {reached} after {number(peak * t.dt)} s and gives {number(given_back)} back."
+        )
         findings.append(Finding("gives_back", 0.65, text, {"peak": float(course[peak]), "given_back": given_back}))
     return findings
 
@@ -152,7 +154,9 @@ def _held(subject: Subject, found: Carrier, t: Track, course: Array) -> list[Fin
     numbers = {"best": float(course[best]), "best_at": best * t.dt, "last": float(course[-1])}
     where = f"{number(course[best])}{subject.unit} at {number(best * t.dt)} s"
     if gain > 0 and course[best] - course[-1] > 0.15 * gain:
-        text = f"The score is {found.words}: the median episode was at {where} and left it again, to {number(course[-1])}."
+        text = (
+            f"The score is {found.words}: the median episode was at {where} and left it again, to {number(course[-1])}."
+        )
         return [Finding("not_held", 0.7, text, numbers)]
     within = course >= course[-1] - 0.1 * max(float(np.ptp(course)), 1e-12)
     since = int(np.flatnonzero(~within)[-1]) + 1 if (~within).any() else 0

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from eureka_sandbox.backends.process_table import Process, ProcessTable, oom_kills_here, socket_bytes
+from eureka_sandbox.backends.process_table import (
+    Process,
+    ProcessTable,
+    hidden_bytes,
+    mapping_bytes,
+    oom_kills_here,
+    socket_bytes,
+)
 from eureka_sandbox.protocol import Limits, SandboxError
 
 PACKAGES = Path(__file__).parents[2]
@@ -30,6 +37,8 @@ DATA_SLACK_MB = 1024
 """Writable memory of one process beyond the limit on the tree's resident memory: stacks and arenas never touched."""
 FILE_MB = 256
 """Largest single file that a box may write."""
+LOOKS_PER_COUNT = 10
+"""Looks at the memory per count of the mappings, which takes a millisecond where there are a thousand."""
 FIRST_KILLED = 70
 """The supervisor's exit code if the first process of a walled box was killed."""
 TASKS = 256 + 4 * (os.cpu_count() or 1)
@@ -98,6 +107,7 @@ class BoxProcess:
         finally:
             remote.close()
         self._processes: list[Process] = []
+        self._looks = self._mappings = 0
 
     def __enter__(self) -> BoxProcess:
         return self
@@ -144,15 +154,19 @@ class BoxProcess:
     """Whether the supervisor, or the first process of a walled box, was killed before it could tell how it ended."""
 
     def memory_bytes(self, suspicious: int) -> int:
-        """Memory of the whole tree: resident, swapped out, page tables, and what its sockets may hold behind a wall.
+        """Memory of the whole tree: resident, swapped out, page tables, mappings, and what pipes and sockets may hold.
 
         A page that several processes share counts in each of them, so a sum beyond `suspicious` is taken again with
         shared pages divided among their users, which is dearer to read.
         """
         self._processes = _TABLE.descendants(self._supervisor.pid)
-        hidden = sum(process.hidden() for process in self._processes)
+        hidden = hidden_bytes(self._processes)
         if self.walled and self._processes:
             hidden += socket_bytes(self._processes[0].pid)
+        if self._looks % LOOKS_PER_COUNT == 0:
+            self._mappings = mapping_bytes(self._processes, suspicious)
+        self._looks += 1
+        hidden += self._mappings
         total = hidden + sum(process.resident for process in self._processes)
         if total > suspicious and len(self._processes) > 1:
             total = hidden + sum(process.proportional() for process in self._processes)

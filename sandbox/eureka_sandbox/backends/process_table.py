@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,12 @@ STREAM = b"0001"
 """How /proc/net/unix writes a socket of bytes, in whose queue only its peer's bytes are."""
 DATAGRAMS = 11
 """Senders whose messages may wait in one socket of any other kind (`net.unix.max_dgram_qlen`, and one on its way)."""
+
+PIPE, SHORT_PIPE, ALL_PIPES = 2**16, 2**13, 2**26
+"""Bytes that a pipe holds: usually, and once a user's pipes hold `ALL_PIPES` together (`fs.pipe-user-pages-soft`)."""
+
+MAPPING = 256
+"""Bytes that the kernel keeps on one mapping, measured at 203; a process may have 65,530 (`vm.max_map_count`)."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +46,6 @@ class Process:
             pass
         now = read_process(self.pid)
         return now.resident if now and now.started == self.started else 0
-
-    def hidden(self) -> int:
-        """Bytes that `resident` leaves out: page tables, which reading empty memory fills, and what was swapped out."""
-        try:
-            with open(f"/proc/{self.pid}/status", "rb") as file:
-                lines = file.read(8192).splitlines()
-        except OSError:
-            return 0  # it has ended
-        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"VmPTE:", b"VmSwap:")))
 
     def kill(self) -> None:
         """SIGKILL, if it still is the same process."""
@@ -99,6 +97,35 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         return None  # it has ended
     return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE)
+
+
+def hidden_bytes(processes: Iterable[Process]) -> int:
+    """Memory that `resident` leaves out: page tables, which reading empty memory fills, what was swapped out, and the
+    most that the pipes of so many descriptors can hold."""
+    tables = descriptors = 0
+    for process in processes:
+        try:
+            with open(f"/proc/{process.pid}/status", "rb") as file:
+                lines = file.read(8192).splitlines()
+        except OSError:
+            continue  # it has ended
+        tables += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"VmPTE:", b"VmSwap:")))
+        descriptors += next((int(line.split()[1]) for line in lines if line.startswith(b"FDSize:")), 0)
+    pipes = descriptors // 2
+    return tables + min(pipes * PIPE, ALL_PIPES + pipes * SHORT_PIPE)
+
+
+def mapping_bytes(processes: Iterable[Process], enough: int) -> int:
+    """What the kernel keeps on the mappings of processes, in memory that counts for none; up to `enough` bytes."""
+    found = 0
+    for process in processes:
+        try:
+            with open(f"/proc/{process.pid}/maps", "rb", buffering=0) as file:
+                while found <= enough and (data := file.read(2**16)):
+                    found += data.count(b"\n") * MAPPING
+        except OSError:
+            continue  # it has ended
+    return found
 
 
 def socket_bytes(pid: int) -> int:

@@ -2,7 +2,8 @@
 
 A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the reward sets what its training comes to: the
 mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
-one, fitness follows from the text's hash and lies in [0, 10). Random and zero actions (no policy) come to -1. A smoke
+one, fitness follows from the text's hash and lies in [0, 10). `late=2` makes fitness grow with the square of the share
+of the training that a rung lets it come (`TrainSpec.stop_at`). Random and zero actions (no policy) come to -1. A smoke
 box answers at once; of the verdicts, it gives only those that a first batch can have: code error, policy violation.
 """
 
@@ -17,7 +18,7 @@ from threading import Event, Lock
 
 import numpy as np
 
-from eureka_sandbox.bank import BANK_FILE, bank_transitions
+from eureka_sandbox.bank import BANK_FILE, VALUES, VALUES_FILE, bank_transitions
 from eureka_sandbox.bodies import variable_shapes
 from eureka_sandbox.protocol import (
     Failed,
@@ -103,10 +104,12 @@ class ScriptedSandbox:
     def _trained(
         self, job: Job, spec: TrainSpec, script: Mapping[str, str], on_progress: Callable[[Progress], None], took: float
     ) -> Outcome:
-        total = spec.total_timesteps
+        total = min(spec.total_timesteps, spec.stop_at or spec.total_timesteps)
         fitness = float(script.get("fitness", 10.0 * _unit(job.files.get("reward.py", b""))))
         fitness += self.training_spread * (_unit(f"{spec.seed}".encode()) - 0.5)
-        on_progress(Progress(timesteps=total, total_timesteps=total, steps_per_second=1000.0, episode_return=fitness))
+        fitness *= (total / spec.total_timesteps) ** float(script.get("late", 0.0))
+        whole = spec.total_timesteps
+        on_progress(Progress(timesteps=total, total_timesteps=whole, steps_per_second=1000.0, episode_return=fitness))
         result = TrainResult(
             timesteps=total,
             seconds=max(took, 1e-3),
@@ -132,7 +135,7 @@ class ScriptedSandbox:
         value = 10.0 * _unit(job.files.get("reward.py", b""))
         term = TermStatistics(mean=value, std=1.0, low=value - 2.0, high=value + 2.0)
         result = SmokeResult(
-            transitions=bank_transitions(job.files[BANK_FILE]),
+            transitions=bank_transitions(job.files[BANK_FILE]) - job.spec.probes,
             total=term,
             components={"progress": term},
             sum_gap=0.0,
@@ -142,7 +145,7 @@ class ScriptedSandbox:
             seconds=1e-3,
             versions=VERSIONS,
         )
-        return Finished(result, {}, 0.0)
+        return Finished(result, _values(job, value) if job.spec.values else {}, 0.0)
 
     def _scored(self, job: Job, spec: ScoreSpec) -> Outcome:
         policy = job.files.get("policy.safetensors")
@@ -161,6 +164,15 @@ class ScriptedSandbox:
             versions=VERSIONS,
         )
         return Finished(result, _recording(spec, recorded) if recorded else {}, 0.0)
+
+
+def _values(job: Job, value: float) -> dict[str, bytes]:
+    """The total and the one component on every transition: noise about `value`, the same for the same bank."""
+    from safetensors.numpy import save
+
+    noise = np.random.default_rng(0).standard_normal(bank_transitions(job.files[BANK_FILE]))
+    row = (value + noise).astype(np.float32)
+    return {VALUES_FILE: save({VALUES: np.stack([row, row])})}
 
 
 def _recording(spec: ScoreSpec, positions: list[int]) -> dict[str, bytes]:

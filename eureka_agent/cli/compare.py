@@ -1,0 +1,113 @@
+"""`eureka compare`: several runs on one page and in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from eureka_agent.summaries import Summary
+
+PAGE = "compare.html"
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="Run folders, tasks' names (the latest run), or folders of runs."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help=f"Where to write the page ({PAGE}).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare runs across tasks and strategies: one HTML page with a heat map, and a table."""
+    from eureka_agent.cli.common import print_json, result_console
+    from eureka_agent.errors import RunError
+    from eureka_agent.report.compare import render, warnings
+    from eureka_agent.run import Run
+    from eureka_agent.storage import storage_errors, write_file
+    from eureka_agent.summaries import summary
+
+    found = []
+    for folder in _folders(runs):
+        with Run.open(folder, read_only=True) as run:
+            found.append(summary(run))
+    page = output or Path(PAGE)
+    if page.is_dir():
+        raise RunError(f"{page}: is a folder; name a file with --output")
+    with storage_errors(page, "choose another file with --output"):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_file(page.absolute(), render(found, page).encode(), durable=False)
+    if as_json:
+        print_json({"page": str(page), "warnings": warnings(found), "runs": [_data(run) for run in found]})
+        return
+    console = result_console()
+    _print(found)
+    for warning in warnings(found):
+        console.print(f"{warning}", style="yellow", soft_wrap=True)
+    console.print(f"page {page}", soft_wrap=True)
+
+
+def _folders(names: list[str]) -> list[Path]:
+    """Each run once, in the order given; a folder that is no run stands for the runs in it."""
+    from eureka_agent.cli.common import find_run, run_folders
+
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
+        inside = run_folders(path) if path.is_dir() and not (path / "run.db").is_file() else []
+        found |= dict.fromkeys(inside or [find_run(name)])
+    return list(found)
+
+
+def _print(runs: list[Summary]) -> None:
+    from rich.table import Table
+
+    from eureka_agent.cli.common import result_console
+    from eureka_agent.text import dollars, duration, interval, measure, number, percent
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    left = ("run", "task", "strategy, model", "status")
+    for heading in (*left, "best", "95 % interval", "human", "score", "best is better", "time", "cost"):
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+    for run in runs:
+        odds = run.over_human
+        table.add_row(
+            run.folder.name,
+            run.task,
+            run.method,
+            run.status,
+            measure(run.fitness, run.unit),
+            interval(*run.interval) if run.interval else "–",
+            measure(run.human, run.unit),
+            number(run.score),
+            f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "–",
+            duration(run.seconds),
+            dollars(run.cost) + "+" * bool(run.unpriced) if run.cost or run.unpriced else "–",
+        )
+    result_console().print(table)
+
+
+def _data(run: Summary) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "task": run.task,
+        "strategy": run.strategy,
+        "model": run.model,
+        "status": run.status,
+        "candidates": run.candidates,
+        "best": run.best,
+        "fitness": run.fitness,
+        "interval": run.interval,
+        "human": run.human,
+        "random": run.random,
+        "score": run.score,
+        "probability_over_human": run.over_human.model_dump() if run.over_human else None,
+        "success_rate": run.success,
+        "environment_steps": run.steps,
+        "seconds": round(run.seconds, 1),
+        "cost": run.cost,
+    }

@@ -1,0 +1,72 @@
+"""What the report's page holds for a review: what it is bound to, and what people have said before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from eureka_agent.population import Candidate
+from eureka_agent.report.facts import RunFacts
+from eureka_agent.review.record import code_hash, population_hash, run_id, whole_generations
+from eureka_agent.review.steering import Said, ancestors_of
+from eureka_agent.text import command, interval, number, plural
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The review's part of a page, as plain values."""
+
+    run: str
+    generations: int
+    population: str
+    """What a review is bound to, see `record.Review`."""
+    codes: list[tuple[str, str]]
+    """(id, hash of its code) of every candidate that has code."""
+    resume: str
+    """The command that uses a saved review."""
+    words: list[tuple[str, str]]
+    """(to whom, words) of earlier feedback."""
+    strengths: list[tuple[str, str, str, str]]
+    """(id, strength, interval, comparisons), the most preferred first."""
+    told: dict[str, tuple[Said, ...]] = field(default_factory=dict)
+    """What authors were told, by candidate's id."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """`approve` or `reject`, by candidate's id."""
+    comments: dict[str, list[str]] = field(default_factory=dict)
+    """What was said of a candidate, by its id."""
+
+
+def sheet(facts: RunFacts) -> Sheet:
+    """The sheet of a run at any stage."""
+    candidates, steering = facts.population.candidates, facts.steering
+    generations = whole_generations(facts.population, facts.comparison is not None)
+    words = [(f"generation {at + 1}", words) for at, words in steering.feedback]
+    comments: dict[str, list[str]] = {}
+    for _, opinion in steering.opinions:
+        if opinion.comment.strip():
+            comments.setdefault(opinion.candidate, []).append(opinion.comment.strip())
+    found = sorted(steering.strengths.items(), key=lambda pair: -pair[1].value)
+    again = ["eureka", "evolve", "--resume", facts.folder, "--review", "review.json"]
+    return Sheet(
+        run=run_id(facts.started, facts.task, facts.settings.seed),
+        generations=generations,
+        population=population_hash(candidates, generations),
+        codes=[(c.id, code_hash(c.code)) for c in candidates if c.code],
+        resume=command(again),
+        words=words,
+        strengths=[
+            (name, number(s.value), interval(s.low, s.high), plural(s.comparisons, "comparison")) for name, s in found
+        ],
+        told=_told(facts, {c.id: c for c in candidates}),
+        verdicts=steering.verdicts,
+        comments=comments,
+    )
+
+
+def _told(facts: RunFacts, by_id: dict[str, Candidate]) -> dict[str, tuple[Said, ...]]:
+    """Empty where the model reads nothing."""
+    from eureka_agent.people import reads_words
+
+    if not reads_words(facts.settings) or not (facts.steering.feedback or facts.steering.opinions):
+        return {}
+    remarks = {c.id: facts.steering.told(c.brief, ancestors_of(c.brief, by_id)) for c in by_id.values()}
+    return {name: said for name, said in remarks.items() if said}
