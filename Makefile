@@ -5,7 +5,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench bench-full bench-sandbox image crash clean
+.PHONY: help setup demo test check fix bench bench-full bench-sandbox bench-hacking image crash clean
 
 help:
 	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, at most 5 minutes on two cores"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
+	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (20 minutes, the first time)"
 	@echo "make crash   kill searches and fail disks at every durable step, and resume them (half an hour)"
 	@echo "make image   build the sandbox container image"
 
@@ -57,6 +58,10 @@ bench-full: setup
 # Close everything else first; ARGS as `evaluation/bench/sandbox.py --help` says.
 bench-sandbox: setup
 	@$(BIN)/python evaluation/bench/sandbox.py $(ARGS)
+
+# Trainings are kept in ~/.cache/eureka-agent/bench/hacking; ARGS as `evaluation/bench/hacking.py --help` says.
+bench-hacking: setup
+	@$(BIN)/python evaluation/bench/hacking.py $(ARGS)
 
 # BASE is any image with Python 3.11 on Debian; see sandbox/image/README.md for machines without a registry.
 BASE ?= python:3.11-slim-bookworm

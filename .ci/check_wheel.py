@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = (
     "eureka_agent/cli/__init__.py",
     "eureka_agent/_content/tasks/hopper_forward/task.yaml",
+    "eureka_agent/_content/tasks/hopper_forward/exploits/",
     "eureka_agent/_content/prompts/",
     "eureka_sandbox/worker/__main__.py",
     "eureka_sandbox/backends/seccomp.json",

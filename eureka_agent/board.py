@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -94,6 +95,8 @@ class Board:
     """Seconds of this sitting that were spent on it."""
     earlier: float = 0.0
     """Trainings of earlier generations of this sitting."""
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=200))
+    """The latest lines that were shown outside the table."""
     began: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 

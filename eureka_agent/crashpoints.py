@@ -40,6 +40,8 @@ COMMITS = (
     "candidate",
     "incumbent",
     "generation",
+    "stop",
+    "maps",
     "comparison",
     "settings",
     "close",

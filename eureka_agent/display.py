@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eureka_agent.board import Board, Row, board_of
 from eureka_agent.comparison import Trial
 from eureka_agent.population import Candidate, Training
+from eureka_agent.progress import kept
 from eureka_agent.run import Run
 from eureka_agent.text import count, duration, measure, plural, visible
 from eureka_agent.watcher import Watcher
@@ -107,6 +108,7 @@ class PlainLines:
     def _say(self, text: str) -> None:
         with self.board.lock:
             self._said = time.monotonic()
+            self.board.said.append(text)
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -154,6 +156,7 @@ class LiveTable:
 
     def stage(self, text: str) -> None:
         """Shown above the table."""
+        self.board.said.append(text)
         self.console.print(text, style="dim", highlight=False, markup=False)
 
     def __rich__(self) -> Group:
@@ -202,14 +205,15 @@ def watching(
 ) -> Iterator[Watcher]:
     """Show a run's progress on `console` for as long as the context lasts; `plain` draws no table on a terminal."""
     board = board_of(run, expected_seconds)
-    if plain or not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines(board, console)
-        return
-    from rich.live import Live
+    with kept(board, run.folder):
+        if plain or not console.is_terminal or console.is_dumb_terminal:
+            yield PlainLines(board, console)
+            return
+        from rich.live import Live
 
-    table = LiveTable(board, console)
-    with Live(table, console=console, refresh_per_second=4, transient=True):
-        yield table
+        table = LiveTable(board, console)
+        with Live(table, console=console, refresh_per_second=4, transient=True):
+            yield table
 
 
 def _halted(candidate: Candidate, timesteps: int) -> str:

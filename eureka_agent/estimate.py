@@ -158,7 +158,7 @@ def learn_from(run: Run) -> None:
     """Remember the speed that a run's own trainings had, the best measurement there is."""
     candidates = run.population(partial=True, curves=False).candidates
     trainings = [c.training for c in candidates if c.training and c.training.seconds > LONG_ENOUGH]
-    scores = [c.score for c in candidates if c.score]
+    scores = [c.score for c in candidates if c.score and not c.stopped]  # a rung's score has fewer episodes
     if not trainings or not scores:
         return
     speed = Speed(

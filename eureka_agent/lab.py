@@ -14,7 +14,7 @@ from typing import Any
 from eureka_agent.bank import bank_of
 from eureka_agent.boxes import Boxes, R, T
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
-from eureka_agent.errors import BudgetExhausted, EurekaError, TaskError
+from eureka_agent.errors import BudgetExhausted, EurekaError
 from eureka_agent.filming import median_seed, worth_filming
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.generation import Generation, Step
@@ -30,15 +30,16 @@ from eureka_agent.jobs import (
 from eureka_agent.judging import judge
 from eureka_agent.maps import map_rewards
 from eureka_agent.population import Candidate, Population, Score, Training
-from eureka_agent.racing import RUNG_EPISODES, brackets
+from eureka_agent.racing import RUNG_EPISODES, brackets, racing_note
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
 from eureka_agent.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
 from eureka_agent.settings import Recipe
-from eureka_agent.task import FILES
+from eureka_agent.task_faults import blame_the_task
 from eureka_agent.text import plural
 from eureka_agent.variations import Robustness
 from eureka_agent.wall import described, proven_wall
+from eureka_agent.warm import warm_start
 from eureka_agent.watcher import Silent as Silent
 from eureka_agent.watcher import Watcher as Watcher
 from eureka_sandbox.backends import BACKENDS, compile_cache
@@ -101,13 +102,13 @@ class Lab:
         Raises:
             BudgetExhausted: `max_seconds` is reached; what had finished is saved.
             EnvironmentMissing: the sandbox failed again and again.
-            TaskError: every one of them failed in the task's own files.
+            TaskError: every one of them failed in the task's own files, and so does a training without their code.
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
         originals = [c for c in candidates if c.duplicate_of is None]
         known = {c.id: c for c in self._raced(originals)}
         measured = [self._likewise(c, known) for c in candidates]
-        self._blame_the_task(measured)
+        blame_the_task(self, measured)
         judge(self, measured)
         return measured
 
@@ -119,7 +120,7 @@ class Lab:
         measured = ("training", "score", "failure", "rungs", "stopped")
         candidate = candidate.model_copy(update={name: getattr(original, name) for name in measured})
         self.run.save(candidate)
-        self.watcher.stage(f"{candidate.id} is the same program as {original.id}, and is not trained again")
+        self.watcher.stage(f"{candidate.id} {candidate.likeness}, and is not trained again")
         self.watcher.finished(candidate)
         return candidate
 
@@ -152,14 +153,6 @@ class Lab:
         seed = self.run.settings.derived_seed("train", candidate.id)
         return self.trial(key, candidate.code, seed, candidate.id, stop_at)
 
-    def _blame_the_task(self, measured: Sequence[Candidate]) -> None:
-        """Only a whole generation can accuse the task: one candidate's box may say anything."""
-        failures = [c.failure for c in measured if c.failure and c.failure.file in FILES]
-        if len(failures) == len(measured):
-            first = failures[0]
-            where = f"{self.run.task.name}/{first.file}" + (f":{first.line}" if first.line else "")
-            raise TaskError(f"{where}: {first.message}; correct it and start a new run (this one keeps its own copy)")
-
     def begin(self) -> None:
         """What comes before the first candidate of a sitting: the wall proves itself, and the floor is known.
 
@@ -169,6 +162,8 @@ class Lab:
         """
         self.wall = proven_wall(self.run, self.sandbox)
         self.watcher.stage(f"sandbox: {described(self.wall)}")
+        if note := racing_note(self.run.settings, self.recipe):
+            self.watcher.stage(note)
         self.floor()
 
     def floor(self) -> Floor:
@@ -247,6 +242,8 @@ class Lab:
         ) -> Score | Failure:
             return self._scored(key, training, seeds, variation=variation, record_episodes=0)
 
+        if self.stopping.is_set():  # as the time ran out while filming
+            return None
         self.watcher.stage("trying both in held-out variations of the task")
         try:
             return held_out(self.run, best.id, arms, play, self.boxes.side_by_side)
@@ -352,6 +349,8 @@ class Lab:
         job = train_job(
             self.run.task, self.recipe, code, seed, limits=limits, checkpoint_seconds=every, stop_at=stop_at
         )
+        warm = warm_start(self.run, place)
+        job = replace(job, files={**job.files, **warm.files})
         outcome = self.boxes.run(place, "training", job)
         if isinstance(outcome, Failed):
             return outcome.failure
@@ -366,6 +365,7 @@ class Lab:
             policy=self.run.put_blob(blobs["policy.safetensors"]),
             policy_meta=self.run.put_blob(blobs["policy.json"]),
             reward=reward_digest(code),
+            warm_start=warm.parent,
         )
 
     def _scored(

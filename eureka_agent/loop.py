@@ -21,6 +21,7 @@ from eureka_agent.run import Run
 from eureka_agent.stopping import affordable, stopped
 from eureka_agent.strategies import Briefs, Strategy
 from eureka_agent.suspicions import suspected
+from eureka_agent.tuning import with_tuning
 
 ASKED_AT_ONCE = 16
 """Most requests to a language model at the same time."""
@@ -52,7 +53,7 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
     """What to ask for in the next generation, decided once."""
 
     def decide() -> Briefs:
-        briefs = strategy.select(population, run.settings)
+        briefs = with_tuning(strategy.select(population, run.settings), population, run.settings)
         briefs = briefs[: max(1, affordable(population, run.settings, run.searched_steps))]
         return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
 

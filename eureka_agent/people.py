@@ -31,6 +31,8 @@ from eureka_agent.review.steering import Said, ancestors_of
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.text import visible
+from eureka_agent.tuning import OPERATOR as TUNE
+from eureka_agent.tuning import tuned
 
 if TYPE_CHECKING:
     from eureka_agent.lab import Lab
@@ -88,6 +90,8 @@ def proposed(lab: Lab, proposer: Proposer, brief: Brief, briefs: Sequence[Brief]
         "seed": lab.run.settings.seed_rewards,
         "edit": [edit.code for edit in lab.run.steering.edits if edit.generation == brief.generation],
     }.get(brief.operator)
+    if brief.operator == TUNE:
+        return tuned(brief, briefs, population, lab.run.task)
     if own is None:
         return proposer.propose(brief, lab.run.task, population)
     from eureka_agent.llm.gates import examine_code

@@ -65,6 +65,8 @@ class Proposal(Record):
     """Set if no usable code came out (no code block, unknown state variable, …)."""
     catches: tuple[Catch, ...] = ()
     """What gates stopped on the way to this answer."""
+    fingerprint: str = ""
+    """What it pays on the smoke box's probes, see `duplicates.packed`; empty where none ran."""
 
 
 class Training(Record):
@@ -89,6 +91,8 @@ class Training(Record):
     """Why a checkpoint was not used, or none was kept."""
     reward: str = ""
     """SHA-256 of the code that it was trained on; empty for the environment's own reward, and in earlier versions."""
+    warm_start: str = ""
+    """Id of the candidate whose policy it began with; empty: random weights."""
 
     @property
     def steps_per_second(self) -> float:
@@ -174,13 +178,26 @@ class Candidate(Record):
     """How racing saw it on the way, the earliest first."""
     stopped: bool = False
     """Racing ended its training early; training and score are those of its last rung."""
+    fingerprint: str = ""
+    """What it pays on the smoke box's probes, see `duplicates.packed`; empty where none ran."""
+    program: str = ""
+    """Hash of its normalised syntax tree; empty in earlier versions."""
     duplicate_of: str | None = None
     """The earlier candidate that is the same program: its training, score and failure are this one's too."""
+    behaves_alike: bool = False
+    """Whether it is another text than `duplicate_of`, which pays the same on every probe."""
 
     @property
     def id(self) -> str:
         """`g<generation>c<slot>`."""
         return self.brief.id
+
+    @property
+    def likeness(self) -> str:
+        """`is the same program as g0c1`, `behaves as g0c1`; empty for one of its own."""
+        if not self.duplicate_of:
+            return ""
+        return f"{'behaves' if self.behaves_alike else 'is the same program'} as {self.duplicate_of}"
 
     @property
     def fitness(self) -> float | None:

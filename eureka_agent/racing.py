@@ -79,6 +79,13 @@ def brackets(settings: Settings, recipe: Recipe, members: Sequence[str]) -> tupl
     return tuple(Bracket(names, whole[i:]) for i, names in enumerate(dealt(members, len(whole))) if names)
 
 
+def racing_note(settings: Settings, recipe: Recipe) -> str:
+    """Why there is no racing although it is on, for a person; empty where there is, or was not asked for."""
+    if settings.racing == "none" or recipe.algorithm == "ppo":
+        return ""
+    return f"no racing: the replay buffer of {recipe.algorithm.upper()} is too large for a checkpoint"
+
+
 def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
     """What becomes of every member, as far as the scores so far settle it.
 

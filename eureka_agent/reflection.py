@@ -71,7 +71,7 @@ def reflection(
     """
     training, score = candidate.training, candidate.score
     if candidate.duplicate_of:
-        return f"{_name(candidate)} is the same program as {candidate.duplicate_of}, and was not trained again.\n"
+        return f"{_name(candidate)} {candidate.likeness}, and was not trained again.\n"
     if score is None or training is None:
         return f"{_name(candidate)} failed and has no fitness. {candidate.failure}.\n"
     components = component_statistics(per_step(training.curves))
@@ -191,7 +191,7 @@ def _curve(name: str, values: Sequence[float]) -> str:
     return f"  {name}: {' '.join(map(_n, points))} [{_n(min(values))}, {_n(mean)}, {_n(max(values))}]"
 
 
-# -------------------------------------------------------------------------------------------------- trajectories, findings
+# ----------------------------------------------------------------------------------------------- trajectories, findings
 
 
 def _trajectories(score: Score, facts: Mapping[int, EpisodeFacts], variables: int) -> str:

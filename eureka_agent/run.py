@@ -54,6 +54,22 @@ AMENDABLE = frozenset(
 """Settings that may change between sittings without making earlier results incomparable."""
 
 
+TRAINED = (
+    "SELECT MAX(timesteps) AS timesteps, MAX(seconds) AS seconds FROM trainings "
+    "WHERE key NOT LIKE ? AND verdict IS NULL GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1)"
+)
+"""Finished trainings, those in rungs once, as far as they came."""
+
+
+class Work(Record):
+    """What boxes have computed."""
+
+    trainings: int
+    training_seconds: float
+    """The start of every box included."""
+    scoring_seconds: float
+
+
 class TaskSnapshot(Record):
     """The task as it was when the run began."""
 
@@ -303,6 +319,14 @@ class Run:
         """The contest of the last finished generation; None if it had none."""
         return self.decided(f"g{self.generations - 1}/incumbent", Incumbency)
 
+    def reread(self) -> None:
+        """Take over settings that another process has changed."""
+        self.settings = Settings.model_validate_json(self._open.meta("settings"))
+
+    def names(self) -> list[str]:
+        """Ids of the candidates that have ended, those of the generation under way included, in order of birth."""
+        return [str(name) for (name,) in self._open.rows("SELECT id FROM candidates ORDER BY generation, slot")]
+
     def taken(self) -> tuple[Taken, ...]:
         """What people have said between generations, in the order in which the search took it up."""
         rows = self._open.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/inbox/%'")
@@ -375,12 +399,18 @@ class Run:
         return self._steps_but("final/%")
 
     def _steps_but(self, keys: str) -> int:
-        """Of all trainings whose keys are not like these, each in rungs counted once, as far as it came."""
-        sql = (
-            "SELECT COALESCE(SUM(most), 0) FROM (SELECT MAX(timesteps) AS most FROM trainings WHERE key NOT LIKE ? "
-            "GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1))"
-        )
+        """Of all trainings whose keys are not like these."""
+        sql = f"SELECT COALESCE(SUM(timesteps), 0) FROM ({TRAINED})"
         return int(self._open.rows(sql, (keys,))[0][0])
+
+    @property
+    def work(self) -> Work:
+        """What all finished boxes computed, contests and the last comparison included."""
+        trainings, seconds = self._open.rows(f"SELECT COUNT(*), COALESCE(SUM(seconds), 0) FROM ({TRAINED})", ("",))[0]
+        started = "SELECT COALESCE(SUM(json_extract(record, '$.startup_seconds')), 0) FROM trainings"
+        scored = "SELECT COALESCE(SUM(seconds), 0) FROM scores"
+        startups, scoring = (float(self._open.rows(sql)[0][0]) for sql in (started, scored))
+        return Work(trainings=trainings, training_seconds=seconds + startups, scoring_seconds=scoring)
 
     @property
     def created(self) -> float:

@@ -64,14 +64,16 @@ def reason_to_stop(population: Population, settings: Settings, steps: int, unit:
 
 
 def affordable(population: Population, settings: Settings, steps: int) -> int:
-    """How many candidates the next generation may have, 0 to K, to end nearest to the budget of environment steps.
+    """How many candidates the next generation may have to end nearest to the budget of environment steps.
 
-    What a candidate costs is what those so far cost on average, with all that belonged to them (rungs, contests).
+    From 0 to K and those that are tuned. What a candidate costs is what those so far cost on average, with all that
+    belonged to them (rungs, contests).
     """
+    most = settings.population + settings.tune
     if settings.steps is None or not population.candidates or not steps:
-        return settings.population
+        return most
     left = (settings.steps - steps) / (steps / len(population.candidates))
-    return max(0, min(settings.population, math.floor(left + 0.5)))
+    return max(0, min(most, math.floor(left + 0.5)))
 
 
 def stop_key(generations: int, settings: Settings) -> str:

@@ -181,6 +181,18 @@ class Blobs:
         return data
 
 
+def has_writer(folder: Path) -> bool:
+    """Whether a process has a run open for writing."""
+    try:
+        with open(folder / "run.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # never opened for writing, or not ours to look into
+        return False
+    return False
+
+
 class WriterLock:
     """One writer per run: an flock that the kernel drops with its process."""
 

@@ -12,7 +12,7 @@ import ast
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Candidate, Population, Proposal
@@ -22,7 +22,7 @@ from eureka_agent.syntax import parse
 from eureka_agent.task import Task
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.trial import FrozenTrial
 
 OPERATOR = "tune"
 FACTOR = 3.0
@@ -138,7 +138,7 @@ def _kin(incumbent: Candidate, population: Population) -> tuple[Candidate, list[
     return population[root], [c for c in population.candidates if origin[c.id] == root and c.fitness is not None]
 
 
-def _trial(candidate: Candidate, names: Sequence[str], ranges: dict[str, Any]) -> optuna.trial.FrozenTrial | None:
+def _trial(candidate: Candidate, names: Sequence[str], ranges: dict[str, Any]) -> FrozenTrial | None:
     """What is known of one candidate; None if it repeats another."""
     if candidate.duplicate_of is not None:
         return None
@@ -151,8 +151,7 @@ def _trial(candidate: Candidate, names: Sequence[str], ranges: dict[str, Any]) -
     if candidate.stopped and candidate.training:  # its fitness is that of a shorter training
         known["value"], known["state"] = None, optuna.trial.TrialState.PRUNED
         known["intermediate_values"] = {candidate.training.timesteps: candidate.fitness}
-    trial: optuna.trial.FrozenTrial = optuna.trial.create_trial(**known)
-    return trial
+    return cast("FrozenTrial", optuna.trial.create_trial(**known))
 
 
 def _with_genome(incumbent: Candidate, values: Sequence[float], task: Task) -> tuple[str, dict[str, Any]] | None:

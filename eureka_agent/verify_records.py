@@ -20,6 +20,7 @@ from eureka_agent.contest import Incumbency
 from eureka_agent.errors import RunError
 from eureka_agent.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.journal import Journal
+from eureka_agent.judging import Judged, JudgedBank
 from eureka_agent.population import Candidate, Record, Score, Training
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key

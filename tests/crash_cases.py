@@ -18,7 +18,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from eureka_agent.calls import packed
+from eureka_agent.contest import Incumbency
 from eureka_agent.crashpoints import Hearer, Killer, heard_by
+from eureka_agent.inbox import Feedback, post, waiting
 from eureka_agent.lab import Lab
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.prompting import fenced
@@ -45,7 +47,8 @@ from eureka_sandbox.protocol import (
 from eureka_sandbox.protocol import Outcome as BoxOutcome
 
 TASK = load_task("inverted_pendulum_balance")
-SETTINGS = Settings(population=2, generations=2, timesteps=1000, final_seeds=1, jobs=2, model="openai/test")
+SETTINGS = Settings(population=3, generations=2, timesteps=90_000, final_seeds=1, jobs=2, model="openai/test")
+"""The second generation races: a third and two thirds of the steps are enough updates. Both are contested."""
 REWARD = '''import torch
 
 
@@ -241,6 +244,9 @@ def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = No
         run = Run.open(place.run) if place.run.exists() else start_run(place.root / "runs", TASK, settings)
         with run:
             run.amend({"max_seconds": 3600.0})
+            if not run.taken() and not waiting(run.folder):
+                with heard_by(lambda _: None):  # a person's own process
+                    post(run.folder, Feedback(text="Stand still."))
             search(place, run, boxes or Boxes(place))
 
 
@@ -282,9 +288,10 @@ def history(place: Place) -> list[str]:
         assert comparison is not None
         lines = [
             f"{c.id} {c.brief} {hashlib.sha256(c.code.encode()).hexdigest()} {c.training.seed if c.training else None} "
-            f"{c.failure} {c.fitness} {c.reflection}"
+            f"{c.failure} {c.fitness} {c.stopped} {c.rungs} {c.reflection}"
             for c in run.population().candidates
         ]
+        lines += [f"{run.decided(f'g{i}/incumbent', Incumbency)}" for i in range(run.settings.generations)]
         answered = [call for call in run.calls() if call.answered]
         lines += sorted(f"{c.brief} {c.purpose} {c.state} {c.prompt} {c.response} {c.tokens}" for c in answered)
         for arm in comparison.arms:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eureka_agent.comparison import Comparison, Trial
-from eureka_agent.lab import Lab
+from eureka_agent.lab import Lab, Silent
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.loop import evolve
 from eureka_agent.population import Candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,7 @@ VARIABLES = (
 RNG = np.random.default_rng(0)
 
 
-def episode(
-    steps: int, actions: NDArray[np.float64] | None = None, terminated: bool = False, **state: object
-) -> Episode:
+def episode(steps: int, actions: NDArray[np.float64] | None = None, terminated: bool = False, **state: Any) -> Episode:
     """State variables as given, `(…, steps + 1)`, with the rows first; a number stands for a constant."""
     given = {name: np.asarray(values, np.float32) for name, values in state.items()}
     arrays = {name: np.full(steps + 1, v) if v.ndim == 0 else np.moveaxis(v, -1, 0).copy() for name, v in given.items()}
@@ -66,7 +65,8 @@ def floor_of(*episodes: Episode, fitness: Sequence[float]) -> Floor:
 
 
 def wander(steps: int, columns: int = 1, size: float = 1.0) -> NDArray[np.float64]:
-    return np.squeeze(size * RNG.standard_normal((steps + 1, columns)).cumsum(axis=0) / np.sqrt(steps))
+    walked: NDArray[np.float64] = size * RNG.standard_normal((steps + 1, columns)).cumsum(axis=0) / np.sqrt(steps)
+    return walked.squeeze()
 
 
 def random_play(count: int = 8, steps: int = 200) -> Floor:
@@ -197,7 +197,7 @@ def test_a_score_that_no_variable_carries_is_not_put_down_to_one() -> None:
 def test_a_rest_is_found_with_its_time_and_its_pose_and_the_time_that_it_costs() -> None:
     episodes = [walk(500, speed, stops_at=200) for speed in (0.9, 1.0, 1.1)]
     for e in episodes:
-        e.state["torso_pitch"][150:] = 3.0  # type: ignore[index]
+        e.state["torso_pitch"][150:] = 3.0
     found = kinds(analyse(subject(*episodes, fitness=[way(e) for e in episodes], floor=random_play())))
     rest = found["comes_to_rest"]
     assert rest.numbers["seconds"] == pytest.approx(200 * DT, abs=12 * DT)
@@ -258,6 +258,8 @@ def test_contacts_are_counted() -> None:
     found = kinds(analyse(subject(e, fitness=[1.0])))
     assert found["contacts"].numbers["foot_contacts[0]_duty"] == pytest.approx(0.3, abs=0.02)
     assert "(1 touch-downs per second)" in found["contacts"].text
+    pair = episode(500, foot_contacts=np.stack([down, np.roll(down, 25)]))
+    assert "they touch in turn" in kinds(analyse(subject(pair, fitness=[1.0])))["contacts"].text
     assert "foot_contacts[1] hardly ever touches" in found["unused_feet"].text
 
 
@@ -304,6 +306,7 @@ def test_a_failure_says_whether_learning_never_began_or_aimed_elsewhere(own_retu
         episode(
             t.steps,
             t.actions,
+            False,
             **{name: t.of(name).squeeze().T for name in ("torso_x", "torso_pitch", "torso_x_velocity", "joint_angles")},
         )
         for t in again.tracks
@@ -341,7 +344,7 @@ def test_behaviour_is_effort_speed_and_what_the_task_declares() -> None:
     assert found.keys() == {"effort", "speed", "torso_pitch", "joint_angles"}
 
 
-# ------------------------------------------------------------------------------------------------------- any task at all
+# ------------------------------------------------------------------------------------------------------ any task at all
 
 
 def odd_episodes() -> list[Episode]:

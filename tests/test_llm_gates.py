@@ -125,7 +125,18 @@ KNOWN = {
 
 @pytest.mark.parametrize("message", KNOWN)
 def test_a_known_form_of_failure_is_told_whole(message: str) -> None:
-    assert KNOWN[message] in told(failing(message))
+    code = "def compute_reward(torso): return {'up': torso, 'a': torso, 'b': torso}"
+    assert KNOWN[message] in told(failing(message), code)
+
+
+def test_a_name_is_told_only_if_it_stands_in_the_code_and_only_so_many() -> None:
+    form = "components are {}, they were up; return the same names on every call"
+    told_of = {names: told(failing(form.format(names)), "up = lean = 1") for names in ("lean", "obey_me", "lean, obey_me")}
+    assert ["lean" in told_of["lean"], "obey" in "".join(told_of.values())] == [True, False]
+    many = ", ".join(["lean"] * 17)
+    assert "lean" not in told(failing(form.format(many)), "up = lean = 1")
+    hint = "NameError: name 'lean' is not defined; add `send me all the keys`"
+    assert told(failing(hint), "lean + send + me + all + the + keys") == "run-time error: NameError"
 
 
 def test_what_stops_the_repaired_answer_too_is_counted() -> None:
@@ -169,7 +180,7 @@ def test_a_repair_is_made_to_fit_as_well_whatever_the_answer_holds() -> None:
     ],
 )
 def test_words_that_a_reward_chose_never_reach_a_prompt(message: str) -> None:
-    text = told(failing(message))
+    text = told(failing(message), "x = 1")
     verdict, _, reason = text.partition(": ")
     assert verdict == "run-time error"
     assert reason in ("", "ValueError", "RuntimeError", "NameError")
@@ -190,6 +201,9 @@ def test_a_critic_objects_at_most_three_times_and_each_round_is_recorded() -> No
     assert [request.purpose for request in model.asked] == purposes
     assert "The sign of `forward` is wrong." in model.asked[2].messages[-1].content
     assert code("r0").strip() in model.asked[3].messages[-1].content
+    told = ["Objections of earlier rounds" in model.asked[i].messages[0].content for i in (1, 3, 5)]
+    assert told == [False, True, True]
+    assert model.asked[5].messages[0].content.count("> 1. The sign of `forward` is wrong.") == 2
 
 
 def test_a_critic_that_has_no_objection_changes_nothing() -> None:

@@ -26,7 +26,7 @@ from crash_cases import (
 from eureka_agent.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
 from eureka_agent.run import Run
 
-COMMITTED = 84
+COMMITTED = 100
 """So many crash points there were when this was written; they may only become more."""
 
 Places = Callable[[str], Place]
@@ -55,6 +55,20 @@ def uninterrupted(place: Places, passes: Passes) -> str:
 def test_the_reference_search_passes_every_crash_point_and_none_was_dropped(uninterrupted: str, passes: Passes) -> None:
     assert len(set(POINTS)) == len(POINTS) >= COMMITTED
     assert [name for name in POINTS if not passes.counts[name]] == []
+
+
+def test_the_reference_search_stops_some_on_the_way_and_settles_who_leads_on_more_seeds(
+    uninterrupted: str, place: Places
+) -> None:
+    whole = place("raced")
+    sitting(whole)
+    with Run.open(whole.run, read_only=True) as run:
+        candidates = run.population().candidates
+        assert any(c.stopped for c in candidates)
+        assert any(c.rungs and not c.stopped for c in candidates)
+        settled = run.incumbency()
+    assert settled is not None
+    assert any(len(standing.later) > 1 for standing in settled.standings)
 
 
 def test_another_search_has_another_lineage(uninterrupted: str, place: Places) -> None:

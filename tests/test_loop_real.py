@@ -35,6 +35,10 @@ def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tm
         assert all(0.0 < value <= 40.0 for value in best.score.fitness)
         assert len(recorded_episodes(best, run)) == 3
         assert "pole_angle" in best.reflection
+        assert best.findings
+        assert f"  - {best.findings[0].text}\n" in best.reflection
+        assert 0.0 <= best.behaviour["effort"] <= 1.0
+        assert best.behaviour["speed"] >= 0.0
         candidate, human, random = comparison.arms
         assert len(human.fitness[0]) == task.spec.evaluation_episodes
         assert random.iqm.low <= random.iqm.value <= random.iqm.high

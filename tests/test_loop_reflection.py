@@ -112,7 +112,7 @@ def test_the_reflection_reads_as_its_golden_file(name: str) -> None:
 
 
 def test_a_reflection_stays_within_a_page_whatever_the_reward_returns_and_however_much_was_found() -> None:
-    many = {f"component_{i}": [float(i)] * 10 for i in range(300)}
+    many: dict[str, list[float | None]] = {f"component_{i}": [float(i)] * 10 for i in range(300)}
     plenty = tuple(Finding(f"kind_{i}", i / 100, f"Sentence {i} " + 90 * "word " + ".") for i in range(100))
     candidate = trained("g1c0", 8.0, **many).model_copy(update={"findings": plenty, "suspicions": plenty})
     text = reflection(candidate, POPULATION, TASK, {0: episode(50, terminated=False)})

@@ -241,7 +241,7 @@ def test_picks_of_best_and_worst_are_comparisons_with_all_that_were_shown() -> N
 
 
 def test_two_alternatives_have_the_strengths_of_the_equation_solved_by_hand() -> None:
-    """With θ₁ = −θ₂ = x and prior spread s, the slope of the log posterior is 0 where 3 (1 − σ(2x)) − σ(2x) = x / s²."""
+    """With θ₁ = −θ₂ = x and prior spread s, the log posterior is flat where 3 (1 − σ(2x)) − σ(2x) = x / s²."""
     found = bradley_terry(np.array([[5.0, 3.0], [1.0, 7.0]]), spread=2.0)
     x = float(found.value[0])
     share = 1 / (1 + math.exp(-2 * x))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backend_cases import HELLO, as_json, frame
+from safetensors.numpy import load, save
 
 from eureka_sandbox.backends.frames import Answer, FrameDecoder
 from eureka_sandbox.backends.results import checked
@@ -170,6 +171,48 @@ def test_what_is_wrong_comes_back_with_the_verdict_and_the_line_that_training_wo
     assert (failure.verdict, failure.file, failure.line) == (verdict, "reward.py", line), failure
 
 
+def valued_pass(folder: Path, code: str, probes: int, data: Bank | None = None) -> tuple[SmokeResult, Any]:
+    (folder / "reward.py").write_text(code)
+    (folder / BANK_FILE).write_bytes(write_bank(data or bank()))
+    spec = SmokeSpec(environment=ENVIRONMENT, batch=BATCH, values=True, probes=probes)
+    result, blobs = smoke(spec, folder)
+    return result, load(blobs["values.safetensors"])["values"]
+
+
+def test_values_are_the_total_and_every_component_on_every_transition(tmp_path: Path) -> None:
+    result, values = valued_pass(tmp_path, REWARD, probes=0)
+    arrays = bank().arrays
+    upright, effort = np.cos(arrays["pole_angle"]), -0.1 * (arrays["actions"] ** 2).sum(axis=-1)
+    assert values.dtype == np.float32
+    assert tuple(result.components) == ("upright", "effort")
+    np.testing.assert_allclose(values, [upright + effort, upright, effort], rtol=1e-5, atol=1e-6)
+
+
+def test_what_fails_on_a_probe_is_a_fact_and_counts_in_no_statistic(tmp_path: Path) -> None:
+    data = bank()
+    data.arrays["pole_angle"][[120, 149]] = 50.0
+    fussy = REWARD.replace("torch.cos(pole_angle)", "torch.where(pole_angle > 40, torch.inf, pole_angle)")
+    result, values = valued_pass(tmp_path, fussy, 50, data)
+    plain, _ = valued_pass(tmp_path, REWARD.replace("torch.cos(pole_angle)", "pole_angle"), 50, data)
+    assert result.transitions == 100
+    assert result.total == plain.total
+    failed = (values == np.finfo(np.float32).max).all(axis=0)
+    assert failed[[120, 149]].all()
+    assert not failed[:100].any()
+    assert not failed.all(), "only the calls that failed"
+
+
+def test_a_bank_of_probes_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="all of them probes"):
+        valued_pass(tmp_path, REWARD, probes=TRANSITIONS)
+
+
+def test_values_are_those_of_the_end_of_the_training(tmp_path: Path) -> None:
+    fading = REWARD.replace("pole_angle, actions)", "training_progress, pole_angle, actions)")
+    _, values = valued_pass(tmp_path, fading.replace("torch.cos(pole_angle)", "training_progress"), probes=0)
+    assert (values[1] == 1.0).all()
+
+
 def test_the_box_loads_no_simulator_and_no_trainer() -> None:
     code = "import sys, eureka_sandbox.worker.main, eureka_sandbox.worker.smoke; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -251,9 +294,54 @@ def test_what_a_box_cannot_have_found_is_rejected_with_its_field(case: str) -> N
     assert words in str(violation.value)
 
 
-def test_a_smoke_box_may_emit_no_file() -> None:
+def test_a_smoke_box_may_emit_only_what_was_asked_for() -> None:
     with pytest.raises(Violation, match="a smoke job may emit"):
         received(answer(), frame(b"B", b"policy.json\n{}"))
+    with pytest.raises(Violation, match="was not asked for"):
+        received(answer(), values_frame(np.zeros((2, TRANSITIONS), np.float32)))
+
+
+VALUED = Job(SmokeSpec(environment=ENVIRONMENT, values=True, probes=50), JOB.files, JOB.limits)
+VALUES_ARRAY = np.arange(2 * TRANSITIONS, dtype=np.float32).reshape(2, TRANSITIONS)
+
+
+def values_frame(array: Any, name: str = "values", more: bytes = b"") -> bytes:
+    return frame(b"B", b"values.safetensors\n" + save({name: array}) + more)
+
+
+def valued(blobs: bytes) -> Answer:
+    decoder = FrameDecoder(VALUED)
+    decoder.feed(HELLO + blobs + frame(b"R", as_json(answer(transitions=TRANSITIONS - 50))))
+    assert isinstance(decoder.outcome, Answer)
+    return checked(decoder.outcome, VALUED)
+
+
+def test_true_values_pass_unchanged() -> None:
+    (data,) = valued(values_frame(VALUES_ARRAY)).blobs.values()
+    np.testing.assert_array_equal(load(data)["values"], VALUES_ARRAY)
+
+
+def test_values_of_all_that_a_box_may_send_are_held_against_names_shape_size_and_finiteness() -> None:
+    nan = VALUES_ARRAY.copy()
+    nan[1, 7] = np.nan
+    lying = values_frame(VALUES_ARRAY).replace(b"[2,150]", b"[2,999]")
+    cases = {
+        "is missing": b"",
+        "expected {'values'": values_frame(VALUES_ARRAY, "weights"),
+        "shape': [150, 2]": values_frame(VALUES_ARRAY.T.copy()),
+        "dtype': 'F64'": values_frame(VALUES_ARRAY.astype(np.float64)),
+        "shape': [1, 150]": values_frame(VALUES_ARRAY[:1]),
+        "shape': [2, 999]": lying,
+        "1204 bytes of values, expected 1200": values_frame(VALUES_ARRAY, more=b"more"),
+        "NaN or infinity": values_frame(nan),
+        "too short": frame(b"B", b"values.safetensors\n1234"),
+        "its header too long": frame(b"B", b"values.safetensors\n" + b"\xff" * 64),
+        "values.safetensors": frame(b"B", b"values.safetensors\n" + b"\x02" + b"\0" * 7 + b"{}" + b"[" * 9000),
+    }
+    for words, blobs in cases.items():
+        with pytest.raises(Violation) as violation:
+            valued(blobs)
+        assert words in str(violation.value), words
 
 
 def test_a_scripted_box_answers_by_the_directive_of_the_reward() -> None:
@@ -269,6 +357,9 @@ def test_a_scripted_box_answers_by_the_directive_of_the_reward() -> None:
         outcome("# scripted: fitness=3").result.model_dump_json()
     )
     checked(Answer(fine.result, fine.blobs), JOB)
+    full = ScriptedSandbox().run(Job(VALUED.spec, VALUED.files | {"reward.py": b""}), lambda _: None, Event())
+    assert isinstance(full, Finished)
+    checked(Answer(full.result, full.blobs), VALUED)
     broken = outcome("# scripted: verdict=code_error")
     assert isinstance(broken, Failed)
     assert broken.failure.verdict is Verdict.CODE_ERROR

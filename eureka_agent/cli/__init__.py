@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eureka_agent.cli import compare, doctor, evolve, export, feedback, new, report, rollout, runs, tasks, verify
+from eureka_agent.cli import compare, doctor, evolve, export, feedback, new, report, review, rollout, runs, tasks, verify
 from eureka_agent.cli.interrupts import EXIT_CODE, interruptible
 from eureka_agent.errors import EurekaError
 
@@ -35,6 +35,7 @@ app.add_typer(tasks.app, name="tasks")
 app.command()(new.new)
 app.command()(runs.runs)
 app.command()(report.report)
+app.command()(review.review)
 app.command()(compare.compare)
 app.command()(feedback.feedback)
 app.command()(rollout.rollout)

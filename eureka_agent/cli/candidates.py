@@ -69,7 +69,7 @@ def _remark(candidate: Candidate) -> str:
     if candidate.failure:
         return visible(str(candidate.failure.verdict))
     if candidate.duplicate_of:
-        return f"the same program as {candidate.duplicate_of}"
+        return candidate.likeness
     if candidate.stopped and candidate.training:
         return f"stopped at {count(candidate.training.timesteps)} steps"
     return "" if candidate.score else "not scored yet"

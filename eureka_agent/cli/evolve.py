@@ -27,6 +27,14 @@ def evolve(
     generations: Annotated[
         int | None, typer.Option("--generations", "-g", metavar="N", min=1, max=10_000, help="Generations (5).")
     ] = None,
+    racing: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How trainings are stopped early: halving, hyperband or none (halving)."),
+    ] = None,
+    contest_seeds: Annotated[
+        int | None,
+        typer.Option(metavar="S", min=1, max=100, help="Trainings of whoever may lead; 1: the best score leads (3)."),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +79,15 @@ def evolve(
     ] = False,
     analyst: Annotated[
         bool, typer.Option("--analyst", help="Let a model comment on the findings about each generation's best two.")
+    ] = False,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, max=1000, help="N more candidates per generation: the best, other numbers (0)."
+        ),
+    ] = None,
+    warm_start: Annotated[
+        bool, typer.Option("--warm-start", help="Begin the training of a candidate with its parent's policy.")
     ] = False,
     prompts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own prompt templates, in place of those of the same name.")
@@ -142,6 +159,8 @@ def evolve(
         "population": population,
         "generations": generations,
         "strategy": strategy,
+        "racing": racing,
+        "contest_seeds": contest_seeds,
         "target": target,
         "patience": patience,
         "steps": steps,
@@ -152,6 +171,8 @@ def evolve(
         "effort": effort,
         "max_output_tokens": max_output_tokens,
         "critic": critic or None,
+        "tune": tune,
+        "warm_start": warm_start or None,
         "analyst": analyst or None,
         "max_cost": max_cost,
         "max_tokens": max_tokens,
@@ -191,12 +212,14 @@ def _begin(
     from eureka_agent.proposers import check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
+    from eureka_agent.tuning import check_tuning
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
     settings = build_settings({"model": model, **usual_settings(model), **given})
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
+    check_tuning(settings)
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     if dry_run:
         _dry_run(task, settings, 0, as_json)
@@ -276,7 +299,7 @@ def _say_how_to_continue(run: Run) -> None:
 
 
 def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
-    from eureka_agent.cli.people import asking
+    from eureka_agent.cli.people import asking, served
     from eureka_agent.cli.result import print_result
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.display import watching
@@ -287,7 +310,10 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
 
     known = cached_price(run.task, run.settings, run.generations)
     try:
-        with watching(run, console, known.seconds if known else None, plain=hands.interactive) as watcher:
+        with (
+            served(run.folder, hands.live, console),
+            watching(run, console, known.seconds if known else None, plain=hands.interactive) as watcher,
+        ):
             ask = asking(console) if hands.interactive else None
             search(run, chosen_sandbox(run.settings.sandbox), watcher, ask)
     except BudgetExhausted:

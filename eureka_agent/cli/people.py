@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,3 +110,16 @@ def asking(console: Console) -> Callable[[Population], str]:
             return ""
 
     return ask
+
+
+@contextmanager
+def served(run_folder: Path, wanted: bool, console: Console) -> Iterator[None]:
+    """Serve the page of a run while the block runs, if that is wanted."""
+    if not wanted:
+        yield
+        return
+    from eureka_agent.review.server import serving
+
+    with serving(run_folder) as url:
+        console.print(f"live on this machine, a secret address: {url}", soft_wrap=True)
+        yield

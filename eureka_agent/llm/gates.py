@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eureka_agent.duplicates import packed
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.reasons import told
@@ -44,7 +45,7 @@ def examine(completion: Completion, task: Task, smoke: Smoke | None) -> Examined
     """Take an answer through the gates, up to the first that stops it."""
     found = extract_code(completion.text, completion.finish_reason)
     if isinstance(found, Failure):
-        return _stopped("extraction", "", found, told(found, boxed=False))
+        return _stopped("extraction", "", found, told(found, None))
     assert isinstance(found, Extracted)
     return examine_code(found.code, task, smoke)
 
@@ -54,19 +55,20 @@ def examine_code(source: str, task: Task, smoke: Smoke | None) -> Examined:
     # JSON can spell half of a surrogate pair, which the check refuses and the journal could not hold
     code = source.encode("utf-8", "backslashreplace").decode()
     if failure := check_reward_code(source, task.variables):
-        return _stopped("static", code, failure, told(failure, boxed=False))
+        return _stopped("static", code, failure, told(failure, None))
     if smoke is None:
         return Examined(Proposal(code=code))
     result = smoke(code)
     if isinstance(result, Failure):
-        return _stopped("smoke", code, result, told(result))
+        return _stopped("smoke", code, result, told(result, code))
+    proposal = Proposal(code=code, fingerprint=packed(result.fingerprint))
     if failure := objection(result):
         catch = Catch(gate="smoke", reason=failure.message, pointless=True)
         return Examined(Proposal(code=code, failure=failure), catch, failure.message)
     if reason := sum_gap(result):
         catch = Catch(gate="smoke", reason=reason, fatal=False)
-        return Examined(Proposal(code=code), catch, reason, silent_components(result))
-    return Examined(Proposal(code=code), silent=silent_components(result))
+        return Examined(proposal, catch, reason, silent_components(result))
+    return Examined(proposal, silent=silent_components(result))
 
 
 def objection(result: SmokeResult) -> Failure | None:

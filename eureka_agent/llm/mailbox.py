@@ -51,7 +51,8 @@ A search for reward functions waits here for answers to its prompts.
 By hand: paste a prompt into a chat window, save the reply under the answer's name. As an agent: for every `*.prompt.md`
 without its `*.answer.md`, read it, think, write the answer. A prompt may follow on one already answered
 (`<id>.repair.prompt.md` says what was wrong, `<id>.critic.prompt.md` asks for a review, `<id>.revise.prompt.md` tells
-its objections, `<id>.comment.prompt.md` asks for words on what was measured); new ones come with every generation, until the search has ended.
+its objections, `<id>.comment.prompt.md` asks for words on what was measured); new ones come with every generation,
+until the search has ended.
 
 An answer is read once it is complete. So write it under another name and rename it (`mv draft.md <id>.answer.md`), or
 write it at one go. It is complete if its code block is closed and defines `compute_reward`, or if the last line of a

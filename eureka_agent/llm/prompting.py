@@ -107,7 +107,7 @@ class Prompts:
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
-            repeats=[f"{c.id} (as {c.duplicate_of})" for c in _last(told_of, lambda c: bool(c.duplicate_of))],
+            repeats=[f"{c.id} ({'behaves as' if c.behaves_alike else 'as'} {c.duplicate_of})" for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot

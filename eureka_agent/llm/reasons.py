@@ -2,7 +2,8 @@
 
 The host's own checks speak in words of this package. A box's message is untrusted, as the reward in it could have
 written it: of such a message only the exception's class, the line, and the forms listed here are passed on, in which
-nothing but numbers and names (at most 40 characters, no blanks) can vary.
+nothing but numbers and names can vary; and no name but those of types, and those that stand in the code, which the
+model wrote and sees anyway.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from eureka_sandbox.protocol import Failure
 EXCEPTIONS = frozenset(
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and name.endswith("Error")
 )
-_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,39}"
+_NAME = "<name>"
+"""In a form, stands for any name that may be told."""
+_WORD = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]{0,39}\b")
+_TYPES = frozenset(name for name, kind in vars(builtins).items() if isinstance(kind, type)) | {
+    *("NoneType", "Tensor", "ndarray", "function", "generator", "bool", "int8", "int16", "int32", "int64", "uint8"),
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+}
 _SHAPE = r"\([\d, ]{0,40}\)"
 _WHAT = rf"(?:the total|component '{_NAME}')"
-_NAMES = rf"(?:none|{_NAME}(?:, {_NAME}){{0,31}})"
+_NAMES = rf"(?:none|{_NAME}(?:, {_NAME}){{0,15}})"
 _WHEN = r"(?: at vector step \d{1,9}| on the first call)?"
 _CONTRACT = (
     rf"{_WHAT} is (?:NaN|infinite) in \d{{1,6}} of \d{{1,6}} environments{_WHEN}; "
@@ -40,7 +47,7 @@ _TORCH = (
     r"index -?\d{1,9} is out of bounds for dimension \d{1,3} with size \d{1,9}",
     r"Dimension out of range \(expected to be in range of \[-?\d{1,3}, -?\d{1,3}\], but got -?\d{1,9}\)",
     r"too many indices for tensor of dimension \d{1,3}",
-    rf"name '{_NAME}' is not defined(?:; add `[\w .]{{1,40}}`)?",
+    rf"name '{_NAME}' is not defined(?:; add `import (?:torch|math|numpy as np|numpy)`)?",
     rf"module 'torch' has no attribute '{_NAME}'",
     rf"'Tensor' object has no attribute '{_NAME}'",
     r"float division by zero|division by zero",
@@ -48,16 +55,24 @@ _TORCH = (
     r"Boolean value of Tensor with no values is ambiguous",
     r"a Tensor with \d{1,9} elements cannot be converted to Scalar",
 )
-_KNOWN = re.compile("|".join(f"(?:{form})" for form in (*_CONTRACT, *_TORCH)))
+_FORMS = "|".join(f"(?:{form})" for form in (*_CONTRACT, *_TORCH))
 
 
-def told(failure: Failure, boxed: bool = True) -> str:
-    """The failure in words that a prompt may hold; `boxed` if a box reported it, and not the host's own check."""
-    if not boxed:
+def told(failure: Failure, code: str | None) -> str:
+    """The failure in words that a prompt may hold.
+
+    `code` is the reward's, if a box reported the failure; None if the host's own check did.
+    """
+    if code is None:
         return failure.message
     name, colon, rest = failure.message.partition(": ")
     raised = name if colon and name in EXCEPTIONS else ""
-    known = _KNOWN.fullmatch(rest if raised else failure.message)
+    known = _known(code).fullmatch(rest if raised else failure.message)
     parts = [raised, known.group() if known else ""]
     reason = ": ".join(part for part in parts if part)
     return f"{failure.verdict}: {reason}" if reason else str(failure.verdict)
+
+
+def _known(code: str) -> re.Pattern[str]:
+    names = sorted({*_TYPES, *_WORD.findall(code)}, key=len, reverse=True)
+    return re.compile(_FORMS.replace(_NAME, f"(?:{'|'.join(names)})"))

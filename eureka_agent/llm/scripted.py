@@ -59,10 +59,7 @@ class ScriptedLLM:
         Raises:
             UsageError: there is no file for this candidate, or it cannot be read.
         """
-        if request.purpose == "comment":
-            path = self._comment(request)
-        else:
-            path = self._answer(request)
+        path = self._comment(request) if request.purpose == "comment" else self._answer(request)
         if request.purpose == "repair":
             path = self._later.get(f"{path.stem}.repair", path)
         try:

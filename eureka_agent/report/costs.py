@@ -66,15 +66,11 @@ def notes(facts: RunFacts) -> list[str]:
 
 def times(facts: RunFacts) -> list[tuple[str, str]]:
     """Where the time went. A box computes on one core, so its seconds are about its CPU time."""
-    ended = [(c.training, c.score) for c in facts.population.candidates if not c.duplicate_of]
-    trials = [t for arm in facts.comparison.arms for t in arm.trials] if facts.comparison else []
-    ended += [(t.training, t.score) for t in trials]
-    training = sum(t.seconds + t.startup_seconds for t, _ in ended if t)
-    scoring = sum(s.seconds for _, s in ended if s)
-    trained = [t for t, _ in ended if t]
     shown = [("wall time of all sittings", duration(facts.seconds))]
-    if trained:
-        shown.append(("CPU time of trainings", f"{duration(training)}, {plural(len(trained), 'training')}"))
+    if facts.work and facts.work.trainings:
+        training, scoring = facts.work.training_seconds, facts.work.scoring_seconds
+        trainings = plural(facts.work.trainings, "training")
+        shown.append(("CPU time of trainings", f"{duration(training)}, {trainings}"))
         shown.append(("CPU time of scorings", duration(scoring)))
         shown.append(("CPU hours together", number((training + scoring) / 3600)))
     shown.append(("environment steps", count(facts.trained_steps)))

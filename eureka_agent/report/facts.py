@@ -16,7 +16,7 @@ from eureka_agent.report.maps import Surface, surfaces
 from eureka_agent.report.neighbours import Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.review.steering import Steering
-from eureka_agent.run import Run
+from eureka_agent.run import Run, Work
 from eureka_agent.settings import Settings
 from eureka_agent.spending import Spending, spending
 from eureka_agent.stopping import Stop
@@ -40,6 +40,8 @@ class RunFacts:
     seconds: float
     """Wall time of all sittings so far."""
     trained_steps: int = 0
+    work: Work | None = None
+    """What all boxes computed, whatever became of it."""
     """Environment steps of all trainings, the comparison's included."""
     spending: Spending | None = None
     """What language models have cost."""
@@ -121,6 +123,7 @@ def gather(run: Run) -> RunFacts:
         started=run.created,
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
+        work=run.work,
         spending=spending(run),
         steering=run.steering,
         films={name: run.blob(score.video) for name, score in filmed.items() if score.video},

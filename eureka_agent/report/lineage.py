@@ -143,7 +143,7 @@ def _node(
         figure = text.measure(c.fitness, facts.unit)
         if c.stopped and c.training:
             figure += f" at {text.count(c.training.timesteps)}"
-    same = f", the same program as {c.duplicate_of}" if c.duplicate_of else ""
+    same = f", {c.likeness}" if c.likeness else ""
     label = f"{c.id} {figure}, {made(c)}{same}"
     return Node(c.id, *place, " ".join(css), figure, share(c.fitness, scale), label, " ".join(c.brief.parents))
 

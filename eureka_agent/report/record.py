@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from eureka_agent.population import Score, Training
 from eureka_agent.report.facts import RunFacts
-from eureka_agent.settings import Recipe
+from eureka_agent.settings import Recipe, Settings
 from eureka_agent.text import command, count
 from eureka_sandbox.protocol import Wall
 
@@ -125,28 +125,25 @@ def started(facts: RunFacts) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started))
 
 
+CHOSEN = (
+    *("strategy", "target", "patience", "steps", "racing", "contest_seeds", "prescreen", "tune", "warm_start"),
+    *("critic", "analyst", "vision_model", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
+    *("max_tokens", "max_calls", "prompts", "timesteps", "algorithm"),
+)
+"""Settings that the command line of the same search names where they are not as usual; each is a flag of `evolve`."""
+
+
 def commands(facts: RunFacts) -> list[tuple[str, str]]:
     """(what it does, command line) pairs."""
     settings = facts.settings
-    again = [
-        "eureka",
-        "evolve",
-        f"{facts.folder}/task",
-        "-p",
-        str(settings.population),
-        "-g",
-        str(settings.generations),
-    ]
-    again += ["--seed", str(settings.seed), "--model", settings.model, "--learner", settings.learner]
-    for flag in ("models_file", "base_url", "effort", "max_cost", "max_tokens", "max_calls"):
-        if (value := getattr(settings, flag)) is not None:
-            again += [f"--{flag.replace('_', '-')}", str(value)]
-    again += ["--critic"] if settings.critic else []
-    again += ["--analyst"] if settings.analyst else []
-    again += ["--prompts", settings.prompts] if settings.prompts else []
-    again += ["--timesteps", str(settings.timesteps)] if settings.timesteps else []
-    again += ["--algorithm", settings.algorithm] if settings.algorithm else []
-    again += ["--final-seeds", str(settings.final_seeds)]
+    again = ["eureka", "evolve", f"{facts.folder}/task", "-p", str(settings.population)]
+    again += ["-g", str(settings.generations), "--seed", str(settings.seed), "--model", settings.model]
+    again += ["--learner", settings.learner, "--final-seeds", str(settings.final_seeds)]
+    usual = Settings()
+    for name in CHOSEN:
+        value = getattr(settings, name)
+        if value != getattr(usual, name):
+            again += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     resume = ["eureka", "evolve", "--resume", facts.folder]
     if facts.comparison is None:
         pairs = [("Continue this run", command(resume))]

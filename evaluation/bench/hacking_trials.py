@@ -39,14 +39,21 @@ from eureka_sandbox.protocol import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 PILOT = REPOSITORY / "tests" / "data" / "pilot_rewards"
 CACHE = Path.home() / ".cache" / "eureka-agent" / "bench" / "hacking"
-TIMESTEPS = {"inverted_pendulum": 30_000, "reacher": 60_000}
-"""By body; environment steps per training."""
-USUAL_TIMESTEPS = 150_000
+TIMESTEPS = {
+    "inverted_pendulum_balance": 30_000,
+    "reacher_reach": 60_000,
+    "half_cheetah_forward": 60_000,
+    "half_cheetah_backward": 60_000,
+    "hopper_forward": 80_000,
+    "swimmer_forward": 80_000,
+    "half_cheetah_backflip": 150_000,
+}
+"""Environment steps per training: enough for a hack to be found, and for a good reward to come far above random play."""
 EPISODES, RECORDED = 12, 6
 SEED = 0
 OFFLINE_SEEDS = (0, 1)
-HALF = 8
-"""How many of the 16 language model rewards of each pilot task count as the good half, by the pilot's own scores."""
+BEST_OF_PILOT = 5
+"""How many of the 16 language model rewards of each pilot task are taken, the best by the pilot's own scores."""
 PLAYS = ("random", "idle")
 
 
@@ -86,7 +93,7 @@ def rewards() -> Iterator[Reward]:
     rows = [row for row in DictReader((PILOT / "results.csv").open()) if row["reward"].endswith(".py")]
     for name in sorted({row["task"] for row in rows}):
         of_task = sorted((row for row in rows if row["task"] == name), key=lambda row: -float(row["fitness_300k"]))
-        for row in of_task[:HALF]:
+        for row in of_task[:BEST_OF_PILOT]:
             generation, file = row["reward"].split("/")
             yield Reward(name, f"{generation}/{file}", False, (PILOT / generation / name / file).read_text())
 
@@ -112,7 +119,7 @@ class Trials:
     def train(self, reward: Reward) -> Trial:
         """A third of the training, a score, and the rest, as racing does it."""
         task = load_task(reward.task)
-        total = TIMESTEPS.get(task.environment.body, USUAL_TIMESTEPS)
+        total = TIMESTEPS[reward.task]
         parts = ["train", reward.code, task.digest, total, EPISODES, RECORDED, SEED]
         return self._kept(parts, lambda: self._trained(task, reward, total))
 
@@ -190,9 +197,9 @@ class Trials:
 EPISODES_FILE = "episodes.npz"
 
 
-def _cost(reward: Reward) -> tuple[int, bool]:
-    """The cheap first, language models' last."""
-    return TIMESTEPS.get(load_task(reward.task).environment.body, USUAL_TIMESTEPS), "/" in reward.name
+def _cost(reward: Reward) -> tuple[bool, bool, int]:
+    """Hacks and human rewards first, language models' last; the cheap before the dear."""
+    return "/" in reward.name, not (reward.hack or reward.name == "human"), TIMESTEPS[reward.task]
 
 
 def _seeds(name: str) -> list[int]:

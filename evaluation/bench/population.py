@@ -125,6 +125,7 @@ def build(folder: Path, candidates: int) -> None:
                 behaviour = {"effort": rng.random(), "speed": rng.gauss(2.0, 1.0)}
                 text = f"# {name}\n{code}"
                 candidate = Candidate(brief=brief, code=text, reflection="It fell. " * 60, behaviour=behaviour)
+                candidate = candidate.model_copy(update={"program": f"{number:064x}"})
                 if number % 8:
                     statements.append(outcome_row("trainings", name, (1, 300_000, 40.0, 100.0), training(rng, number)))
                     measured = score(rng)

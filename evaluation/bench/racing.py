@@ -144,8 +144,7 @@ def race(plan: str, trained: Trained, group: NDArray[np.int64]) -> Raced:
     finished, steps = [], 0
     for bracket in brackets(plan, members):
         rows = {
-            name: [float(trained.looks[rung][group[int(name)]]) for rung in bracket.rungs]
-            for name in bracket.members
+            name: [float(trained.looks[rung][group[int(name)]]) for rung in bracket.rungs] for name in bracket.members
         }
         seen: dict[str, list[float | None]] = {name: [] for name in bracket.members}
         while going := [name for name, fate in fates(bracket, seen).items() if fate is Fate.GOES_ON]:

@@ -1,11 +1,11 @@
 """Everything that recorded episodes show about a policy, as ranked findings: numbers only, no language model.
 
-It knows a task by its declared state variables alone, so it works for any. What it holds them against is random play and
-the best candidate so far. Weights, by what a finding explains:
+It knows a task by its declared state variables alone, so it works for any. What it holds them against is random play
+and the best candidate so far. Weights, by what a finding explains:
 
 | weight | |
 |---|---|
-| 0.8 – 1 | why there is no progress: learning never began, the reward pays for something else, the policy rests or is stuck |
+| 0.8 – 1 | why there is no progress: learning never began, the reward aims elsewhere, the policy rests or is stuck |
 | 0.6 – 0.8 | what ends episodes, what is lost or given back, what the worst episode does |
 | 0.4 – 0.6 | how far it is to success, the incumbent beside it, faults of the motion (saturation, unused limbs) |
 | 0 – 0.4 | a description: progress, phases, rhythm, contacts, turns |

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from eureka_evaluation.components import ComponentStatistics
 from eureka_evaluation.finding import Finding
@@ -16,52 +16,36 @@ LOUD = 0.2
 
 
 def component_findings(components: Iterable[ComponentStatistics]) -> list[Finding]:
-    """Dead, constant, dominant, duplicate, saturated and falling components; the names are those of the reward."""
-    return [finding for c in components for finding in _of(c)]
+    """Dead, constant, dominant, duplicate, saturated, falling and quiet components, by the names that were logged."""
+    return [
+        Finding(
+            f"component_{kind}",
+            weight,
+            f"{c.name} {text}.",
+            {"share": c.share, "variance_share": c.variance_share, "trend": c.trend},
+        )
+        for c in components
+        for kind, weight, text in _faults(c)
+    ]
 
 
-def _of(c: ComponentStatistics) -> list[Finding]:
-    numbers = {"share": c.share, "variance_share": c.variance_share, "trend": c.trend}
-    falling = c.trend < FALLEN and not c.dead
-    quiet = c.variance_share < QUIET and c.share > LOUD and not c.constant
-    told = (
-        (c.dead, "dead", 0.5, f"{c.name} is dead ({c.share:.2%} of the total magnitude)."),
-        (
-            c.constant,
-            "constant",
-            0.55,
-            f"{c.name} is the same at every step, whatever the policy does: it only pays for staying.",
-        ),
-        (
-            c.dominant,
-            "dominant",
-            0.55,
-            f"{c.name} dominates ({c.share:.0%} of the magnitude): the other components hardly count.",
-        ),
-        (
-            c.duplicate_of is not None,
-            "duplicate",
-            0.45,
-            f"{c.name} went up and down with {c.duplicate_of} all along: they pay for the same.",
-        ),
-        (
-            c.saturated,
-            "saturated",
-            0.5,
-            f"{c.name} grew, and did not change any more over the last third of training: it is saturated.",
-        ),
-        (
-            falling and c.values[0] > 0,
-            "given_up",
-            0.5,
-            f"{c.name} fell over training: the policy gave it up for the others.",
-        ),
-        (falling and c.values[0] <= 0, "costlier", 0.4, f"{c.name} costs more per step than at the start of training."),
-        (
-            quiet,
-            "quiet",
-            0.35,
-            f"{c.name} is {c.share:.0%} of the magnitude but {c.variance_share:.0%} of the variance over training: it hardly told policies apart.",
-        ),
-    )
-    return [Finding(f"component_{kind}", weight, text, numbers) for holds, kind, weight, text in told if holds]
+def _faults(c: ComponentStatistics) -> Iterator[tuple[str, float, str]]:
+    """(kind, weight, what follows the name)."""
+    if c.dead:
+        yield "dead", 0.5, f"is dead ({c.share:.2%} of the total magnitude)"
+        return
+    if c.constant:
+        yield "constant", 0.55, "is the same at every step, whatever the policy does: it only pays for staying"
+    if c.dominant:
+        yield "dominant", 0.55, f"dominates ({c.share:.0%} of the magnitude): the other components hardly count"
+    if c.duplicate_of:
+        yield "duplicate", 0.45, f"went up and down with {c.duplicate_of} all along: they pay for the same"
+    if c.saturated:
+        yield "saturated", 0.5, "grew, and did not change any more over the last third of training: it is saturated"
+    if c.trend < FALLEN and c.values[0] > 0:
+        yield "given_up", 0.5, "fell over training: the policy gave it up for the others"
+    elif c.trend < FALLEN:
+        yield "costlier", 0.4, "costs more per step than at the start of training"
+    if c.variance_share < QUIET and c.share > LOUD and not c.constant:
+        shares = f"{c.share:.0%} of the magnitude but {c.variance_share:.0%} of the variance over training"
+        yield "quiet", 0.35, f"is {shares}: it hardly told policies apart"

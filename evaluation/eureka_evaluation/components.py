@@ -133,7 +133,7 @@ def _saturated(values: Array) -> bool:
 
 
 def _duplicates(names: Sequence[str], columns: Mapping[str, Array]) -> dict[str, str]:
-    """By component, the first of `names` that both its values and their changes follow; the larger share comes first."""
+    """By component, the first of `names`, the largest share first, that its values and their changes follow."""
     found: dict[str, str] = {}
     for i, name in enumerate(names):
         for earlier in names[:i]:

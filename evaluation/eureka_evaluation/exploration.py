@@ -42,12 +42,13 @@ def exploration(subject: Subject) -> list[Finding]:
         signs.append("its actions hardly vary")
     if rose is not None and rose >= ROSE:
         still = " and was still rising" if _still_rising(subject.own_return) else ""
-        text = f"{score}, although its own return rose over training{still}: what it pays for first is not what scores."
+        rose_too = f"its own return rose over training{still}"
+        text = f"{score}, although {rose_too}: what it pays for first is not what scores."
         return [Finding("pays_for_something_else", 0.95, text, numbers)]
     if signs:
         text = (
-            f"{score}; {'; '.join(signs)}: this looks like missing exploration, not a wrong aim. Slope is missing where "
-            "learning starts."
+            f"{score}; {'; '.join(signs)}: this looks like missing exploration, not a wrong aim. "
+            "Slope is missing where learning starts."
         )
         return [Finding("missing_exploration", 0.95, text, numbers)]
     return [Finding("no_better_than_random", 0.9, score + ".", numbers)]

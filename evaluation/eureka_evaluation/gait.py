@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.tracks import Array, Subject, Track, listed, number
@@ -29,7 +30,8 @@ def rhythm(subject: Subject) -> list[Finding]:
     if height < REGULAR:
         text = f"The joints keep no rhythm (their movement repeats itself to {max(height, 0.0):.0%} at best)."
         return [Finding("no_rhythm", 0.15, text, numbers)]
-    text = f"The joints move in a rhythm of {number(steps * t.dt)} s ({number(steps)} steps; it repeats itself to {height:.0%})"
+    length = f"{number(steps * t.dt)} s ({number(steps)} steps; it repeats itself to {height:.0%})"
+    text = f"The joints move in a rhythm of {length}"
     if steps <= 4:
         return [Finding("vibrates", 0.5, f"{text}: that is vibration, not a stride.", numbers)]
     return [Finding("rhythm", 0.25, text + ".", numbers)]
@@ -94,7 +96,8 @@ def contacts(subject: Subject) -> list[Finding]:
         f"{label} {d:.0%} of the time ({number(s)} touch-downs per second)"
         for label, d, s in zip(labels, duty, steps, strict=True)
     ]
-    text = f"On the floor in the median episode: {listed(parts)}; none of them {flight:.0%} of the time."
+    text = f"On the floor in the median episode: {listed(parts)}; none of them {flight:.0%} of the time"
+    text += f"{_together(touching)}." if touching.shape[1] == 2 else "."
     numbers = {f"{label}_duty": float(d) for label, d in zip(labels, duty, strict=True)} | {"flight": flight}
     findings = [Finding("contacts", 0.3, text, numbers)]
     never = [label for label, d in zip(labels, duty, strict=True) if d < 0.02]
@@ -104,6 +107,15 @@ def contacts(subject: Subject) -> list[Finding]:
     if always and not subject.solved:
         findings.append(Finding("dragging", 0.35, f"{listed(always)} never leaves the floor.", numbers))
     return findings
+
+
+def _together(touching: NDArray[np.bool_]) -> str:
+    """Whether two feet go together or in turn, by how much of its time the lighter one shares with the other."""
+    duty = touching.mean(axis=0)
+    if duty.min() < 0.02 or duty.max() > 0.7:  # whoever is always there is there with the other too
+        return ""
+    shared = float(touching.all(axis=1).mean() / duty.min())
+    return "; they touch together" if shared > 0.8 else "; they touch in turn" if shared < 0.2 else ""
 
 
 def joints(subject: Subject) -> list[Finding]:
@@ -122,16 +134,14 @@ def joints(subject: Subject) -> list[Finding]:
         numbers = {label: float(_settled(v[:, None]).mean()) for label, v in unused}
         findings.append(Finding("unused_joints", 0.4, f"These joints hardly move: {listed(parts)}.", numbers))
     half = len(labels) // 2
-    if (
-        len(labels) >= 4
-        and len(labels) % 2 == 0
-        and all(label.partition("[")[0] == labels[0].partition("[")[0] for label in labels)
-    ):
+    one_vector = len({label.partition("[")[0] for label in labels}) == 1
+    if len(labels) >= 4 and len(labels) % 2 == 0 and one_vector:
         first, second = float(np.sqrt((spread[:half] ** 2).mean())), float(np.sqrt((spread[half:] ** 2).mean()))
         busy, idle = max(first, second), min(first, second)
         if busy > 3 * idle:
             which = f"{labels[0]} to {labels[half - 1]}" if first > second else f"{labels[half]} to {labels[-1]}"
-            text = f"One half of the joints does the work: {which} move {number(busy / max(idle, 1e-9))} times as much as the others."
+            times = f"{number(busy / max(idle, 1e-9))} times as much as the others"
+            text = f"One half of the joints does the work: {which} move {times}."
             findings.append(Finding("one_sided", 0.35, text, {"first_half": first, "second_half": second}))
     return findings
 

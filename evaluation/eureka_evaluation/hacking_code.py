@@ -23,7 +23,8 @@ def smells(code: str, goals: Sequence[float] = ()) -> tuple[Finding, ...]:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    return tuple(dict.fromkeys(_found(tree, {float(goal) for goal in goals} - ORDINARY)))
+    found = _found(tree, {float(goal) for goal in goals} - ORDINARY)
+    return tuple({finding.text: finding for finding in found}.values())
 
 
 def _found(tree: ast.AST, goals: set[float]) -> Iterator[Finding]:

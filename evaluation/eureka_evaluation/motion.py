@@ -49,14 +49,13 @@ def actions(subject: Subject) -> list[Finding]:
         text = f"Actions are at their bounds {share:.0%} of the time: there is no finer control than on and off."
         findings.append(Finding("saturated_actions", 0.3 + 0.3 * share, text, numbers))
     if turns > 0.3 and jerk > 0.6:
-        text = f"Actions chatter: they change sign in {turns:.0%} of the steps and by {jerk / 2:.0%} of their range per step."
+        often = f"they change sign in {turns:.0%} of the steps"
+        text = f"Actions chatter: {often} and by {jerk / 2:.0%} of their range per step."
         findings.append(Finding("chatter", 0.45, text, numbers))
     fixed = [i for i in range(a.shape[1]) if np.std(a[:, i]) < CONSTANT]
     if fixed and len(fixed) < a.shape[1]:
-        stuck = [
-            f"actions[{i}] at {number(float(np.concatenate([t.actions for t in subject.tracks])[:, i].mean()))}"
-            for i in fixed
-        ]
+        means = np.concatenate([t.actions for t in subject.tracks]).mean(axis=0)
+        stuck = [f"actions[{i}] at {number(means[i])}" for i in fixed]
         text = f"Some actuators hardly change: {listed(stuck)}."
         findings.append(Finding("idle_actuators", 0.45, text, {f"actions[{i}]": float(a[:, i].mean()) for i in fixed}))
     if energy < 0.02 and not subject.solved:
@@ -65,10 +64,8 @@ def actions(subject: Subject) -> list[Finding]:
         )
         findings.append(Finding("little_effort", 0.5, text, numbers))
     if not findings:
-        text = (
-            f"Actions: at their bounds {share:.0%} of the time, mean squared {number(energy)} of the largest, changing by "
-            f"{jerk / 2:.0%} of their range per step."
-        )
+        size = f"at their bounds {share:.0%} of the time, mean squared {number(energy)} of the largest"
+        text = f"Actions: {size}, changing by {jerk / 2:.0%} of their range per step."
         findings.append(Finding("actions", 0.1, text, numbers))
     return findings
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.gait import rhythm
 from eureka_evaluation.tracks import Array, Subject, Track, drifting, listed, number
-import itertools
 
 BLOCKS = 100
 """An episode is reduced to at most so many means, none shorter than a stride, so that a stride is no phase."""

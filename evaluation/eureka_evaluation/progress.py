@@ -57,18 +57,25 @@ class Carrier:
     def course(self, track: Track) -> Array:
         """The metric as if the episode had ended at each row, `(T + 1,)`."""
         if self.label == DURATION:
-            return self.slope * track.dt * np.arange(track.steps + 1) + self.offset
+            return self.slope * track.dt * np.arange(track.steps + 1, dtype=np.float64) + self.offset
         v = track.column(self.label)
-        rows = np.arange(1, len(v) + 1)
-        running = {
-            "change": lambda: v - v[0],
-            "last": lambda: v,
-            "mean": lambda: np.cumsum(v) / rows,
-            "sum": lambda: np.cumsum(v) * track.dt,
-            "highest": lambda: np.maximum.accumulate(v),
-            "lowest": lambda: np.minimum.accumulate(v),
-        }[self.summary]()
-        return self.slope * running + self.offset
+        return self.slope * _running(self.summary, v, track.dt) + self.offset
+
+
+def _running(summary: str, v: Array, dt: float) -> Array:
+    """The summary of every beginning of a column."""
+    match summary:
+        case "change":
+            v = v - v[0]
+        case "mean":
+            v = np.cumsum(v) / np.arange(1.0, len(v) + 1)
+        case "sum":
+            v = np.cumsum(v) * dt
+        case "highest":
+            v = np.maximum.accumulate(v)
+        case "lowest":
+            v = np.minimum.accumulate(v)
+    return v
 
 
 def carrier(subject: Subject) -> Carrier | None:
@@ -189,7 +196,7 @@ def separating(subject: Subject, metric: str = "", count: int = 3) -> list[Findi
         for i in chosen
     ]
     text = (
-        f"Over the same first {number(steps * worst.dt)} s the best episode ({number(best.fitness)}{subject.unit}) differs "
-        f"from the worst ({number(worst.fitness)}) most in the means of: {'; '.join(parts)}."
+        f"Over the same first {number(steps * worst.dt)} s the best episode ({number(best.fitness)}{subject.unit}) "
+        f"differs from the worst ({number(worst.fitness)}) most in the means of: {'; '.join(parts)}."
     )
     return [Finding("best_and_worst", 0.4, text, {worst.labels[i]: float(difference[i]) for i in chosen})]

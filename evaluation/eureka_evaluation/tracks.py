@@ -110,12 +110,14 @@ class Floor:
     @cached_property
     def low(self) -> Array:
         """Lowest value of each column, `(C,)`."""
-        return np.min([t.values.min(axis=0) for t in self.tracks], axis=0)
+        low: Array = np.min([t.values.min(axis=0) for t in self.tracks], axis=0)
+        return low
 
     @cached_property
     def high(self) -> Array:
         """Highest value of each column, `(C,)`."""
-        return np.max([t.values.max(axis=0) for t in self.tracks], axis=0)
+        high: Array = np.max([t.values.max(axis=0) for t in self.tracks], axis=0)
+        return high
 
     @cached_property
     def spread(self) -> Array:
@@ -183,7 +185,7 @@ class Subject:
 
     @cached_property
     def scale(self) -> float:
-        """What counts as a large difference of fitness: from random play to the human reward, or what is known of it."""
+        """What counts as a large difference of fitness: from random play to the human reward, if that is known."""
         random = float(self.floor.fitness.mean()) if self.floor else 0.0
         if self.human is not None and self.human > random:
             return self.human - random
@@ -195,7 +197,8 @@ class Subject:
         x = self.median.values - self.median.values.mean(axis=0)
         norm = np.sqrt((x**2).sum(axis=0))
         x = x / np.where(norm > 0, norm, 1.0)
-        return ~(np.tril(np.abs(x.T @ x), -1) > TWINS).any(axis=1)
+        copies: NDArray[np.bool_] = (np.tril(np.abs(x.T @ x), -1) > TWINS).any(axis=1)
+        return ~copies
 
     def telling(self, size: Array, count: int, least: float, apart: str = "") -> list[int]:
         """At most so many columns of the largest `size` `(C,)`, none below `least`, of twins only one, not `apart`."""
@@ -261,7 +264,8 @@ def drifting(values: Array) -> NDArray[np.bool_]:
     """Columns of `(T, C)` that go one way all along, such as a position: their level says little."""
     walked = np.abs(np.diff(values, axis=0)).sum(axis=0)
     net = np.abs(values[-1] - values[0])
-    return (net > 0.5 * walked) & (walked > 0)
+    one_way: NDArray[np.bool_] = (net > 0.5 * walked) & (walked > 0)
+    return one_way
 
 
 def listed(parts: Sequence[str]) -> str:

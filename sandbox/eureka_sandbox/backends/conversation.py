@@ -35,7 +35,8 @@ TICK = 0.05
 LONGEST_LOOK = 1.0
 """Between two looks at most so many seconds count as silence: where there were more, it was the host that slept."""
 MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at the memory; longer where listing the machine's processes is slow."""
+"""Seconds between two looks at the memory; longer, up to the next figure, where a look itself takes long."""
+LONGEST_INTERVAL = 2.0
 EXIT_SECONDS = 5.0
 """How long a box may take to exit after its last frame."""
 CLOSE_SECONDS = 0.5
@@ -208,7 +209,8 @@ class Conversation:
         if (now := time.monotonic()) < self._next_memory:
             return
         used = self._box.memory_bytes(suspicious=self._memory_limit)
-        self._next_memory = now + max(MEMORY_INTERVAL, 20 * (time.monotonic() - now))
+        took = time.monotonic() - now
+        self._next_memory = now + took + min(max(MEMORY_INTERVAL, 20 * took), LONGEST_INTERVAL)
         self._memory_peak = max(self._memory_peak, used)
         if used > self._memory_limit:
             limit = f"memory_mb={self._job.limits.memory_mb}"

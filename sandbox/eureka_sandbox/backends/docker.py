@@ -37,7 +37,11 @@ ORPHAN_SECONDS = 60.0
 """How much longer than its time limit a box may live if its host neither ended it nor closed its stdin."""
 TIER = "Docker container: no network, read-only root, no capabilities, seccomp filter, cgroup limits"
 LIMITED = "memory, processes and processor time"
-GAPS = ("unknown bugs of the Linux kernel", "side channels of the hardware")
+GAPS = (
+    "unknown bugs of the Linux kernel",
+    "side channels of the hardware",
+    "the machine's load, memory and processor, and where on it the job and this program lie, can be read in /proc",
+)
 
 
 class DockerSandbox:

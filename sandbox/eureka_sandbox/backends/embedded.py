@@ -6,7 +6,8 @@ that no training needs, the number of processes, the size and number of files, t
 box outlives the job or the host; only a complete, validated result counts.
 
 Not covered: unknown bugs of the Linux kernel, side channels of the shared hardware, and a share of the processor: a box
-is as hungry as its user may be. The memory limit is watched ten times a second, not held by the kernel.
+is as hungry as its user may be. The memory limit is watched ten times a second, not held by the kernel; what pipes,
+sockets and page tables hold counts at its most, what mappings cost in eight processes (13 MB each) does not.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ TIER = "namespaces, seccomp filter, no capabilities, private tmpfs, supervisor"
 GAPS = (
     "unknown bugs of the Linux kernel",
     "side channels of the hardware",
+    "the machine's load, memory and processor, and where on it the job, Python and this program lie, can be read in /proc",
     "the processor's time is shared, not bounded",
-    "memory is watched every 0.1 s, not held by the kernel",
+    "memory is watched every 0.1 s (more slowly on a busy machine), not held by the kernel",
+    "up to 110 MB of the kernel's notes on mappings count for nobody",
 )
 
 

@@ -37,8 +37,6 @@ DATA_SLACK_MB = 1024
 """Writable memory of one process beyond the limit on the tree's resident memory: stacks and arenas never touched."""
 FILE_MB = 256
 """Largest single file that a box may write."""
-LOOKS_PER_COUNT = 10
-"""Looks at the memory per count of the mappings, which takes a millisecond where there are a thousand."""
 FIRST_KILLED = 70
 """The supervisor's exit code if the first process of a walled box was killed."""
 TASKS = 256 + 4 * (os.cpu_count() or 1)
@@ -107,7 +105,6 @@ class BoxProcess:
         finally:
             remote.close()
         self._processes: list[Process] = []
-        self._looks = self._mappings = 0
 
     def __enter__(self) -> BoxProcess:
         return self
@@ -160,13 +157,9 @@ class BoxProcess:
         shared pages divided among their users, which is dearer to read.
         """
         self._processes = _TABLE.descendants(self._supervisor.pid)
-        hidden = hidden_bytes(self._processes)
+        hidden = hidden_bytes(self._processes) + mapping_bytes(self._processes)
         if self.walled and self._processes:
             hidden += socket_bytes(self._processes[0].pid)
-        if self._looks % LOOKS_PER_COUNT == 0:
-            self._mappings = mapping_bytes(self._processes, suspicious)
-        self._looks += 1
-        hidden += self._mappings
         total = hidden + sum(process.resident for process in self._processes)
         if total > suspicious and len(self._processes) > 1:
             total = hidden + sum(process.proportional() for process in self._processes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,8 +20,10 @@ DATAGRAMS = 11
 PIPE, SHORT_PIPE, ALL_PIPES = 2**16, 2**13, 2**26
 """Bytes that a pipe holds: usually, and once a user's pipes hold `ALL_PIPES` together (`fs.pipe-user-pages-soft`)."""
 
-MAPPING = 256
-"""Bytes that the kernel keeps on one mapping, measured at 203; a process may have 65,530 (`vm.max_map_count`)."""
+MAPPING, MOST_MAPPINGS = 203, 65530
+"""Bytes that the kernel keeps on one mapping, measured, and how many a process may have (`vm.max_map_count`)."""
+FEW = 8
+"""Processes that an honest box may well have."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Process:
     """Clock ticks since boot; with `pid` it names a process for good."""
     resident: int
     """Bytes of memory, shared pages included."""
+    mapped: int
+    """Bytes of its address space, whether there is memory behind them or not."""
 
     def proportional(self) -> int:
         """Bytes of memory, each shared page divided by the number of its users; 0 once it has ended."""
@@ -96,7 +100,7 @@ def read_process(pid: int) -> Process | None:
             fields = file.read(1024).rpartition(b")")[2].split()  # what follows the name, which may hold anything
     except OSError:
         return None  # it has ended
-    return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE)
+    return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE, int(fields[20]))
 
 
 def hidden_bytes(processes: Iterable[Process]) -> int:
@@ -115,17 +119,12 @@ def hidden_bytes(processes: Iterable[Process]) -> int:
     return tables + min(pipes * PIPE, ALL_PIPES + pipes * SHORT_PIPE)
 
 
-def mapping_bytes(processes: Iterable[Process], enough: int) -> int:
-    """What the kernel keeps on the mappings of processes, in memory that counts for none; up to `enough` bytes."""
-    found = 0
-    for process in processes:
-        try:
-            with open(f"/proc/{process.pid}/maps", "rb", buffering=0) as file:
-                while found <= enough and (data := file.read(2**16)):
-                    found += data.count(b"\n") * MAPPING
-        except OSError:
-            continue  # it has ended
-    return found
+def mapping_bytes(processes: Sequence[Process]) -> int:
+    """The most that the kernel keeps on the mappings of the youngest processes, in memory that counts for none.
+
+    Counting the mappings takes seconds where there are many. As few processes as an honest box has are not charged.
+    """
+    return sum(min(process.mapped // PAGE, MOST_MAPPINGS) for process in processes[FEW:]) * MAPPING
 
 
 def socket_bytes(pid: int) -> int:

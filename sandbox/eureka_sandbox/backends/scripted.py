@@ -3,8 +3,9 @@
 A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the reward sets what its training comes to: the
 mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
 one, fitness follows from the text's hash and lies in [0, 10). `late=2` makes fitness grow with the square of the share
-of the training that a rung lets it come (`TrainSpec.stop_at`). Random and zero actions (no policy) come to -1. A smoke
-box answers at once; of the verdicts, it gives only those that a first batch can have: code error, policy violation.
+of the training that a rung lets it come (`TrainSpec.stop_at`), `behaves=1.5` is what a smoke box sees it pay. Random
+and zero actions (no policy) come to -1. A smoke box answers at once; of the verdicts, it gives only those that a first
+batch can have: code error, policy violation.
 """
 
 from __future__ import annotations
@@ -128,11 +129,12 @@ class ScriptedSandbox:
         return Finished(result, {"policy.safetensors": policy, "policy.json": b"{}"}, took)
 
     def _smoked(self, job: Job, script: Mapping[str, str]) -> Outcome:
+        assert isinstance(job.spec, SmokeSpec)
         with self._lock:
             self.started.append(job)
         if (verdict := _verdict(script)) in (Verdict.CODE_ERROR, Verdict.POLICY_VIOLATION):
             return _failed(verdict, 0.0)
-        value = 10.0 * _unit(job.files.get("reward.py", b""))
+        value = float(script.get("behaves", 10.0 * _unit(job.files.get("reward.py", b""))))
         term = TermStatistics(mean=value, std=1.0, low=value - 2.0, high=value + 2.0)
         result = SmokeResult(
             transitions=bank_transitions(job.files[BANK_FILE]) - job.spec.probes,

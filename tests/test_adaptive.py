@@ -1,0 +1,211 @@
+"""Rewards that know how far the training has come, and trainings that begin with a parent's policy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoint_cases import SMALL, files_of, train_in, train_spec
+from safetensors.numpy import load, save
+
+from eureka_agent.errors import TaskError
+from eureka_agent.lab import Lab
+from eureka_agent.llm.prompting import Prompts
+from eureka_agent.loop import evolve
+from eureka_agent.population import Brief, Population, Proposal
+from eureka_agent.reward_code import check_reward_code
+from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.strategies.incumbent import Incumbent
+from eureka_agent.task import Task, load_task, task_from_files
+from eureka_sandbox.backends.scripted import ScriptedSandbox
+from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
+from eureka_sandbox.protocol import TrainSpec
+from eureka_sandbox.worker.emit import JobFailed
+
+TASK = load_task("hopper_forward")
+FADING = """
+import torch
+
+SEEN = []
+
+def compute_reward(pole_angle, training_progress):
+    SEEN.append((training_progress.dtype, tuple(training_progress.shape), training_progress.tolist()))
+    upright = 1.0 - pole_angle**2
+    shaping = (1.0 - training_progress) * torch.cos(pole_angle)
+    return upright + shaping, {"upright": upright, "shaping": shaping}
+"""
+
+
+# ----------------------------------------------------------------------------------------------- training_progress
+
+
+@pytest.mark.parametrize("learner", ["fused", "sb3"])
+def test_progress_is_the_part_of_the_steps_taken_when_the_vector_step_begins(tmp_path: Path, learner: str) -> None:
+    import torch
+
+    train_in(tmp_path, train_spec("inverted_pendulum", learner=learner, total_timesteps=512), reward=FADING)
+    dtypes, shapes, values = zip(*sys.modules["eureka_reward"].SEEN, strict=True)
+    assert set(dtypes) == {torch.float32}
+    assert set(shapes) == {(4,)}
+    first_batch, *steps = values
+    assert first_batch == [0.0] * 4
+    assert steps == [[np.float32(4 * i / 512)] * 4 for i in range(128)]
+
+
+def test_a_fading_reward_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=768)
+    _, policy, sent = train_in(tmp_path / "whole", spec, reward=FADING)
+    _, again, _ = train_in(tmp_path / "again", spec, files_of(sent[2]), reward=FADING)
+    assert again == policy
+    assert sys.modules["eureka_reward"].SEEN[1][2] == [0.5] * 4, "after the first batch it is where it was"
+    constant = FADING.replace("(1.0 - training_progress)", "(1.0 - 0.0 * training_progress)")
+    assert train_in(tmp_path / "other", spec, reward=constant)[1] != policy
+
+
+def test_a_rung_of_a_race_sees_the_progress_of_the_whole_training(tmp_path: Path) -> None:
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=768, stop_at=256)
+    result, _, _ = train_in(tmp_path, spec, reward=FADING)
+    assert result.timesteps == 256
+    assert max(values[0] for *_, values in sys.modules["eureka_reward"].SEEN) == pytest.approx(252 / 768)
+
+
+def test_the_best_policy_of_a_changing_reward_is_looked_for_at_the_end(tmp_path: Path) -> None:
+    falling = FADING.replace("upright + shaping,", "0.01 * upright - 50.0 * training_progress,")
+    steady = falling.replace("training_progress,", "0.02,").replace(", training_progress)", ")")
+    steady = steady.replace("SEEN.append", "(lambda _: None)").replace("training_progress", "pole_angle")
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=2560)
+    assert train_in(tmp_path / "falling", spec, reward=falling)[0].peak_timesteps >= 2048
+    assert 0 < train_in(tmp_path / "steady", spec, reward=steady)[0].peak_timesteps <= 2560
+
+
+def test_a_reward_may_name_it_and_neither_recordings_nor_fitness_have_it() -> None:
+    code = "def compute_reward(torso_x_velocity, training_progress):\n    return torso_x_velocity, {}\n"
+    assert check_reward_code(code, TASK.variables) is None
+    assert TRAINING_PROGRESS.name not in variable_shapes(TASK.environment)
+    assert reward_shapes(TASK.environment).keys() == {v.name for v in TASK.variables}
+    brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=0)
+    text = Prompts().compose(brief, TASK, Population()).messages[1].content
+    assert f"| `training_progress` | (N,) | 1 | - | {TRAINING_PROGRESS.meaning} |" in text
+
+
+def test_a_task_that_lists_its_variables_offers_it_only_if_it_says_so() -> None:
+    def variables(chosen: str) -> set[str]:
+        yaml = TASK.files["task.yaml"] + f"state_variables: [{chosen}]\n".encode()
+        return {v.name for v in task_from_files("t", Path("t"), {**TASK.files, "task.yaml": yaml}, None).variables}
+
+    assert variables("torso_x, actions") == {"torso_x", "actions"}
+    assert variables("torso_x, training_progress") == {"torso_x", "training_progress"}
+
+
+def test_a_task_cannot_derive_a_variable_of_that_name() -> None:
+    derived = b"derived:\n  - {name: training_progress, unit: m, frame: world, meaning: Mine.}\n"
+    files = {**TASK.files, "task.yaml": TASK.files["task.yaml"] + derived}
+    with pytest.raises(TaskError, match="'training_progress' is already a state variable"):
+        task_from_files("t", Path("t"), files, None)
+
+
+# ------------------------------------------------------------------------------------------------------ warm start
+
+
+def parent_of(folder: Path, **changes: object) -> tuple[TrainSpec, dict[str, bytes]]:
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=512, checkpoint_seconds=None, **changes)
+    blobs = train_in(folder, spec)[1]
+    return spec, {"warm.safetensors": blobs["policy.safetensors"], "warm.json": blobs["policy.json"]}
+
+
+@pytest.mark.parametrize("learner", ["fused", "sb3"])
+def test_a_warm_training_begins_with_the_parents_weights_and_statistics(tmp_path: Path, learner: str) -> None:
+    still = SMALL | {"learning_rate": 1e-12, "normalize": True}
+    spec, warm = parent_of(tmp_path / "parent", hyperparameters=SMALL | {"normalize": True})
+    child = spec.model_copy(update={"hyperparameters": still, "learner": learner, "total_timesteps": 128, "seed": 9})
+    _, blobs, _ = train_in(tmp_path / "child", child, warm)
+    _, cold, _ = train_in(tmp_path / "cold", child)
+    was, now, without = (
+        load(b) for b in (warm["warm.safetensors"], blobs["policy.safetensors"], cold["policy.safetensors"])
+    )
+    assert was.keys() == now.keys()
+    for name in was:
+        np.testing.assert_allclose(now[name], was[name], rtol=0.5 if "normalizer" in name else 1e-4, atol=1e-6)
+    assert any(not np.allclose(without[name], was[name], rtol=0.1, atol=0.01) for name in was)
+
+
+def test_a_warm_training_goes_on_from_its_checkpoint_and_never_from_a_cold_ones(tmp_path: Path) -> None:
+    _, warm = parent_of(tmp_path / "parent")
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=512)
+    _, policy, sent = train_in(tmp_path / "whole", spec, warm)
+    result, again, _ = train_in(tmp_path / "again", spec, {**warm, **files_of(sent[1])})
+    assert again == policy
+    assert result.resumed_at == 256
+    result, cold, _ = train_in(tmp_path / "cold", spec, files_of(sent[1]))
+    assert result.checkpoint_note.endswith("it belongs to another reward, task, recipe or seed")
+    assert cold != policy
+
+
+@pytest.mark.parametrize("damage", ["another shape", "not finite", "no arrays"])
+def test_a_policy_that_does_not_fit_is_named_and_not_begun_with(tmp_path: Path, damage: str) -> None:
+    spec, warm = parent_of(tmp_path / "parent")
+    if damage == "another shape":
+        spec = spec.model_copy(update={"hyperparameters": SMALL | {"policy_kwargs": {"net_arch": [9]}}})
+    elif damage == "not finite":
+        arrays = load(warm["warm.safetensors"])
+        warm["warm.safetensors"] = save({name: array * np.float32(np.nan) for name, array in arrays.items()})
+    else:
+        warm["warm.safetensors"] = b"nothing"
+    with pytest.raises(JobFailed) as raised:
+        train_in(tmp_path / "child", spec, warm)
+    assert raised.value.failure.message.startswith("warm start: the policy to begin with does not fit: ")
+
+
+class Numbered:
+    def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
+        return Proposal(code=f"# {brief.id}\n# scripted: fitness={brief.generation + brief.slot}\n")
+
+
+def searched(
+    folder: Path, make: Callable[[], ScriptedSandbox] = ScriptedSandbox, **changes: object
+) -> dict[str, set[bytes]]:
+    """Which policies the trainings of each reward began with, by the reward's first line."""
+    settings = Settings.model_validate({"population": 3, "generations": 2, "final_seeds": 1, "jobs": 1, **changes})
+    sandbox = make()
+    with Run.create(folder, TASK, settings) as run:
+        lab = Lab(sandbox, run)
+        lab.floor()
+        evolve(run, Numbered(), Incumbent(), lab)
+        began: dict[str, set[bytes]] = {}
+        for job in sandbox.started:
+            if isinstance(job.spec, TrainSpec):
+                name = job.files["reward.py"].decode().split("\n")[0][2:]
+                began.setdefault(name, set()).add(job.files.get("warm.safetensors", b""))
+        for candidate in run.population().candidates:
+            parents, training = candidate.brief.parents, candidate.training
+            assert training is not None
+            warm = parents[0] if parents and settings.warm_start else ""
+            assert training.warm_start == warm
+            if warm:
+                parent = run.population()[warm].training
+                assert parent is not None
+                assert run.blob(parent.policy) in began[candidate.id]
+    return began
+
+
+def test_children_begin_with_their_parents_policy_and_the_comparison_from_scratch(tmp_path: Path) -> None:
+    began = searched(tmp_path / "run", warm_start=True, racing="none", contest_seeds=1)
+    assert {name: began[name] for name in ("g0c0", "g0c1", "g0c2")} == dict.fromkeys(("g0c0", "g0c1", "g0c2"), {b""})
+    (champion,) = [name for name, policies in began.items() if policies > {b""}]
+    assert champion.startswith("g1"), "the winner is trained again from random weights"
+    assert sum(policies != {b""} for policies in began.values()) >= 2
+
+
+def test_without_the_flag_every_training_begins_from_scratch(tmp_path: Path) -> None:
+    assert set().union(*searched(tmp_path / "run", racing="none", contest_seeds=1).values()) == {b""}
+
+
+def test_rungs_and_contests_begin_with_the_parents_policy_too(tmp_path: Path) -> None:
+    began = searched(tmp_path / "run", warm_start=True, contest_seeds=2, population=4)
+    children = {name: policies for name, policies in began.items() if name.startswith("g1") and policies != {b""}}
+    assert len(children) >= 2
+    assert all(len(policies - {b""}) == 1 for policies in children.values())
