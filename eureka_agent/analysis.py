@@ -5,12 +5,14 @@ Everything comes from simulator state, the task's own score and what play withou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from eureka_agent.floor import RANDOM
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.reflection import per_step
 from eureka_agent.run import Run
+from eureka_agent.watcher import Watcher
 from eureka_evaluation.finding import Finding, most_telling
 
 if TYPE_CHECKING:
@@ -42,6 +44,16 @@ def analysed(candidate: Candidate, population: Population, run: Run) -> Candidat
     findings = most_telling((*analyse(subject), *about_reward))
     found = {"findings": findings, "behaviour": behaviour(subject, run.task.spec.descriptors)}
     return candidate.model_copy(update=found)
+
+
+def tell(watcher: Watcher, candidates: Iterable[Candidate]) -> None:
+    """Say what stands out about the fittest of a generation, and whether it looks exploited."""
+    scored = [c for c in candidates if c.fitness is not None and not c.stopped]
+    if not scored:
+        return
+    best = max(scored, key=lambda c: c.fitness or 0.0)
+    for finding in (*most_telling(best.findings, 1), *most_telling(best.suspicions, 1)):
+        watcher.stage(f"{best.id}: {finding.text}")
 
 
 def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:

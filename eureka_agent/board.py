@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from eureka_agent.comparison import Trial
-from eureka_agent.estimate import planned
+from eureka_agent.estimate import planned, within_steps
 from eureka_agent.population import Candidate
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
@@ -72,8 +72,8 @@ class Board:
     task: str
     unit: str
     generations: int
-    trainings: int
-    """How many this sitting will run, the comparison's included."""
+    trainings: float
+    """How many whole ones this sitting will run, contests and the comparison included, about."""
     timesteps: int
     """Of one training."""
     human: float | None = None
@@ -219,7 +219,7 @@ class Board:
 def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     """A board for what is left of a run."""
     population, settings = run.population(curves=False), run.settings
-    left = max(settings.generations - population.generations, 0)
+    left = max(within_steps(run.task, settings).generations - population.generations, 0)
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
     steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
     return Board(

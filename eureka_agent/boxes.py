@@ -12,6 +12,7 @@ from eureka_agent.checkpoints import continued
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing
 from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.run import Run, standing
+from eureka_agent.text import from_here
 from eureka_agent.watcher import Silent, Watcher
 from eureka_sandbox.protocol import (
     Failed,
@@ -157,7 +158,7 @@ class Boxes:
     def _raise_out_of_time(self) -> None:
         raise BudgetExhausted(
             f"the time limit of {self._run.settings.max_seconds:g} s is reached ({standing(self._run)}); "
-            f"`eureka evolve --resume {self._run.folder} --max-time …` continues with more"
+            f"`eureka evolve --resume {from_here(self._run.folder)} --max-time …` continues with more"
         )
 
 

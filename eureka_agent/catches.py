@@ -7,7 +7,7 @@ from statistics import fmean
 from eureka_agent.population import Population, Record
 from eureka_agent.text import duration, plural
 
-GATES = ("extraction", "static", "smoke", "critic")
+GATES = ("extraction", "static", "smoke", "critic", "prescreen")
 """From the cheapest to the dearest."""
 
 
@@ -34,7 +34,7 @@ def caught(population: Population) -> tuple[Caught, ...]:
     for gate in GATES:
         ours = [catch for catch in catches if catch.gate == gate]
         saved = 0.0
-        if gate in ("static", "smoke"):
+        if gate in ("static", "smoke", "prescreen"):
             saved = sum(start + whole if catch.pointless else start for catch in ours if catch.fatal)
         if ours:
             mended = sum(catch.mended for catch in ours)

@@ -96,10 +96,18 @@ def planned(settings: Settings, recipe: Recipe, generations: int) -> Plan:
     return Plan(generations * settings.population + contests + final, steps)
 
 
+def within_steps(task: Task, settings: Settings) -> Settings:
+    """The settings with no more generations than their budget of environment steps lasts for, about."""
+    recipe = Recipe.of(task, settings)
+    each = planned_steps(settings, recipe, settings.population) + usual_trainings(settings) * recipe.timesteps
+    last = settings.generations if settings.steps is None else max(1, round(settings.steps / each))
+    return settings.model_copy(update={"generations": min(settings.generations, last)})
+
+
 def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 0, jobs: int | None = None) -> Estimate:
     """Estimate what is left of a search: each generation and its contest, then the comparison's two trained arms."""
     side_by_side = jobs or settings.jobs or cores()
-    recipe = Recipe.of(task, settings)
+    settings, recipe = within_steps(task, settings), Recipe.of(task, settings)
     generations = max(settings.generations - generations_done, 0)
     plan = planned(settings, recipe, generations)
     box = speed.startup_seconds + speed.score_seconds

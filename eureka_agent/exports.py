@@ -23,8 +23,11 @@ def export_candidate(folder: Path, candidate: Candidate) -> None:
     write_file(folder / "result.json", result.encode(), durable=False, step="export.result")
 
 
-def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
-    """Write `prompt.md` and, once it is there, `response.md` (`repair.prompt.md`, … for the repair turn)."""
+def export_call(folder: Path, call: Call, blob: Callable[[str], bytes], anew: bool = False) -> None:
+    """Write `prompt.md` and, once it is there, `response.md` (`repair.prompt.md`, … for the repair turn).
+
+    What is there is left as it is, unless it is to be written `anew`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = call.stem.removeprefix(call.brief).removeprefix(".")
     prefix += "." if prefix else ""
@@ -34,7 +37,7 @@ def export_call(folder: Path, call: Call, blob: Callable[[str], bytes]) -> None:
     if call.attempt > 1 and call.response is None:
         return  # the words are those of the attempt before, or come with the answer
     for name, data in texts.items():
-        if not (folder / (prefix + name)).exists():
+        if anew or not (folder / (prefix + name)).exists():
             step = f"export.{name.removesuffix('.md')}"
             write_file(folder / (prefix + name), data, durable=False, step=step)
 

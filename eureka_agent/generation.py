@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from eureka_agent.comparison import Trial
 from eureka_agent.population import Candidate, Rung, rung_key
-from eureka_agent.racing import Bracket, Fate, fates, saved
+from eureka_agent.racing import Bracket, Fate, brackets, fates, saved
 from eureka_agent.text import count, plural
+
+if TYPE_CHECKING:
+    from eureka_agent.lab import Lab
 
 Train = Callable[[Candidate, str, int | None], Trial]
 """Trains a candidate and scores its policy: candidate, key, and the environment steps to stop at (None: to the end)."""
@@ -50,7 +54,7 @@ class Generation:
         name, rung = step
         candidate, training, score = self.candidates[name], trial.training, trial.score
         on_the_way = rung < len(self._bracket[name].rungs) - 1
-        changes = {"training": training, "score": score, "failure": trial.failure}
+        changes: dict[str, object] = {"training": training, "score": score, "failure": trial.failure}
         if on_the_way and trial.failure:
             changes["training"] = None  # what there is of it belongs to no end
         elif on_the_way and training and score:
@@ -85,3 +89,28 @@ class Generation:
             f"racing stopped {stopped} of {trainings} early and saved {count(less)} of {count(whole)} environment steps"
             f" ({less / whole:.0%})"
         )
+
+
+def raced(lab: Lab, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Each with what its training came to, saved as soon as that is settled; `racing` stops some on the way."""
+    entered = [c for c in candidates if c.failure is None]
+    races = brackets(lab.run.settings, lab.recipe, [c.id for c in entered])
+    generation = Generation(entered, races, lab.train_to)
+
+    def keep(settled: Sequence[Candidate]) -> None:
+        for candidate in settled:
+            lab.run.save(candidate)
+            lab.watcher.finished(candidate)
+
+    def ended(step: Step, trial: Trial) -> None:
+        candidate = generation.ended(step, trial)
+        if trial.score and step[1] < len(candidate.rungs):
+            lab.watcher.raced(candidate)
+        keep(generation.settled())
+
+    stillborn = [c for c in candidates if c.failure]
+    keep(stillborn)
+    lab.boxes.as_ready(generation.train, generation.ready, ended)
+    if generation.summary:
+        lab.watcher.stage(generation.summary)
+    return [*stillborn, *generation.candidates.values()]

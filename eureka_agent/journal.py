@@ -42,7 +42,7 @@ MEASURED = (
     "THEN '/rung/' || (json_array_length(c.record, '$.rungs') - 1) ELSE '' END"
 )
 """Key of a candidate's training and score: a duplicate has its original's, one that racing stopped its last rung's."""
-TABLES = """
+TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE decisions (key TEXT PRIMARY KEY, value TEXT NOT NULL, decided REAL NOT NULL);
 CREATE TABLE candidates (
@@ -58,12 +58,12 @@ CREATE TABLE scores (
 CREATE VIEW leaderboard AS
     SELECT id, generation, operator, parents, fitness, success_rate, c.verdict, c.message, t.timesteps, t.seconds
     FROM candidates c
-    LEFT JOIN trainings t ON t.key = {measured}
-    LEFT JOIN scores s ON s.key = {measured}
+    LEFT JOIN trainings t ON t.key = {MEASURED}
+    LEFT JOIN scores s ON s.key = {MEASURED}
     ORDER BY fitness DESC NULLS LAST, generation, slot;
-""".format(measured=MEASURED)
-"""`trainings` and `scores` are keyed by what was measured: a candidate's id, `<id>/rung/<n>` for as far as racing let it
-come by then, `<id>/seed/<n>` of a contest, `final/<arm>/<index>`, `film/<policy>`."""
+"""
+"""`trainings` and `scores` are keyed by what was measured: a candidate's id, `<id>/rung/<n>` for as far as it had come
+when racing looked at it, `<id>/seed/<n>` of a contest, `final/<arm>/<index>`, `film/<policy>`."""
 
 
 class Journal:
@@ -98,6 +98,11 @@ class Journal:
     def after_crash(self) -> bool:
         """Whether this writer follows on one that was killed."""
         return self._lease is not None and self._lease.after_crash
+
+    @property
+    def after_restart(self) -> bool:
+        """Whether that one's machine was started anew since, or it was another machine."""
+        return self._lease is not None and self._lease.after_restart
 
     def meta(self, key: str) -> str:
         """One of the run's own facts."""

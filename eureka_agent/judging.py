@@ -6,7 +6,7 @@ trajectories, so that signs of hacking, distances and orders of trajectories fol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eureka_agent.floor import RANDOM, ZERO
@@ -151,7 +151,7 @@ def _trajectories(run: Run, player: Player) -> Iterator[Trajectory]:
             yield Trajectory(player.policy, score.fitness[position], episode)
 
 
-def judging_bank(arrays: dict[str, NDArray[np.float32]], environment: EnvironmentSpec) -> bytes:
+def judging_bank(arrays: Mapping[str, NDArray[np.float32]], environment: EnvironmentSpec) -> bytes:
     """The bank of chosen transitions, with the probes at its end."""
     import numpy as np
 

@@ -17,7 +17,7 @@ from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_ar
 from eureka_agent.errors import BudgetExhausted, EurekaError
 from eureka_agent.filming import median_seed, worth_filming
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
-from eureka_agent.generation import Generation, Step
+from eureka_agent.generation import raced
 from eureka_agent.held_out import held_out
 from eureka_agent.jobs import (
     CHECKPOINT_SECONDS,
@@ -30,7 +30,7 @@ from eureka_agent.jobs import (
 from eureka_agent.judging import judge
 from eureka_agent.maps import map_rewards
 from eureka_agent.population import Candidate, Population, Score, Training
-from eureka_agent.racing import RUNG_EPISODES, brackets, racing_note
+from eureka_agent.racing import RUNG_EPISODES, racing_note
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds as EvaluationSeeds
 from eureka_agent.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
@@ -106,7 +106,7 @@ class Lab:
         """
         self.watcher.generation(candidates[0].brief.generation, candidates)
         originals = [c for c in candidates if c.duplicate_of is None]
-        known = {c.id: c for c in self._raced(originals)}
+        known = {c.id: c for c in raced(self, originals)}
         measured = [self._likewise(c, known) for c in candidates]
         blame_the_task(self, measured)
         judge(self, measured)
@@ -124,31 +124,7 @@ class Lab:
         self.watcher.finished(candidate)
         return candidate
 
-    def _raced(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Each with what its training came to; some are stopped on the way, see `racing`."""
-        entered = [c for c in candidates if c.failure is None]
-        races = brackets(self.run.settings, self.recipe, [c.id for c in entered])
-        generation = Generation(entered, races, self._train_to)
-        settled = [c for c in candidates if c.failure]
-
-        def ended(step: Step, trial: Trial) -> None:
-            candidate = generation.ended(step, trial)
-            if trial.score and step[1] < len(candidate.rungs):
-                self.watcher.raced(candidate)
-            keep(generation.settled())
-
-        def keep(those: Sequence[Candidate]) -> None:
-            for candidate in those:
-                self.run.save(candidate)
-                self.watcher.finished(candidate)
-
-        keep(settled)
-        self.boxes.as_ready(generation.train, generation.ready, ended)
-        if generation.summary:
-            self.watcher.stage(generation.summary)
-        return [*settled, *generation.candidates.values()]
-
-    def _train_to(self, candidate: Candidate, key: str, stop_at: int | None) -> Trial:
+    def train_to(self, candidate: Candidate, key: str, stop_at: int | None) -> Trial:
         """The candidate's training to a rung, or to its end; all of them go on from one another."""
         seed = self.run.settings.derived_seed("train", candidate.id)
         return self.trial(key, candidate.code, seed, candidate.id, stop_at)
@@ -254,10 +230,15 @@ class Lab:
         """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
         if self.stopping.is_set():
             return
-        chosen = worth_filming(self.run.population(curves=False), best)
+        self.film(worth_filming(self.run.population(curves=False), best))
         with suppress(BudgetExhausted):
-            self.boxes.side_by_side(lambda c: self._film(c.training, c.score), chosen)
             self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
+
+    def film(self, candidates: Sequence[Candidate]) -> None:
+        """Film the median episode of each that was trained and scored, as far as there is time; once in a run."""
+        scored = [c for c in candidates if c.training and c.score and not c.duplicate_of]
+        with suppress(BudgetExhausted):
+            self.boxes.side_by_side(lambda c: self._film(c.training, c.score), scored)
 
     def _map(self, job: Job) -> Outcome:
         limited = replace(job, limits=self.boxes.limits(SMOKE_SECONDS))

@@ -86,6 +86,8 @@ class Lease:
         self._holder = Holder.this_process()
         self.after_crash = False
         """Whether the writer before this one ended without closing the run."""
+        self.after_restart = False
+        """Whether its machine was started anew since: what it had written, but not waited for, may be lost."""
         self.lost = False
         """Whether another writer has taken the run over."""
         database.execute("BEGIN IMMEDIATE")
@@ -133,6 +135,7 @@ class Lease:
             return
         self.after_crash = True
         holder = Holder.model_validate_json(text)
+        self.after_restart = holder.boot != self._holder.boot
         silence = abs(time.time() - float(_meta(database, "lease_renewed") or 0))  # a clock that jumped is no life sign
         if holder.has_ended() or silence > LEASE_SECONDS:
             return

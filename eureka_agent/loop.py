@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from functools import partial
-
-from eureka_agent.analysis import analysed
+from eureka_agent.analysis import tell
 from eureka_agent.commenting import commented
 from eureka_agent.comparison import Comparison
-from eureka_agent.contest import contest
-from eureka_agent.duplicates import linked
-from eureka_agent.errors import EurekaError
+from eureka_agent.contesting import contest
 from eureka_agent.lab import Lab
-from eureka_agent.people import heard, proposed, with_people
-from eureka_agent.population import Brief, Candidate, Population, Proposal
+from eureka_agent.people import heard
 from eureka_agent.proposers import Proposer
-from eureka_agent.reflection import reflect
 from eureka_agent.run import Run
-from eureka_agent.stopping import affordable, stopped
-from eureka_agent.strategies import Briefs, Strategy
-from eureka_agent.suspicions import suspected
-from eureka_agent.tuning import with_tuning
-
-ASKED_AT_ONCE = 16
-"""Most requests to a language model at the same time."""
+from eureka_agent.steps import propose, related, select, understood, winner
+from eureka_agent.stopping import stopped
+from eureka_agent.strategies import Strategy
 
 
 def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
@@ -36,49 +24,9 @@ def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Compar
         candidates = propose(lab, proposer, briefs, known)  # code or the reason there is none, journaled
         measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
         reflected = [understood(candidate, known, run) for candidate in measured]  # numbers → findings → text
+        tell(lab.watcher, reflected)
         reflected = commented(lab, proposer, reflected)  # a model's words on the best of them, if wanted; journaled
         incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled
         population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
     return run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
-
-
-def understood(candidate: Candidate, population: Population, run: Run) -> Candidate:
-    """The candidate with what its episodes and curves show, and the text that later prompts hold about it."""
-    candidate = suspected(analysed(candidate, population, run), population, run)
-    return reflect(candidate, population, run)
-
-
-def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief, ...]:
-    """What to ask for in the next generation, decided once."""
-
-    def decide() -> Briefs:
-        briefs = with_tuning(strategy.select(population, run.settings), population, run.settings)
-        briefs = briefs[: max(1, affordable(population, run.settings, run.searched_steps))]
-        return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
-
-    return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
-
-
-def related(briefs: Sequence[Brief], population: Population) -> set[str]:
-    """Whose curves the next candidates are made from, or compared with: the parents' and the incumbent's."""
-    return {name for brief in briefs for name in brief.parents} | ({population.best.id} if population.best else set())
-
-
-def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
-    """One candidate per brief, asked for side by side."""
-
-    def ask(brief: Brief) -> Candidate:
-        answer = partial(proposed, lab, proposer, brief, briefs, population)
-        proposal = lab.run.decide(f"{brief.id}/proposal", Proposal, answer)
-        return Candidate(brief=brief, **dict(proposal))
-
-    return linked(lab.run, lab.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs))), population)
-
-
-def winner(population: Population) -> Candidate:
-    """The best candidate; an `EurekaError` with the commonest verdicts if none trained."""
-    if population.best is None:
-        failures = Counter(str(c.failure) for c in population.candidates).most_common(3)
-        raise EurekaError("no candidate trained: " + "; ".join(f"{count} × {text}" for text, count in failures))
-    return population.best

@@ -51,6 +51,8 @@ def heard(lab: Lab, population: Population) -> Population:
     """
     run, number = lab.run, population.generations
     if not run.has_decided(f"g{number}/briefs"):
+        if run.task.spec.by_preference and number:
+            lab.film(population.born(number - 1))  # nobody can prefer what they cannot see
         asked = _asked(lab, population)
         found = _until_not_paused(lab, population)
         before = run.taken()

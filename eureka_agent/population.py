@@ -44,7 +44,7 @@ class Catch(Record):
     """Something that a gate stopped before a training was spent on it."""
 
     gate: str
-    """`extraction`, `static`, `smoke` or `critic`."""
+    """`extraction`, `static`, `smoke`, `critic` or `prescreen`."""
     reason: str
     """In this package's words, or a critic's."""
     fatal: bool = True
@@ -238,6 +238,8 @@ class Population(Record):
     @cached_property
     def outcast(self) -> frozenset[str]:
         """Whoever was rejected, and whoever is the same program."""
+        if not self.rejected:
+            return frozenset()
         programs = {c.duplicate_of or c.id for c in self.candidates if c.id in self.rejected}
         return frozenset(c.id for c in self.candidates if (c.duplicate_of or c.id) in programs)
 

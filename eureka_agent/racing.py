@@ -1,8 +1,9 @@
 """Which trainings go on and which are stopped: successive halving and hyperband's brackets of it, as pure functions.
 
 Candidates of a bracket train to a rung, are ranked by the task's own score on fresh episodes, and the better half goes
-on to the next (Jamieson and Talwalkar 2016; Li et al. 2018). Who goes on is what synchronous halving says and depends on
-the scores alone, never on who finished first; but it is acted on as soon as it is certain, so a straggler idles no core.
+on to the next (Jamieson and Talwalkar 2016; Li et al. 2018). Who goes on is what synchronous halving says and depends
+on the scores alone, never on who finished first; but it is acted on as soon as it is certain, so that a straggler
+idles no core.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _rungs(recipe: Recipe) -> tuple[int, ...]:
 
 
 def dealt(members: Sequence[str], brackets_: int) -> list[tuple[str, ...]]:
-    """Hyperband's shares, Alg. 1: bracket s of s_max gets (s_max + 1) / (s + 1) · η^s, dealt in turn so that all mix."""
+    """Hyperband's shares, Alg. 1: bracket s of s_max gets (s_max + 1) / (s + 1) · η^s; dealt in turn, so all mix."""
     longest = brackets_ - 1
     shares = [brackets_ / (s + 1) * ETA**s for s in range(longest, -1, -1)]
     hands: list[list[str]] = [[] for _ in shares]

@@ -43,7 +43,7 @@ from eureka_agent.storage import (
     write_file,
 )
 from eureka_agent.task import Anchors, Task, task_from_files
-from eureka_agent.text import measure
+from eureka_agent.text import flag_of, from_here, measure
 from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
@@ -113,7 +113,7 @@ class Run:
         with storage_errors(folder, NOTHING_LEFT):
             taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if taken:
-            continues = f"`eureka evolve --resume {folder}` continues it"
+            continues = f"`eureka evolve --resume {from_here(folder)}` continues it"
             advice = continues if (folder / DATABASE).is_file() else "choose another folder with --output"
             raise RunError(f"{folder}: already exists and is not empty; {advice}")
         with appearing(folder) as draft:
@@ -364,9 +364,22 @@ class Run:
         """Remove what a killed writer left half-written, and write what it did not come to export."""
         sweep_temporaries(self.folder)
         self._checkpoints.sweep()
+        ids = [name for (name,) in self._open.rows("SELECT id FROM candidates")]
+        lost = set(ids) if self._open.after_restart else {name for name in ids if not self._is_exported(name)}
         if self._open.after_crash:
-            for candidate in self.population(curves=False).born(self.generations - 1):
-                self._export(self.candidate(candidate.id))
+            lost |= {c.id for c in self.population(curves=False).born(self.generations - 1)}
+        for name in sorted(lost):
+            self._export(self.candidate(name))
+        for call in self.calls() if lost else ():
+            with storage_errors(self.folder / "candidates"):
+                export_call(self.folder / "candidates" / call.brief, call, self.blob, anew=self._open.after_restart)
+
+    def _is_exported(self, candidate: str) -> bool:
+        """As far as can be seen without reading: what was not waited for may be empty after a power cut."""
+        try:
+            return (self.folder / "candidates" / candidate / "result.json").stat().st_size > 0
+        except OSError:
+            return False
 
     def _export(self, candidate: Candidate) -> None:
         with storage_errors(self.folder / "candidates"):
@@ -458,8 +471,8 @@ def amended(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """
     for name in changes:
         if name not in AMENDABLE:
-            allowed = ", ".join(sorted(AMENDABLE))
-            raise UsageError(f"{name} is fixed when a run begins; a resumed run may change {allowed}")
+            allowed = ", ".join(sorted(map(flag_of, AMENDABLE - {"wall_seconds", "memory_mb"})))  # these have no flag
+            raise UsageError(f"{flag_of(name)} is fixed when a run begins; a resumed run may change {allowed}")
     return Settings.model_validate({**settings.model_dump(), **changes})
 
 

@@ -35,45 +35,51 @@ def stopped(run: Run, population: Population) -> Stop | None:
         return known
     steps = run.searched_steps
     begun = run.has_decided(f"g{population.generations}/briefs")  # steps that the next generation took do not end it
-    reason = reason_to_stop(population, run.settings, 0 if begun else steps, run.task.spec.metric.unit)
+    last, best = run.incumbency(), population.best
+    contested = last.leader.mean if last and last.leader and best and last.leader.id == best.id else None
+    unit = run.task.spec.metric.unit
+    reason = reason_to_stop(population, run.settings, 0 if begun else steps, contested, unit)
     if reason is None:
         return None
     key = stop_key(population.generations, run.settings)
     return run.decide(key, Stop, lambda: Stop(reason=reason, steps=steps, seconds=run.elapsed_seconds))
 
 
-def reason_to_stop(population: Population, settings: Settings, steps: int, unit: str = "") -> str | None:
+def reason_to_stop(
+    population: Population, settings: Settings, steps: int, contested: float | None = None, unit: str = ""
+) -> str | None:
     """In words, the first bound that is reached; None if none is.
 
     Args:
         population: of whole generations.
         settings: whose bounds hold.
         steps: environment steps of the search's trainings so far.
+        contested: mean fitness of the incumbent over the trainings of its contests, if it had any: a lucky training
+            alone reaches no target.
         unit: of fitness.
     """
     best, done = population.best, population.generations
     if done >= settings.generations:
         return f"{plural(settings.generations, 'generation')} done"
-    if best and settings.target is not None and (best.fitness or 0.0) >= settings.target:
-        return f"target reached: {best.id} with {measure(best.fitness, unit)}, wanted {measure(settings.target, unit)}"
+    level = contested if contested is not None else best.fitness if best else None
+    if best and settings.target is not None and level is not None and level >= settings.target:
+        return f"target reached: {best.id} with {measure(level, unit)}, wanted {measure(settings.target, unit)}"
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
         return f"no better candidate than {best.id} in {plural(settings.patience, 'generation')}"
-    if settings.steps is not None and steps and affordable(population, settings, steps) == 0:
+    left = affordable(population, settings, steps)
+    if left is not None and left < 1:
         return f"{count(steps)} of {count(settings.steps)} environment steps taken"
     return None
 
 
-def affordable(population: Population, settings: Settings, steps: int) -> int:
-    """How many candidates the next generation may have to end nearest to the budget of environment steps.
+def affordable(population: Population, settings: Settings, steps: int) -> int | None:
+    """How many more candidates end the search nearest to its budget of environment steps; None: as many as you like.
 
-    From 0 to K and those that are tuned. What a candidate costs is what those so far cost on average, with all that
-    belonged to them (rungs, contests).
+    What a candidate costs is what those so far cost on average, with all that belonged to them (rungs, contests).
     """
-    most = settings.population + settings.tune
     if settings.steps is None or not population.candidates or not steps:
-        return most
-    left = (settings.steps - steps) / (steps / len(population.candidates))
-    return max(0, min(most, math.floor(left + 0.5)))
+        return None
+    return math.floor((settings.steps - steps) / (steps / len(population.candidates)) + 0.5)
 
 
 def stop_key(generations: int, settings: Settings) -> str:

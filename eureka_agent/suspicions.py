@@ -141,6 +141,7 @@ def goals(task_code: bytes) -> tuple[float, ...]:
     found: list[float] = []
     for node in ast.parse(task_code).body:
         value: Any = node.value if isinstance(node, ast.Assign) else None
-        if isinstance(value, ast.Constant) and type(value.value) in (int, float):
-            found.append(float(value.value))
+        number = value.value if isinstance(value, ast.Constant) else None
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            found.append(float(number))
     return tuple(found)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 
 def number(value: float | None) -> str:
@@ -87,3 +89,46 @@ _HIDDEN = re.compile(
 def visible(text: str) -> str:
     """Untrusted text with control, bidirectional and invisible characters written out, so that none can mislead."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+def from_here(folder: Path) -> str:
+    """A folder as a command line names it: relative to the working folder, if it lies below."""
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) and folder != here else str(folder)
+
+
+def flag_of(setting: str) -> str:
+    """The command line's name of a setting."""
+    return FLAGS.get(setting) or "--" + setting.replace("_", "-")
+
+
+FLAGS = {"max_seconds": "--max-time", "seed_rewards": "--seed-reward"}
+"""Of settings whose flags go by another name."""
+
+
+def objection(error: Mapping[str, Any]) -> str:
+    """What pydantic has against a value, in words for the person who typed it."""
+    limits, kind = error.get("ctx", {}), str(error["type"])
+    if kind == "string_pattern_mismatch" and "http" in str(limits.get("pattern")):
+        return "an address begins with http:// or https://"
+    if kind == "literal_error":
+        return f"expected {str(limits['expected']).replace(chr(39), '')}"
+    for begin, words in _EXPECTED.items():
+        if kind.startswith(begin):
+            return f"expected {words}".format(**limits)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+_EXPECTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "finite_number": "a number that is not infinite",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+}
+"""By how a type of error begins."""

@@ -22,8 +22,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from crash_cases import KILLED, SERVER, Boxes, Passes, Place, faults, in_child, lineage, places, sitting, standing
+from power_cases import SIT as SEARCH
+from power_cases import Step, left, recorded
+from power_cases import cases as power_cases
 
 from eureka_agent.crashpoints import COMMITS, CRASH_AT, CRASH_WHAT, FILES, POINTS, Killer
 from eureka_agent.errors import EurekaError
@@ -179,6 +183,29 @@ def sit_alone(root: str) -> None:
         sys.exit(2)
 
 
+# --------------------------------------------------------------------------------------------------------- power cuts
+
+
+def power(whole: Place) -> Iterator[Case]:
+    """Every moment before a sync, with the states in which the disk may then be; where strace is."""
+    if not shutil.which("strace"):
+        return
+    steps = recorded(SEARCH, whole.root, whole.root.parent / "trace")
+    for number, (moment, mode) in enumerate(power_cases(steps)):
+        yield f"power cut {moment} {mode}", partial(_power_is_cut, steps, moment, mode, number)
+
+
+def _power_is_cut(steps: list[Step], moment: int, mode: str, number: int, place: Place, expected: str) -> list[str]:
+    left(steps, moment, mode, random.Random(number), place.root)
+    code = in_child(_finish_after_restart, place, expected)
+    return place.lines("wrong") if code == 0 else [f"resume ended with {code}", *place.lines("wrong")]
+
+
+def _finish_after_restart(place: Place, expected: str) -> None:
+    with patch("eureka_agent.lease._boot", lambda: "the next"):
+        _finish(place, expected)
+
+
 # --------------------------------------------------------------------------------------------------------- real boxes
 
 REAL = ["evolve", "inverted_pendulum_balance", "-p", "2", "-g", "1", "-j", "2", "--final-seeds", "1"]
@@ -233,7 +260,7 @@ def _orphans(before: set[int]) -> list[str]:
 def main() -> int:
     """Try what is asked for; 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="points,random,storage,real", help="parts, joined by commas")
+    parser.add_argument("--only", default="points,random,storage,power,real", help="parts, joined by commas")
     parser.add_argument("--random", type=int, default=500, metavar="N", help="kills at random moments (500)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="searches side by side (one per core)")
@@ -250,6 +277,7 @@ def main() -> int:
             "points": points(passes),
             "random": at_random(options.random, random.Random(options.seed), seconds),
             "storage": storage(passes),
+            "power": power(place("recorded")),
             "real": real(),
         }
         print(f"{len(POINTS)} crash points: {' '.join(POINTS)}")  # noqa: T201

@@ -75,11 +75,8 @@ def test_a_rung_of_a_race_sees_the_progress_of_the_whole_training(tmp_path: Path
 
 def test_the_best_policy_of_a_changing_reward_is_looked_for_at_the_end(tmp_path: Path) -> None:
     falling = FADING.replace("upright + shaping,", "0.01 * upright - 50.0 * training_progress,")
-    steady = falling.replace("training_progress,", "0.02,").replace(", training_progress)", ")")
-    steady = steady.replace("SEEN.append", "(lambda _: None)").replace("training_progress", "pole_angle")
-    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=2560)
-    assert train_in(tmp_path / "falling", spec, reward=falling)[0].peak_timesteps >= 2048
-    assert 0 < train_in(tmp_path / "steady", spec, reward=steady)[0].peak_timesteps <= 2560
+    spec = train_spec("inverted_pendulum", learner="sb3", total_timesteps=1280, checkpoint_seconds=None)
+    assert train_in(tmp_path, spec, reward=falling)[0].peak_timesteps >= 1024
 
 
 def test_a_reward_may_name_it_and_neither_recordings_nor_fitness_have_it() -> None:
@@ -128,8 +125,10 @@ def test_a_warm_training_begins_with_the_parents_weights_and_statistics(tmp_path
         load(b) for b in (warm["warm.safetensors"], blobs["policy.safetensors"], cold["policy.safetensors"])
     )
     assert was.keys() == now.keys()
-    for name in was:
-        np.testing.assert_allclose(now[name], was[name], rtol=0.5 if "normalizer" in name else 1e-4, atol=1e-6)
+    for name in was.keys() - {"normalizer.mean", "normalizer.var"}:
+        np.testing.assert_allclose(now[name], was[name], rtol=1e-4, atol=1e-6)
+    seen = [np.linalg.norm(policy["normalizer.var"] - was["normalizer.var"]) for policy in (now, without)]
+    assert seen[0] < 0.5 * seen[1], "what the parent saw counts for more than a rollout"
     assert any(not np.allclose(without[name], was[name], rtol=0.1, atol=0.01) for name in was)
 
 
@@ -162,7 +161,7 @@ def test_a_policy_that_does_not_fit_is_named_and_not_begun_with(tmp_path: Path, 
 
 class Numbered:
     def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
-        return Proposal(code=f"# {brief.id}\n# scripted: fitness={brief.generation + brief.slot}\n")
+        return Proposal(code=f"# {brief.id}\n# scripted: fitness={3 * brief.generation - brief.slot}\n")
 
 
 def searched(
@@ -194,7 +193,7 @@ def searched(
 
 def test_children_begin_with_their_parents_policy_and_the_comparison_from_scratch(tmp_path: Path) -> None:
     began = searched(tmp_path / "run", warm_start=True, racing="none", contest_seeds=1)
-    assert {name: began[name] for name in ("g0c0", "g0c1", "g0c2")} == dict.fromkeys(("g0c0", "g0c1", "g0c2"), {b""})
+    assert all(began[name] == {b""} for name in ("g0c0", "g0c1", "g0c2"))
     (champion,) = [name for name, policies in began.items() if policies > {b""}]
     assert champion.startswith("g1"), "the winner is trained again from random weights"
     assert sum(policies != {b""} for policies in began.values()) >= 2

@@ -16,7 +16,7 @@ from checkpoint_cases import CLOCKS, REWARDS
 from eureka_agent import lab as lab_module
 from eureka_agent.crashpoints import kill_boxes
 from eureka_agent.lab import Lab
-from eureka_agent.population import Training
+from eureka_agent.population import Training, rung_key
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.task import load_task, task_from_files
@@ -151,3 +151,30 @@ def test_a_search_killed_with_its_box_goes_on_from_the_checkpoint(
         assert training.seconds > kept.meta.seconds
         assert outcome(training) == outcome(uninterrupted["fused"])
         assert run.trained_steps == training.timesteps
+
+
+def test_a_training_in_rungs_ends_as_one_that_never_stopped(
+    tmp_path: Path, uninterrupted: dict[str, Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the wall, each rung in a box of its own; no checkpoint is due but the last of each."""
+    monkeypatch.setattr(lab_module, "CHECKPOINT_SECONDS", 3600.0)
+    name, _, timesteps = CASES["sb3"]
+    watcher = Stages()
+    with new_run(tmp_path / "run", "sb3") as run:
+        lab = Lab(EmbeddedSandbox(), run, watcher=watcher)
+        reached = []
+        for rung, stop_at in enumerate((timesteps // 3, 2 * timesteps // 3)):
+            trial = lab.trial(rung_key(KEY, rung), REWARDS[BODIES[name]], 5, KEY, stop_at)
+            assert trial.score is not None
+            assert trial.training is not None
+            assert len(trial.score.fitness) == 10
+            reached.append(trial.training.timesteps)
+            kept = run.checkpoint(KEY)
+            assert kept is not None
+            assert stop_at <= kept.meta.timesteps == reached[-1] < stop_at + 512
+        training = train(run, watcher)
+        assert training.resumed_at == reached[-1]
+        assert outcome(training) == outcome(uninterrupted["sb3"])
+        assert run.trained_steps == training.timesteps
+        assert run.checkpoint(KEY) is None
+        assert watcher.told[:-1] == []  # but for the last, in a lab of its own, nobody hears that it went on

@@ -20,7 +20,7 @@ from eureka_sandbox.backends.frames import MOST_EARLY, Answer, FrameDecoder
 from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation
 from eureka_sandbox.checkpoint_arrays import ARRAYS
-from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, Progress, TrainingCheckpoint, Verdict
+from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, Progress, TrainingCheckpoint, TrainResult, Verdict
 
 
 def header_of(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -157,6 +157,31 @@ def test_checkpoints_that_come_too_soon_are_dropped_and_a_flood_ends_the_box() -
 def test_an_early_checkpoint_is_not_even_read() -> None:
     decoder = FrameDecoder(JOB, clock=lambda: 0.0)
     assert len(decoder.feed(HELLO + frame(b"C", payload_of()) + frame(b"C", b"no checkpoint"))) == 1
+
+
+def test_the_last_checkpoint_of_a_box_that_was_to_stop_early_comes_with_its_result_however_soon() -> None:
+    result = frame(b"R", as_json(train_result()))
+    early = [frame(b"C", payload_of(meta=meta_of(timesteps=steps))) for steps in (300, 400, 500)]
+    for stop_at, read in ((None, [300]), (450, [300, 500])):
+        job = replace(JOB, spec=TRAIN.model_copy(update={"stop_at": stop_at}))
+        decoder = FrameDecoder(job, clock=lambda: 0.0)
+        due = decoder.feed(HELLO + b"".join(early)) + decoder.feed(result)
+        assert [c.meta.timesteps for c in due if isinstance(c, TrainingCheckpoint)] == read
+        assert isinstance(decoder.outcome, Answer)
+
+
+def test_a_damaged_last_checkpoint_is_a_violation_as_any_other() -> None:
+    decoder = FrameDecoder(replace(JOB, spec=TRAIN.model_copy(update={"stop_at": 450})), clock=lambda: 0.0)
+    decoder.feed(HELLO + frame(b"C", payload_of()) + frame(b"C", b"no checkpoint"))
+    with pytest.raises(Violation, match="no line end"):
+        decoder.feed(frame(b"R", as_json(train_result())))
+
+
+def test_a_box_that_was_to_stop_early_cannot_claim_to_have_gone_on() -> None:
+    stopping = replace(JOB, spec=TRAIN.model_copy(update={"stop_at": 300}))
+    answer = Answer(TrainResult(**train_result(timesteps=1024)), policy_blobs())
+    with pytest.raises(Violation, match=r"timesteps: 1024, expected 1\.\.428"):
+        checked(answer, stopping)
 
 
 @pytest.mark.parametrize(

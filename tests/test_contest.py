@@ -1,4 +1,4 @@
-"""Contests: the incumbent is replaced on trainings with fresh seeds, never on one lucky training, and for few of them."""
+"""Contests: the incumbent is replaced on several trainings, never on one lucky one, and for few of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent import contest as contests
+from eureka_agent import contesting
 from eureka_agent.board import board_of
 from eureka_agent.contest import (
     Incumbency,
     Spread,
     Standing,
     contenders,
-    contest,
     decision,
     still_in,
     sure_of,
     wanted,
 )
+from eureka_agent.contesting import contest
 from eureka_agent.lab import Lab, Silent
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal
@@ -217,7 +217,7 @@ def test_a_search_is_led_by_those_who_keep_what_they_promise(make_run: Callable[
     assert second is not None
     assert (first.id, first.before, second.id, second.before) == ("g0c1", None, "g1c1", "g0c1")
     assert second.optimism == pytest.approx(0.5)
-    assert [c.brief.parents[0] for c in run.population().candidates if c.brief.operator == "mutate"][0] == "g0c1"
+    assert next(c.brief.parents[0] for c in run.population().candidates if c.brief.operator == "mutate") == "g0c1"
     population = run.population()
     assert population.incumbent == "g1c1"
     assert population.best is not None
@@ -323,5 +323,5 @@ def test_an_incumbent_that_a_person_rejected_is_not_the_one_to_beat(make_run: Ca
     assert population.best is not None
     newcomer = _candidate("g1c3", 1.5)
     newcomer = newcomer.model_copy(update={"brief": newcomer.brief.model_copy(update={"generation": 1})})
-    settled = contests._contested(Lab(Noisy(run), run), population, [newcomer])
+    settled = contesting._contested(Lab(Noisy(run), run), population, [newcomer])
     assert settled.before == "g0c0"

@@ -1,4 +1,4 @@
-"""Racing: who goes on and who is stopped is settled by scores alone, as early as it is certain, and survives a resume."""
+"""Racing: who goes on and who is stopped follows from scores alone, as early as it is certain, also after a resume."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_half_go_on_and_42_percent_of_the_steps_are_saved_with_eight() -> None:
 
 
 def test_a_straggler_holds_nobody_up_who_is_certain_to_go_on_or_out() -> None:
-    """Seven of eight are at the first rung: the three best of them are among the best four, whatever the eighth does."""
+    """Of seven of eight the three best are among the best four, whatever the eighth comes to."""
     seen = {name: [float(i)] for i, name in enumerate("abcdefg")} | {"h": []}
     known = fates(EIGHT, seen)
     assert [name for name in "abcdefg" if known[name] is Fate.GOES_ON] == ["e", "f", "g"]
@@ -203,7 +203,7 @@ def test_a_generation_is_halved_twice_and_what_was_stopped_keeps_its_last_rung(m
 
 
 def test_one_that_was_stopped_never_leads_one_that_was_not(make_run: Callable[..., Run]) -> None:
-    """A late bloomer's scores on the way are low, an early one's end is: that is the price, and what is kept is true."""
+    """A late bloomer is stopped: that is the price."""
     run = make_run(population=4)
     scripts = ["fitness=9 late=9", "fitness=1", "fitness=2", "fitness=3"]
     measured = Lab(ScriptedSandbox(training_spread=0.0), run).measure(candidates(scripts))
@@ -268,7 +268,9 @@ def test_rungs_of_one_training_share_one_checkpoint_which_goes_when_it_ends(make
     from eureka_sandbox.protocol import CheckpointMeta, TrainingCheckpoint
 
     class Resting(ScriptedSandbox):
-        began: list[tuple[str, int]] = []
+        def __init__(self) -> None:
+            super().__init__(training_spread=0.0)
+            self.began: list[tuple[str, int]] = []
 
         def run(self, job: Job, on_progress: Callable[..., None], stop: threading.Event) -> Outcome:
             if isinstance(job.spec, TrainSpec):
@@ -280,7 +282,7 @@ def test_rungs_of_one_training_share_one_checkpoint_which_goes_when_it_ends(make
                     on_progress(TrainingCheckpoint(left, save(arrays_of(**{"policy.parameters": own}))))
             return super().run(job, on_progress, stop)
 
-    run, sandbox = make_run(population=4), Resting(training_spread=0.0)
+    run, sandbox = make_run(population=4), Resting()
     told: list[str] = []
     watcher = Silent()
     watcher.stage = told.append  # type: ignore[method-assign]

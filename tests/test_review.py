@@ -336,6 +336,9 @@ def test_a_task_whose_fitness_is_preference_waits_for_reviews_and_follows_them(
         assert population.best is not None
         assert population.best.id == liked[0], "and not who has the highest metric"
         assert liked[0] in population["g1c0"].brief.parents
+        for c in population.born(0):
+            assert c.training is not None
+            assert run.score(f"film/{c.training.policy}") is not None, "what nobody saw, nobody can prefer"
 
 
 def test_a_prompt_holds_the_latest_remarks_only(tmp_path: Path) -> None:

@@ -127,8 +127,10 @@ def test_candidates_come_back_with_what_was_measured(run: Run) -> None:
     assert run.population(partial=True).candidates == (full, bad)
     extended = run.extend(Population(), [full, bad])
     with reopened(run) as again:
-        assert again.population() == extended
+        assert again.population(curves=False) == extended
         assert again.population().best == full
+        assert again.with_curves(extended, ["g0c0"]) == again.population()
+        assert again.candidate("g0c0") == full
         assert again.training("g0c0") == TRAINING
         assert again.score("g0c0") == SCORE
         assert again.training("g0c1") == failure

@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eureka_evaluation.component_findings import component_findings
 from eureka_evaluation.components import component_statistics
 from eureka_evaluation.episode import Episode
-from eureka_evaluation.statistics import interquartile_mean, mean_of_trainings, probability_of_improvement
+from eureka_evaluation.statistics import (
+    interquartile_mean,
+    mean_of_trainings,
+    probability_of_improvement,
+    selection_optimism,
+)
 from eureka_evaluation.trajectories import episode_facts
 
 
@@ -63,8 +69,10 @@ def test_scores_that_are_not_finite_trainings_by_episodes_are_refused(bad: np.nd
         interquartile_mean(bad, seed=0)
 
 
-@pytest.mark.parametrize(("trainings", "at_least"), [(3, 0.75), (10, 0.90)])
-def test_intervals_hold_the_truth_about_as_often_as_the_notes_say(trainings: int, at_least: float) -> None:
+@pytest.mark.parametrize(("trainings", "at_least"), [(2, (0.92, 0.60)), (3, (0.90, 0.75)), (10, (0.92, 0.90))])
+def test_intervals_hold_the_truth_about_as_often_as_the_notes_say(
+    trainings: int, at_least: tuple[float, float]
+) -> None:
     """Normal trainings (spread 1) of normal episodes (spread 0.3): the true IQM is 0, the true probability one half."""
     rng = np.random.default_rng(trainings)
     held, repeats = np.zeros(2), 150
@@ -74,6 +82,42 @@ def test_intervals_hold_the_truth_about_as_often_as_the_notes_say(trainings: int
         better = probability_of_improvement(x, y, seed=repeat, resamples=600)
         held += [iqm.low <= 0.0 <= iqm.high, better.low <= 0.5 <= better.high]
     assert (held / repeats >= at_least).all(), held / repeats
+
+
+def test_few_trainings_give_an_interval_of_student_s_t_beyond_their_range() -> None:
+    means = np.array([4.0, 5.0, 9.0])
+    found = mean_of_trainings(means, seed=0, resamples=20_000)
+    width = 4.302653 * means.std(ddof=1) / np.sqrt(3)  # t of 2 degrees of freedom at 97.5 %
+    assert found.low == pytest.approx(6.0 - width, rel=0.02)
+    assert found.high == pytest.approx(6.0 + width, rel=0.02)
+    assert found.low < means.min()
+
+
+def test_a_skewed_probability_has_the_longer_side_of_its_interval_towards_one_half() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=(8, 6))
+    found = probability_of_improvement(y + 1.5, y, seed=0)
+    assert 0.5 < found.value < 1.0
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    assert found.value - found.low > 1.2 * (found.high - found.value)
+
+
+def test_selection_optimism_is_what_was_promised_above_what_was_kept() -> None:
+    promised, kept = np.array([17.4, 16.9, 12.0]), np.array([9.2, 5.7, 12.0])
+    found = selection_optimism(promised, kept, seed=0)
+    assert found.value == pytest.approx((8.2 + 11.2 + 0.0) / 3)
+    assert found.low < found.value < found.high
+    with pytest.raises(ValueError, match="one promise per winner"):
+        selection_optimism(promised, kept[:2], seed=0)
+
+
+def test_the_best_of_many_equal_rewards_promises_too_much() -> None:
+    rng = np.random.default_rng(6)
+    promised = rng.normal(size=(400, 16)).max(axis=1)  # selected for the best of 16 noisy figures, all of mean 0
+    kept = rng.normal(size=(400, 3)).mean(axis=1)
+    found = selection_optimism(promised, kept, seed=0)
+    assert found.low > 1.5
+    assert found.value == pytest.approx(1.77, abs=0.15)  # expected maximum of 16 standard normals
 
 
 def test_components_tell_the_dead_the_constant_and_the_dominant() -> None:
@@ -99,6 +143,31 @@ def test_a_single_component_does_not_dominate_and_no_component_is_no_trouble() -
     assert not only.dominant
     assert component_statistics({"rollout/ep_len_mean": [1.0]}) == ()
     assert component_statistics({"reward/silent": [None, None]}) == ()
+
+
+def test_components_of_opposite_sign_do_not_cancel_and_twins_and_caps_are_told() -> None:
+    rise = np.sqrt(np.arange(12.0))
+    wave = np.sin(np.arange(12.0))
+    curves = {
+        "reward/up": (3.0 + wave).tolist(),
+        "reward/down": (-3.0 - wave).tolist(),
+        "reward/cap": np.minimum(rise, 1.5).tolist(),
+        "reward/rise": (rise / 4).tolist(),
+    }
+    found = {c.name: c for c in component_statistics({key: list(values) for key, values in curves.items()})}
+    assert sum(c.share for c in found.values()) == pytest.approx(1.0)
+    assert found["up"].variance_share == found["down"].variance_share == pytest.approx(0.4, abs=0.15)
+    assert [c.name for c in found.values() if c.saturated] == ["cap"]
+    assert {c.name: c.duplicate_of for c in found.values()} == {"up": None, "down": "up", "cap": None, "rise": None}
+    told = {f.kind: f.text for f in component_findings(found.values())}
+    assert "down went up and down with up all along" in told["component_duplicate"]
+    assert "cap grew" in told["component_saturated"]
+
+
+def test_a_component_as_large_as_numbers_get_has_its_share() -> None:
+    huge, usual = component_statistics({"reward/huge": [1e308, -1e308, 1e308], "reward/usual": [1.0, 2.0, 3.0]})
+    assert (huge.name, huge.share, huge.variance_share) == ("huge", pytest.approx(1.0), pytest.approx(1.0))
+    assert usual.dead
 
 
 def test_episode_facts_tell_ranges_saturation_and_the_end() -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from eureka_agent.content import content
 from eureka_agent.task import Task, builtin_tasks, load_task
+from eureka_evaluation.analysis import Floor, Variable, analyse, subject_of, tracks_of
 from eureka_evaluation.episode import Episode
+from eureka_evaluation.progress import carrier
 from eureka_evaluation.recording import load_episodes
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import ScoreResult, ScoreSpec, TrainSpec
@@ -123,6 +125,36 @@ def test_fitness_and_success_depend_on_the_episode_alone(task: Task, tmp_path: P
         assert episode.actions.tobytes() == before.actions.tobytes()
         for name in before.state:
             assert episode.state[name].tobytes() == before.state[name].tobytes(), name
+
+
+SCORED_BY = {
+    "half_cheetah_backflip": {"torso_pitch", "cumulative_rotation"},
+    "half_cheetah_backward": {"torso_x"},
+    "half_cheetah_forward": {"torso_x"},
+    "hopper_forward": {"torso_x"},
+    "inverted_pendulum_balance": {"duration"},
+    "reacher_reach": {"target_distance"},
+    "swimmer_forward": {"torso_x"},
+}
+
+
+@every_task
+def test_the_analysis_finds_what_the_score_is_made_of_and_that_random_play_is_no_better_than_itself(
+    task: Task, tmp_path: Path
+) -> None:
+    scored = random_policy(task, tmp_path)
+    result, limit = scored.result, task.spec.environment.episode_steps
+    variables = [Variable(v.name, v.unit, v.kind, v.frame) for v in task.body.variables]
+    floor = Floor.of(tracks_of(scored.episodes, result.fitness), result.fitness)
+    subject = subject_of(
+        scored.episodes, result.fitness, result.success, result.lengths, limit, variables=variables, floor=floor
+    )
+    assert subject is not None
+    found = carrier(subject)
+    assert found is not None
+    assert found.exact
+    assert found.label in SCORED_BY[task.name]
+    assert analyse(subject)[0].kind == "missing_exploration"
 
 
 @every_task

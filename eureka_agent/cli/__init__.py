@@ -14,7 +14,21 @@ from typing import Annotated, Any
 
 import typer
 
-from eureka_agent.cli import compare, doctor, evolve, export, feedback, new, report, review, rollout, runs, tasks, verify
+from eureka_agent.cli import (
+    bench,
+    compare,
+    doctor,
+    evolve,
+    export,
+    feedback,
+    new,
+    report,
+    review,
+    rollout,
+    runs,
+    tasks,
+    verify,
+)
 from eureka_agent.cli.interrupts import EXIT_CODE, interruptible
 from eureka_agent.errors import EurekaError
 
@@ -41,6 +55,7 @@ app.command()(feedback.feedback)
 app.command()(rollout.rollout)
 app.command()(export.export)
 app.command()(verify.verify)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 

@@ -74,11 +74,18 @@ def evolve(
     max_output_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=256, help="Longest answer of a model, thinking included (16000).")
     ] = None,
+    prompt_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=2000, help="Longest prompt; what matters least is left out (24000).")
+    ] = None,
     critic: Annotated[
         bool, typer.Option("--critic", help="Let a model review each reward against the task before it is trained.")
     ] = False,
     analyst: Annotated[
         bool, typer.Option("--analyst", help="Let a model comment on the findings about each generation's best two.")
+    ] = False,
+    prescreen: Annotated[
+        bool,
+        typer.Option("--prescreen", help="Reject rewards that order recorded trajectories against the score."),
     ] = False,
     tune: Annotated[
         int | None,
@@ -170,7 +177,9 @@ def evolve(
         "base_url": base_url,
         "effort": effort,
         "max_output_tokens": max_output_tokens,
+        "prompt_tokens": prompt_tokens,
         "critic": critic or None,
+        "prescreen": prescreen or None,
         "tune": tune,
         "warm_start": warm_start or None,
         "analyst": analyst or None,
@@ -209,14 +218,17 @@ def _begin(
     from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import RUNS, must_be_writable
     from eureka_agent.cli.people import read_seeds
-    from eureka_agent.proposers import check_keys, default_model, make_proposer, usual_settings
+    from eureka_agent.proposers import check_flags, check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
     from eureka_agent.tuning import check_tuning
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
+    check_flags(model, given)
     settings = build_settings({"model": model, **usual_settings(model), **given})
+    if task.spec.by_preference and "racing" not in given:
+        settings = settings.model_copy(update={"racing": "none"})  # it would stop trainings by the metric
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
     check_tuning(settings)
@@ -224,7 +236,7 @@ def _begin(
     if dry_run:
         _dry_run(task, settings, 0, as_json)
         return
-    check_keys(settings)
+    check_keys(settings, task)
     must_be_writable(output or RUNS / task.name)
     affordable_jobs(settings.jobs)
     if "model" not in given:
@@ -241,11 +253,12 @@ def _resume(
 ) -> None:
     from eureka_agent.cli.common import find_run
     from eureka_agent.cli.people import let_go_on, send_reviews
-    from eureka_agent.proposers import check_settings
+    from eureka_agent.proposers import check_flags, check_settings
     from eureka_agent.run import Run, amended
 
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
+        check_flags(given.get("model", run.settings.model), given)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.generations
         if hands.reviews and "generations" not in changes and done >= run.settings.generations:
@@ -280,21 +293,21 @@ def build_settings(given: dict[str, Any]) -> Settings:
 
     from eureka_agent.errors import UsageError
     from eureka_agent.settings import Settings
+    from eureka_agent.text import flag_of, objection
 
     try:
         return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"{flag} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise UsageError(f"{flag_of(str(first['loc'][0]))} {first['input']}: {objection(first)}") from error
 
 
 def _say_how_to_continue(run: Run) -> None:
     """An interrupt, whenever it comes from here on, ends with the command that continues."""
     from eureka_agent.cli.interrupts import last_words
-    from eureka_agent.text import command
+    from eureka_agent.text import command, from_here
 
-    again = command(["eureka", "evolve", "--resume", _short(run.folder)])
+    again = command(["eureka", "evolve", "--resume", from_here(run.folder)])
     last_words(f"interrupted; all that had finished is saved, continue with: {again}")
 
 
@@ -322,12 +335,6 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     finally:
         learn_from(run)
     print_result(run, write_report(run), as_json)
-
-
-def _short(folder: Path) -> str:
-    """Relative to here, if it lies below."""
-    here = Path.cwd()
-    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
 
 
 def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -> None:

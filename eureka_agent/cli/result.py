@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eureka_agent import prescreen
 from eureka_agent.catches import caught, in_words
 from eureka_agent.cli.candidates import print_candidates
 from eureka_agent.cli.common import print_json, print_python, result_console
@@ -48,6 +49,8 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
         console.print(facts.spending.text, soft_wrap=True)
     if stopped := in_words(caught(facts.population)):
         console.print(stopped, soft_wrap=True)
+    if found := prescreen.audit(run, facts.population):
+        console.print(prescreen.told(found), soft_wrap=True)
 
 
 def _print_table(console: Console, facts: RunFacts) -> None:

@@ -126,6 +126,9 @@ metric:
 # derived:
 #   - {{name: my_variable, shape: [], unit: m, frame: world, meaning: What it is and its sign.}}
 
+# State variables whose means tell behaviours apart, beside effort and speed, for --strategy map_elites:
+# descriptors: [{body.variables[0].name}]
+
 # How each candidate is trained, as in rl-baselines3-zoo.
 training:
   algorithm: ppo          # ppo, sac or td3

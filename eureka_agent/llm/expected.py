@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from eureka_agent.calls import Message
 from eureka_agent.commenting import MOST
+from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Usage
-from eureka_agent.llm.prices import cost_of, price_of
+from eureka_agent.llm.prices import cost_of, longest_answer, most_input_tokens, price_of, worst_cost
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.llm.providers import ensemble_of
 from eureka_agent.llm.shorten import estimated_tokens
@@ -15,6 +17,7 @@ from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import asks_providers
 from eureka_agent.settings import Settings
 from eureka_agent.task import Task
+from eureka_agent.text import dollars
 
 REPAIRED = 0.25
 """Share of candidates that take a second turn, about."""
@@ -57,9 +60,39 @@ def expected(task: Task, settings: Settings, generations_done: int = 0) -> Expec
     return Expected(calls, calls * (usage.input_tokens + usage.output_tokens), cost)
 
 
+def check_room(task: Task, settings: Settings) -> None:
+    """See before a run is made whether its caps have room for the first call, whatever that comes to.
+
+    Raises:
+        UsageError: not even for the shortest prompt, whose answer may be as long as the settings allow.
+    """
+    most = settings.max_output_tokens
+    for model in ensemble_of(settings).models:
+        answer = min(most, longest_answer(model) or most)
+        prompt = most_input_tokens(_first_prompt(task, settings))
+        if settings.max_tokens is not None and prompt + answer > settings.max_tokens:
+            raise UsageError(
+                f"--max-tokens {settings.max_tokens}: one call of {model.name} can come to {prompt + answer} tokens "
+                f"({prompt} of the prompt, {answer} of the answer); allow more, or shorter answers with "
+                "--max-output-tokens"
+            )
+        price = price_of(model)
+        worst = worst_cost(price, prompt, answer) if price else 0.0
+        if settings.max_cost is not None and worst > settings.max_cost:
+            raise UsageError(
+                f"--max-cost {settings.max_cost:g}: one call of {model.name} can come to {dollars(worst)}; allow more, "
+                "or shorter answers with --max-output-tokens"
+            )
+
+
 def _guessed(task: Task, settings: Settings) -> Usage:
-    prompts = Prompts(Path(settings.prompts) if settings.prompts else None, settings)
-    brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=0)
-    words = estimated_tokens(prompts.compose(brief, task, Population()).messages)
+    words = estimated_tokens(_first_prompt(task, settings))
     most = min(settings.prompt_tokens, round(LATER * words))
     return Usage(input_tokens=most, output_tokens=min(ANSWER_TOKENS, settings.max_output_tokens))
+
+
+def _first_prompt(task: Task, settings: Settings) -> tuple[Message, ...]:
+    """Without what random play showed, which a run finds out."""
+    prompts = Prompts(Path(settings.prompts) if settings.prompts else None, settings)
+    brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=0)
+    return prompts.compose(brief, task, Population()).messages

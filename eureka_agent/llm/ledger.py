@@ -16,7 +16,7 @@ from eureka_agent.llm.completion import AskingStopped, Usage
 from eureka_agent.llm.prices import cost_of, worst_cost
 from eureka_agent.llm.wire import Price
 from eureka_agent.run import Run, standing
-from eureka_agent.text import command, count, dollars, plural
+from eureka_agent.text import command, count, dollars, from_here, plural
 
 ABSURD = 10
 """Usage beyond so many times the worst case is a mistake of the provider's, and no usage."""
@@ -127,7 +127,7 @@ def _raised(cap: float, needed: float) -> str:
 
 def again(run: Run, *flags: str) -> str:
     """The command line that continues a run."""
-    return command(["eureka", "evolve", "--resume", str(run.folder), *flags])
+    return command(["eureka", "evolve", "--resume", from_here(run.folder), *flags])
 
 
 def so_far(booked: Booked) -> str:

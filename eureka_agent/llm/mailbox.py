@@ -38,6 +38,8 @@ REST_SECONDS = 1.0
 PATIENCE_SECONDS = 5.0
 """After so long without a change, an answer without a clear end is pointed out."""
 MAX_BYTES = 1_000_000
+NAMED = 6
+"""Answers that are named while they are waited for; of more, the number is told."""
 _MODEL = re.compile(r"\A\s*<!-- model: ([\w./:+@()\[\], -]{1,100}?) -->[ \t]*\n?")
 README = f"""# A mailbox of eureka-agent
 
@@ -92,6 +94,7 @@ class MailboxLLM:
         self._sitting = sitting
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
+        self._refused: set[str] = set()
         self._told = ""
         self._opened = False
         if folder.exists() and not folder.is_dir():
@@ -120,12 +123,14 @@ class MailboxLLM:
             now, stamp = time.monotonic(), _stamp(path)
             if stamp != seen:
                 seen, since, complained = stamp, now, False
+                self._refuse(path, False)
             elif stamp is not None and now - since >= REST_SECONDS:
                 text = _finished(path)
                 if text is not None and _stamp(path) == stamp:
                     return text
                 if not complained and now - since >= PATIENCE_SECONDS:
                     complained = True
+                    self._refuse(path, True)
                     sitting.watcher.stage(_complaint(path))
             if sitting.stopping.wait(POLL_SECONDS):
                 raise AskingStopped(path.name)
@@ -141,13 +146,21 @@ class MailboxLLM:
         finally:
             with self._lock:
                 self._waiting.discard(name)
+                self._refused.discard(name)
             self._tell()
 
+    def _refuse(self, path: Path, refused: bool) -> None:
+        with self._lock:
+            (self._refused.add if refused else self._refused.discard)(path.name.removesuffix(".answer.md"))
+
     def _tell(self) -> None:
-        """Let the watcher know how many answers are waited for, if that has changed."""
+        """Let the watcher know which answers are waited for, if that has changed."""
         assert self._sitting is not None
         with self._lock:
-            text = f"waiting for {plural(len(self._waiting), 'answer')} in {self._folder}" if self._waiting else ""
+            names = [f"{name} (not complete)" if name in self._refused else name for name in sorted(self._waiting)]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            whose = f"{', '.join(names[:NAMED])}{more}"
+            text = f"waiting for {plural(len(names), 'answer')} in {self._folder}: {whose}" if names else ""
             if text != self._told:
                 self._told = text
                 self._sitting.watcher.waiting(text)

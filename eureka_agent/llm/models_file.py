@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.wire import Price
+from eureka_agent.text import objection
 from eureka_agent.yaml_lines import line_of
 
 
@@ -98,5 +99,4 @@ def _complaint(kind: str, error: object) -> str:
         return f"unknown field; {f'did you mean {close[0]!r}? ' if close else ''}known: {', '.join(known)}"
     if kind in ("model_type", "dict_type"):
         return "expected a mapping, for instance `models: {openai/NAME: {price: {input: 2, output: 8}}}`"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{message} (given: {str(error['input'])[:60]!r})"
+    return f"{objection(error)} (given: {str(error['input'])[:60]!r})"

@@ -81,6 +81,21 @@ def cost_of(price: Price, usage: Usage) -> float:
     return _rounded_up(dollars / _MILLION)
 
 
+def likely_name(model: str) -> str:
+    """`openai/gpt-4o` for `gpt-4o`; empty if the table knows no such model, or knows it by its whole name."""
+    row = _table().get(model)
+    provider = row.get("litellm_provider") if isinstance(row, dict) else None
+    if isinstance(provider, str) and "/" not in model:
+        return f"{provider}/{model}"
+    return next((name for name in _table() if name.endswith(f"/{model}") and name.count("/") == 1), "")
+
+
+def known_provider(provider: str) -> bool:
+    """Whether the table has models of a provider; litellm may know others."""
+    rows = (row for row in _table().values() if isinstance(row, dict))
+    return any(row.get("litellm_provider") == provider for row in rows)
+
+
 def _rounded_up(dollars: float) -> float:
     return round(math.ceil(round(dollars / _SMALLEST, 3)) * _SMALLEST, 9)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.ensemble import Ensemble, names_and_weights
 from eureka_agent.llm.ledger import price_again, unpriced_text
 from eureka_agent.llm.models_file import load_models
-from eureka_agent.llm.prices import price_of
+from eureka_agent.llm.prices import known_provider, price_of
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.shorten import shortened
@@ -75,6 +76,22 @@ def check_environment(settings: Settings) -> None:
         state, words = provider_state(model.provider, os.environ, model.base_url)
         if state in ("no key", "no library"):
             raise EnvironmentMissing(f"--model {model.name}: {words}; `eureka doctor` shows every provider")
+        if state == "unknown" and not known_provider(model.provider):
+            _check_provider(model)
+
+
+def _check_provider(model: ModelConfig) -> None:
+    """Ask litellm itself, whose import takes seconds."""
+    import litellm
+
+    known = sorted(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
+    if model.provider not in known:
+        close = difflib.get_close_matches(model.provider, known, n=1)
+        meant = f"did you mean {close[0]}/{model.name.partition('/')[2]}? " if close else ""
+        raise UsageError(
+            f"--model {model.name}: nobody knows a provider {model.provider!r}; {meant}a server of one's own that "
+            "speaks OpenAI's protocol is openai/NAME with --base-url URL"
+        )
 
 
 def from_settings(settings: Settings, prompts_folder: Path | None, sitting: Sitting | None) -> LLMProposer:

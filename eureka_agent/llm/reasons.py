@@ -39,6 +39,8 @@ _CONTRACT = (
     rf"returned (?:{_NAME}|a tuple of \d{{1,6}} \({_NAMES}\)); "
     r"return \(total, components\), a tensor and a dict of tensors",
     r"\d{1,6} components; at most \d{1,6}",
+    r"it orders \d{1,6} recorded trajectories against the score \(Kendall's tau -?\d\.\d\d\); "
+    r"pay more where the score is higher",
     rf"components are {_NAMES}{_WHEN}, they were {_NAMES}; return the same names on every call",
 )
 _TORCH = (

@@ -8,7 +8,7 @@ run recorded, `scripted:DIR` those in a folder of files.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.settings import Settings
 from eureka_agent.task import Task
+from eureka_agent.text import flag_of
 from eureka_sandbox.protocol import Failure, SmokeResult
 
 if TYPE_CHECKING:
@@ -142,11 +143,41 @@ def usual_settings(model: str) -> dict[str, Any]:
     return cast(dict[str, Any], _function(provider.settings)(argument)) if provider.settings else {}
 
 
+ASKED_ONLY = ("models_file", "base_url", "effort", "max_cost", "max_tokens", "max_calls", "on_unknown")
+"""Settings that only calls to a provider heed."""
+WORDED_ONLY = ("max_output_tokens", "prompt_tokens", "prompts", "critic", "analyst")
+"""Settings that only a search with prompts heeds."""
+
+
+def check_flags(model: str, given: Mapping[str, Any]) -> None:
+    """See that nothing was asked of a model that it would not heed.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    if asks_providers(model):
+        return
+    word = model.partition(":")[0]
+    unheeded = (*ASKED_ONLY, *WORDED_ONLY) if word == "offline" else ASKED_ONLY
+    for name in unheeded:
+        if name in given:
+            raise UsageError(
+                f"{flag_of(name)} is for models of a provider, and --model {word} asks none; leave it out, or name one "
+                "(--model openai/NAME)"
+            )
+
+
 def _provider(model: str) -> tuple[Provider, str]:
     word, _, argument = model.partition(":")
     if word not in PROVIDERS:
         own = ", ".join(provider.usage for provider in PROVIDERS.values())
-        raise UsageError(f"unknown model {model!r}; there is PROVIDER/MODEL (openai/NAME, anthropic/NAME, …), {own}")
+        from eureka_agent.llm.prices import likely_name
+
+        meant = likely_name(model)
+        hint = f"did you mean {meant}? " if meant else ""
+        raise UsageError(
+            f"unknown model {model!r}; {hint}there is PROVIDER/MODEL (openai/NAME, anthropic/NAME, …), {own}"
+        )
     return PROVIDERS[word], argument
 
 
@@ -155,16 +186,19 @@ def _function(path: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
 
 
-def check_keys(settings: Settings) -> None:
-    """See before a run is made whether its providers have what they need in this environment.
+def check_keys(settings: Settings, task: Task) -> None:
+    """See before a run is made whether its providers have what they need in this environment, and its caps have room.
 
     Raises:
         EnvironmentMissing: a key or a library is not there.
+        UsageError: nobody knows the provider, or a cap leaves no room for the first call.
     """
     if asks_providers(settings.model):
+        from eureka_agent.llm.expected import check_room
         from eureka_agent.llm.providers import check_environment
 
         check_environment(settings)
+        check_room(task, settings)
 
 
 def joined_models(names: Sequence[str]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from eureka_agent.text import count, number
 
+T = TypeVar("T")
 Point = tuple[float, float]
+SPARK_POINTS = 48
+"""Points of a word-sized curve: one for two pixels."""
 
 
 @dataclass(frozen=True)
@@ -232,18 +235,26 @@ class Spark:
     title: str
 
 
+def thinned(points: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, spread evenly, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+
 def sparkline(xs: Sequence[float], ys: Sequence[float | None], peak_x: float | None, title: str) -> Spark | None:
     """Lay out a sparkline; None if its points do not reach over two places."""
     known = [(x, y) for x, y in zip(xs, ys, strict=False) if y is not None and math.isfinite(y)]
     span = (min((x for x, _ in known), default=0.0), max((x for x, _ in known), default=0.0))
     if not span[1] > span[0]:
         return None
+    known = thinned(known, SPARK_POINTS)
     frame = Frame(96, 24, span, padded([y for _, y in known]), 2, 2, 2, 2)
     peak = None
     if peak_x is not None:
         x, y = min(known, key=lambda p: abs(p[0] - peak_x))
         peak = (frame.x(x), frame.y(y))
-    return Spark(path_data(frame, xs, ys), peak, title)
+    return Spark(path_data(frame, *zip(*known, strict=True)), peak, title)
 
 
 @dataclass(frozen=True)

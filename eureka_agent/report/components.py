@@ -18,7 +18,7 @@ STEPS = "time/total_timesteps"
 COLOURS = 8
 """Components with a colour of their own, the largest share first; the rest share the last."""
 POINTS = 80
-"""Of a component's own curve."""
+"""Of a component's curve that are drawn."""
 LONGEST = 160
 """Characters of a formula that are shown."""
 
@@ -77,7 +77,8 @@ def _role(c: ComponentStatistics) -> str:
     pays = all(v >= 0 for v in c.values)
     costs = all(v <= 0 for v in c.values)
     words = ["pays" if pays and not c.dead else "costs" if costs and not c.dead else "both ways" if not c.dead else ""]
-    words += ["dominant"] * c.dominant + ["constant"] * c.constant + ["dead"] * c.dead
+    words += ["dominant"] * c.dominant + ["constant"] * c.constant + ["dead"] * c.dead + ["saturated"] * c.saturated
+    words += [f"as {c.duplicate_of}"] if c.duplicate_of else []
     return ", ".join(word for word in words if word)
 
 
@@ -98,6 +99,7 @@ def stacked(candidate: Candidate) -> charts.Chart | None:
     names = [c.name for c in component_statistics(curves)]
     columns = [curves[PREFIX + name] for name in names]
     kept = [i for i, row in enumerate(zip(*columns, strict=True)) if all(v is not None for v in row)]
+    kept = charts.thinned(kept, POINTS)
     if len(kept) < 2:
         return None
     xs = [training.curves[STEPS][i] or 0.0 for i in kept]
@@ -131,7 +133,7 @@ def component_charts(candidate: Candidate) -> list[charts.Chart]:
     shown = []
     for place, name in enumerate(names):
         points = [(x, y) for x, y in zip(steps, curves[PREFIX + name], strict=True) if x is not None and y is not None]
-        points = points[:: max(1, len(points) // POINTS)]
+        points = charts.thinned(points, POINTS)
         if len(points) > 1:
             line = charts.Line([x for x, _ in points], [y for _, y in points], f"of c{min(place, COLOURS - 1)}")
             size, y_label = (300, 150), "reward per step"

@@ -40,8 +40,13 @@ def record(facts: RunFacts) -> dict[str, str]:
 
 
 def config(facts: RunFacts) -> dict[str, str]:
-    """Every setting of the run as it is stored; a dash where the task's or the machine's own value holds."""
-    return {key: "–" if value is None else str(value) for key, value in facts.settings.model_dump().items()}
+    """Every setting of the run as it is stored; a dash where the task's or the machine's own value holds.
+
+    Of the rewards that a person gave, only how many there were: they stand on the cards of the first candidates.
+    """
+    settings = facts.settings.model_dump()
+    settings["seed_rewards"] = len(settings["seed_rewards"])
+    return {key: "–" if value is None else str(value) for key, value in settings.items()}
 
 
 def digests(facts: RunFacts) -> dict[str, str]:
@@ -144,6 +149,8 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
         value = getattr(settings, name)
         if value != getattr(usual, name):
             again += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    for slot in range(len(settings.seed_rewards)):
+        again += ["--seed-reward", f"{facts.folder}/candidates/g0c{slot}/reward.py"]
     resume = ["eureka", "evolve", "--resume", facts.folder]
     if facts.comparison is None:
         pairs = [("Continue this run", command(resume))]

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from csv import DictReader
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ TIMESTEPS = {
     "swimmer_forward": 80_000,
     "half_cheetah_backflip": 150_000,
 }
-"""Environment steps per training: enough for a hack to be found, and for a good reward to come far above random play."""
+"""Environment steps per training: enough to find a hack, and for a good reward to come far above random play."""
 EPISODES, RECORDED = 12, 6
 SEED = 0
 OFFLINE_SEEDS = (0, 1)
@@ -119,12 +119,17 @@ class Trials:
     def train(self, reward: Reward) -> Trial:
         """A third of the training, a score, and the rest, as racing does it."""
         task = load_task(reward.task)
-        total = TIMESTEPS[reward.task]
-        parts = ["train", reward.code, task.digest, total, EPISODES, RECORDED, SEED]
-        return self._kept(parts, lambda: self._trained(task, reward, total))
+        return self._kept(self._parts(reward, task), lambda: self._trained(task, reward, TIMESTEPS[reward.task]))
 
-    def _kept(self, parts: list[Any], make: Any) -> Trial:
-        path = CACHE / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.json"
+    def finished(self, reward: Reward) -> bool:
+        """Whether its training is in the cache."""
+        return _path(self._parts(reward, load_task(reward.task))).exists()
+
+    def _parts(self, reward: Reward, task: Task) -> list[Any]:
+        return ["train", reward.code, task.digest, TIMESTEPS[reward.task], EPISODES, RECORDED, SEED]
+
+    def _kept(self, parts: list[Any], make: Callable[[], Trial]) -> Trial:
+        path = _path(parts)
         if not path.exists():
             trial = make()
             CACHE.mkdir(parents=True, exist_ok=True)
@@ -195,6 +200,10 @@ class Trials:
 
 
 EPISODES_FILE = "episodes.npz"
+
+
+def _path(parts: list[Any]) -> Path:
+    return CACHE / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.json"
 
 
 def _cost(reward: Reward) -> tuple[bool, bool, int]:

@@ -159,7 +159,9 @@ def main() -> None:
         if not folder.exists():
             build(folder, options.candidates)
         size = (folder / "run.db").stat().st_size
-        print(f"{options.candidates} candidates, run.db of {size / 1e6:.0f} MB; seconds, median of {ROUNDS} (limit {LIMIT})")
+        print(
+            f"{options.candidates} candidates, run.db of {size / 1e6:.0f} MB; seconds, median of {ROUNDS} (limit {LIMIT})"
+        )
         found = {}
         for name, operation in OPERATIONS.items():
             found[name] = statistics.median(seconds(operation, folder) for _ in range(ROUNDS))

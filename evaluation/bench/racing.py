@@ -80,7 +80,7 @@ def train(name: str, rewards: Path | None, offline: int, results: Path, until: f
 
 
 def _rewards(run: Run, folder: Path | None, offline: int) -> dict[str, str]:
-    """Code by a label without digits at its end's place that a key could mistake: `human`, `pilot-<n>`, `offline-<n>`."""
+    """Code by label: `human`, `pilot-<n>`, `offline-<n>`."""
     found = {"human": run.task.human_reward}
     files = sorted(folder.glob(f"**/{run.task.name}/*.py")) if folder else []
     found |= {f"pilot-{i}": path.read_text() for i, path in enumerate(files)}
@@ -98,7 +98,7 @@ def _rewards(run: Run, folder: Path | None, offline: int) -> dict[str, str]:
 def gather(folder: Path) -> Trained | None:
     """The finished trainings of one task; None if there are fewer than a group."""
     with Run.open(folder, read_only=True) as run:
-        labels = sorted({key.split("/")[0] for key in _scored(run)} - {"floor", "random", "zero", "final"})
+        labels = sorted({key.split("/")[0] for key in _scored(run)})
         whole = [label for label in labels if isinstance(run.score(label), Score)]
         rows = []
         for label in whole:

@@ -64,9 +64,10 @@ def component_statistics(curves: Mapping[str, Sequence[float | None]]) -> tuple[
     """
     columns = {key.removeprefix(PREFIX): _array(curves[key]) for key in curves if key.startswith(PREFIX)}
     columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
-    with np.errstate(over="ignore", invalid="ignore"):  # curves come out of a box: what is infinite has no share
-        size = {name: _kept(float(np.nanmean(np.abs(values)))) for name, values in columns.items()}
-        spread = {name: _kept(float(np.nanvar(values))) for name, values in columns.items()}
+    # curves come out of a box: in units of the largest value no sum or square of theirs overflows
+    largest = max((float(np.nanmax(np.abs(values))) for values in columns.values()), default=0.0) or 1.0
+    size = {name: float(np.nanmean(np.abs(values / largest))) for name, values in columns.items()}
+    spread = {name: float(np.nanvar(values / largest)) for name, values in columns.items()}
     total, variance = sum(size.values()), sum(spread.values())
     lengths = _array(curves[LENGTH]) if LENGTH in curves else None
     found = [
@@ -85,10 +86,6 @@ def component_statistics(curves: Mapping[str, Sequence[float | None]]) -> tuple[
 
 def _array(values: Sequence[float | None]) -> Array:
     return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-
-
-def _kept(value: float) -> float:
-    return value if np.isfinite(value) else 0.0
 
 
 def _statistics(name: str, values: Array, share: float, lengths: Array | None) -> ComponentStatistics:

@@ -1,8 +1,8 @@
 """The task's metric, which is known per trajectory, spread over its steps: what each step was worth.
 
-Every scalar of the state gives candidate terms per step: how much it changed, its magnitude's change, and 1 (time). Terms
-are taken greedily, at most a few, as long as they explain fitness better on policies that were left out. A displacement
-is found as the sum of its changes, a balanced time as a count of steps. What the chosen terms leave unexplained is said.
+Every scalar of the state gives terms per step: its value, its change, both of its magnitude; and 1 (time) is one. Terms
+are taken greedily, a few at most, as long as they explain fitness better on policies that were left out. A displacement
+is found as the sum of its changes, a balanced time as a count of steps. What the terms leave unexplained is said.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ def features(transitions: Transitions) -> tuple[Floats, Floats]:
 def _unit(values: Floats) -> Floats:
     """Each reward divided by its largest magnitude, so that squares stay finite."""
     largest = np.abs(values).max(axis=1, keepdims=True)
-    return np.divide(values, largest, out=np.zeros_like(values, dtype=np.float64), where=largest > 0)
+    found: Floats = np.divide(values, largest, out=np.zeros_like(values, dtype=np.float64), where=largest > 0)
+    return found
 
 
 def _matrix(rows: Floats, distance: Callable[[Floats, Floats], float]) -> Floats:

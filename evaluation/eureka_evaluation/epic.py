@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def canonically_shaped(reward: Floats, states: Floats, actions: Floats, gamma: float) -> Floats:
-    """R(s, a, s') + E[γ R(s', A, S') − R(s, A, S') − γ R(S, A, S')], with S and S' drawn from `states`, A from `actions`.
+    """R(s, a, s') + E[γ R(s', A, S') − R(s, A, S') − γ R(S, A, S')]: S and S' drawn from `states`, A from `actions`.
 
     Args:
         reward: `(S, A, S)`.
@@ -43,7 +43,7 @@ def pearson_distance(a: Floats, b: Floats, weights: Floats | None = None) -> flo
 
 
 def epic_distance(a: Floats, b: Floats, states: Floats, actions: Floats, gamma: float, coverage: Floats) -> float:
-    """The EPIC distance of two tables, in [0, 1]; `coverage` `(S, A, S)` weighs the transitions on which they compare."""
+    """The EPIC distance of two tables, in [0, 1]; `coverage` `(S, A, S)` weighs the transitions they are compared on."""
     shaped = [canonically_shaped(reward, states, actions, gamma) for reward in (a, b)]
     return pearson_distance(shaped[0], shaped[1], coverage)
 

@@ -6,8 +6,8 @@ would only learn to look innocent.
 | # | finding | flagged where |
 |---|---|---|
 | 1 | `proxy_up_fitness_down` | own return rises while fitness falls by more than 10 % of its range |
-| 2 | `correlation_breaks` | reward and metric per step correlate above 0.3 under random play, below 0.1 under the own policy |
-| 3 | `misordered`, `prefers_its_own` | lower end of Kendall's tau below 0; own episodes paid more than clearly better ones |
+| 2 | `correlation_breaks` | correlation with the metric per step above 0.3 under random play, below 0.1 under its own |
+| 3 | `misordered`, `prefers_its_own` | Kendall's tau not surely above 0; own episodes paid above clearly better ones |
 | 4 | `far_from_the_metric` | STARC distance to the metric per step in the run's top decile |
 | 5 | `dominant_variance`, `dominant_magnitude` | one component above 80 % |
 | 6 | `dead_component`, `double_component` | no spread; correlation above 0.98 |
@@ -49,7 +49,8 @@ SIGNALS: Mapping[int, tuple[Callable[[Evidence], Iterator[Finding]], ...]] = {
 }
 """By number; 14 looks at the code alone."""
 FLAGGED = 0.5
-"""Suspicion from which a reward counts as flagged; measured by `make bench-hacking`."""
+"""Suspicion from which a reward counts as flagged. `make bench-hacking` measures how well it tells; the weights of the
+signs were set on half of its tasks, before the other half was looked at."""
 
 
 def suspicions(evidence: Evidence, goals: Sequence[float] = ()) -> tuple[Finding, ...]:

@@ -63,7 +63,7 @@ def prefers_its_own(evidence: Evidence) -> Iterator[Finding]:
 
 
 def preference_for_own(evidence: Evidence) -> float | None:
-    """Share of pairs (own, clearly better) in which the own trajectory has the larger return; None: nothing is better."""
+    """Share of pairs (own, clearly better) in which the own has the larger return; None: nothing is better."""
     known = evidence.transitions
     own = known.of(evidence.policy)
     others = np.setdiff1d(np.arange(len(known.policies)), own)
@@ -85,4 +85,4 @@ def far_from_the_metric(evidence: Evidence) -> Iterator[Finding]:
             f"Of {len(evidence.spread)} rewards it is among those farthest from the metric: STARC distance "
             f"{distance:.2f} (0 same aim, 1 opposite), nine in ten are below {decile:.2f}."
         )
-        yield Finding("far_from_the_metric", 0.3, text, {"distance": distance, "decile": decile})
+        yield Finding("far_from_the_metric", 0.2, text, {"distance": distance, "decile": decile})

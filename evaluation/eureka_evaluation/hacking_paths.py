@@ -41,7 +41,7 @@ def paid_to_last(evidence: Evidence) -> Iterator[Finding]:
         word = "longer" if found > 0 else "shorter"
         text = f"Return follows the episode's length (correlation {found:.2f}): {word} pays, whatever is done in it."
         numbers = {"correlation": found, "metric": metric}
-        yield Finding("paid_to_last" if found > 0 else "paid_to_end", 0.2 if found > 0 else 0.5, text, numbers)
+        yield Finding("paid_to_last" if found > 0 else "paid_to_end", 0.2 if found > 0 else 0.4, text, numbers)
 
 
 def resting(evidence: Evidence) -> Iterator[Finding]:
@@ -100,7 +100,7 @@ def loops(evidence: Evidence) -> Iterator[Finding]:
             f"It earns {gain:.3g} per step on closed paths, which take {100 * share:.0f} % of its time, and the best "
             f"policy at the task {best:.3g}: going in circles pays."
         )
-        yield Finding("paid_loops", 0.5, text, {"gain": gain, "best": best, "share": share})
+        yield Finding("paid_loops", 0.3, text, {"gain": gain, "best": best, "share": share})
 
 
 def cycle_gain(evidence: Evidence) -> tuple[float, float]:
@@ -151,7 +151,8 @@ def novel_behaviour(evidence: Evidence) -> Iterator[Finding]:
     own = {name: of[evidence.policy] for name, of in means.items()}
     better = [p for p in evidence.means if evidence.means[p] > evidence.means[evidence.policy] and p != RANDOM]
     if better and own["saturation"] > SATURATED and own["saturation"] > max(means["saturation"][p] for p in better):
-        text = f"Its actions sit at a bound {100 * own['saturation']:.0f} % of the time, more than those of any better one."
+        share = f"{100 * own['saturation']:.0f} %"
+        text = f"Its actions sit at a bound {share} of the time, more than those of any better policy."
         yield Finding("frantic", 0.2, text, own)
 
 

@@ -31,7 +31,7 @@ def dominant(evidence: Evidence) -> Iterator[Finding]:
         if share[largest] > DOMINANT:
             name = evidence.components[largest]
             text = f"Component `{name}` gives {100 * share[largest]:.0f} % {words}."
-            yield Finding(kind, 0.15, text, {"share": float(share[largest])})
+            yield Finding(kind, 0.05, text, {"share": float(share[largest])})
 
 
 def shares(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def dead_or_double(evidence: Evidence) -> Iterator[Finding]:
     dead = [name for name, row in zip(evidence.components, values[1:], strict=True) if row.std() <= DEAD * scale]
     if dead:
         text = f"{_named(dead)} the same nearly everywhere, and teaches nothing but to last or to end."
-        yield Finding("dead_component", 0.1, text.replace("is the", "is the"), {"count": float(len(dead))})
+        yield Finding("dead_component", 0.05, text, {"count": float(len(dead))})
     pairs = [
         (a, b)
         for i, a in enumerate(evidence.components)
@@ -61,7 +61,7 @@ def dead_or_double(evidence: Evidence) -> Iterator[Finding]:
     ]
     if pairs:
         text = f"Components `{pairs[0][1]}` and `{pairs[0][0]}` say the same (correlation above {DOUBLE})."
-        yield Finding("double_component", 0.1, text, {"pairs": float(len(pairs))})
+        yield Finding("double_component", 0.05, text, {"pairs": float(len(pairs))})
 
 
 def unbounded(evidence: Evidence) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def unbounded(evidence: Evidence) -> Iterator[Finding]:
             f"Component `{worst}` has no bound: ten times out of range it is {times:.3g} times its usual largest "
             f"(growing as the power {exponent:.1f} of the state)."
         )
-    yield Finding("unbounded_term", 0.5, text, {"ratio": times, "exponent": exponent})
+    yield Finding("unbounded_term", 0.2, text, {"ratio": times, "exponent": exponent})
 
 
 def growth(evidence: Evidence, row: int) -> float:

@@ -2,8 +2,14 @@
 
 Scores come as `(S, E)`: S independently trained policies, E evaluation episodes of each. Trainings differ far more than
 episodes, so the bootstrap follows how the numbers arose: it draws S trainings with replacement and, within each drawn
-one, E episodes (a two-stage, stratified bootstrap). Few trainings make percentile intervals too narrow; the percentiles
-are therefore taken further out, by Student's t with S − 1 degrees of freedom (Hesterberg 2015, "expanded percentile").
+one, E episodes (a two-stage, stratified bootstrap). Few trainings make percentile intervals too narrow. What is made of
+the draws is what held the truth most often in simulations (docs/log.md; `evaluation/bench/coverage.py`):
+
+* a mean over fewer than `FEW` trainings: Student's t with S − 1 degrees of freedom and the bootstrap's standard error;
+  no percentile can leave the range of the trainings, which is too narrow a range;
+* over more of them: percentiles taken further out, by Student's t (Hesterberg 2015, "expanded percentile");
+* a probability of improvement: bias-corrected and accelerated percentiles (Efron 1987, BCa), equally expanded.
+
 With S = 1 only episodes can be drawn, and the interval covers episodes alone. After Agarwal et al. 2021, "Deep
 Reinforcement Learning at the Edge of the Statistical Precipice". Everything is deterministic given `seed`.
 """
@@ -16,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 5000
+FEW = 5
+"""Trainings from which percentiles of the bootstrap hold a mean about as often as they should."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ def interquartile_mean(
     """
     flat = _checked(scores).ravel()
     draws = flat[_draw(scores.shape, resamples, np.random.default_rng(seed))]
-    return _interval(_iqm(flat[None])[0], _iqm(draws), len(scores), confidence)
+    return _of_mean(_iqm(flat[None])[0], _iqm(draws), len(scores), confidence)
 
 
 def probability_of_improvement(
@@ -61,7 +69,9 @@ def probability_of_improvement(
     of_x = _counts(_draw(x.shape, resamples, rng), a.size)
     of_y = _counts(_draw(y.shape, resamples, rng), b.size)
     draws = np.einsum("bi,bi->b", of_x @ wins, of_y) / wins.size
-    return _interval(float(wins.mean()), draws, min(len(x), len(y)), confidence)
+    by_training = wins.reshape(*x.shape, *y.shape).mean(axis=(1, 3))  # of x and of y
+    skew = _acceleration(by_training.mean(axis=1), by_training.mean(axis=0))
+    return _accelerated(float(wins.mean()), draws, min(len(x), len(y)), confidence, skew)
 
 
 def mean_of_trainings(
@@ -74,7 +84,31 @@ def mean_of_trainings(
     """
     trainings = _checked(means[:, None])[:, 0]
     draws = np.random.default_rng(seed).choice(trainings, size=(resamples, trainings.size)).mean(axis=1)
-    return _interval(float(trainings.mean()), draws, trainings.size, confidence)
+    return _of_mean(float(trainings.mean()), draws, trainings.size, confidence)
+
+
+def selection_optimism(
+    promised: NDArray[np.float64],
+    kept: NDArray[np.float64],
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """How much more the figures that selected winners promised than fresh trainings kept, on average.
+
+    The best of many noisy figures is too high even if each is unbiased (the winner's curse).
+
+    Args:
+        promised: `(S,)` the figure on which each search chose its winner.
+        kept: `(S,)` mean fitness of that winner's fresh trainings.
+        seed: of the bootstrap.
+        confidence: nominal coverage.
+        resamples: bootstrap draws.
+    """
+    if promised.shape != kept.shape:
+        raise ValueError(f"one promise per winner is needed; got shapes {promised.shape} and {kept.shape}")
+    return mean_of_trainings(promised - kept, seed=seed, confidence=confidence, resamples=resamples)
 
 
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,9 +138,41 @@ def _counts(positions: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     return flat.reshape(len(positions), size).astype(np.float64)
 
 
-def _interval(value: float, draws: NDArray[np.float64], trainings: int, confidence: float) -> Interval:
-    tail = _expanded_tail((1.0 - confidence) / 2.0, trainings)
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
+def _of_mean(value: float, draws: NDArray[np.float64], trainings: int, confidence: float) -> Interval:
+    tail = (1.0 - confidence) / 2.0
+    if 1 < trainings < FEW:
+        from scipy.special import stdtrit
+
+        error = draws.std() * np.sqrt(trainings / (trainings - 1.0))
+        width = float(-stdtrit(trainings - 1.0, tail) * error)
+        return Interval(float(value), float(value) - width, float(value) + width)
+    tail = _expanded_tail(tail, trainings)
+    return _between(value, draws, tail, 1.0 - tail)
+
+
+def _accelerated(
+    value: float, draws: NDArray[np.float64], trainings: int, confidence: float, acceleration: float
+) -> Interval:
+    """BCa (Efron 1987, eq. 2.3) at tails expanded for few trainings."""
+    from scipy.special import ndtr, ndtri
+
+    below = (draws < value).mean() + 0.5 * (draws == value).mean()
+    bias = ndtri(np.clip(below, 1.0 / draws.size, 1.0 - 1.0 / draws.size))
+    tail = ndtri(_expanded_tail((1.0 - confidence) / 2.0, trainings))
+    shifted = [bias + side for side in (tail, -tail)]
+    levels = [ndtr(bias + z / max(1.0 - acceleration * z, 0.05)) for z in shifted]
+    return _between(value, draws, float(levels[0]), float(levels[1]))
+
+
+def _acceleration(*arms: NDArray[np.float64]) -> float:
+    """Skewness of the statistic, from what each training of each arm contributes to it, `(S,)` per arm."""
+    influence = np.concatenate([(arm - arm.mean()) / arm.size for arm in arms])
+    squares = (influence**2).sum()
+    return float((influence**3).sum() / (6.0 * squares**1.5)) if squares > 0.0 else 0.0
+
+
+def _between(value: float, draws: NDArray[np.float64], lower: float, upper: float) -> Interval:
+    low, high = np.quantile(draws, [lower, upper])
     return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 

@@ -68,4 +68,5 @@ def _tau(counts: Floats, x: Floats, y: Floats) -> Floats:
     pairs = np.einsum("bi,bi->b", counts @ (x * y), counts)
     untied = [np.einsum("bi,bi->b", counts @ np.abs(signs), counts) for signs in (x, y)]
     scale = np.sqrt(untied[0] * untied[1])
-    return np.divide(pairs, scale, out=np.zeros_like(pairs), where=scale > 0)
+    found: Floats = np.divide(pairs, scale, out=np.zeros_like(pairs), where=scale > 0)
+    return found

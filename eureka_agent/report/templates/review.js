@@ -110,7 +110,7 @@
       seat.hidden = !pair.length;
       if (!pair.length) return;
       film(seat, pair[side]);
-      one("button", seat).setAttribute("aria-label", `${pair[side]} is better`);
+      one("button", seat).textContent = `${pair[side]} is better`;
     });
     one("[data-duel-skip]", duel).disabled = one("[data-duel-play]", duel).disabled = !pair.length;
     one("[data-duel-undo]", duel).disabled = !draft.preferred.length;
