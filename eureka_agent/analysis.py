@@ -14,14 +14,15 @@ from eureka_agent.reflection import per_step
 from eureka_agent.run import Run
 from eureka_agent.watcher import Watcher
 from eureka_evaluation.finding import Finding, most_telling
+from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
-    from eureka_evaluation.analysis import Floor, Subject, Track
+    from eureka_evaluation.analysis import Recorded, Subject
 
 OWN_RETURN = "rollout/ep_rew_mean"
-_floors: dict[str, Floor] = {}
-"""Of the runs that this process works on, by the digest of the recording: the same for all candidates of a run."""
-MOST_FLOORS = 4
+_known: dict[str, Recorded] = {}
+"""Random play's and the incumbent's episodes, by the digest of the recording: the same for a whole generation."""
+MOST_KNOWN = 4
 
 
 def analysed(candidate: Candidate, population: Population, run: Run) -> Candidate:
@@ -75,6 +76,8 @@ def _subject(candidate: Candidate, population: Population, run: Run) -> Subject 
     kinds = {v.name: v.kind for v in task.body.variables}
     declared = [*(v.spec for v in task.body.variables), *task.spec.derived]
     best = population.best
+    leader = None if best is None or best.score is None or best.score.episodes == score.episodes else best.score
+    incumbent = _recorded(leader, run)
     return subject_of(
         load_episodes(run.blob(score.episodes)),
         score.fitness,
@@ -82,29 +85,24 @@ def _subject(candidate: Candidate, population: Population, run: Run) -> Subject 
         score.lengths,
         task.spec.environment.episode_steps,
         variables=[Variable(v.name, v.unit, kinds.get(v.name, ""), v.frame) for v in declared],
-        floor=_floor(run),
-        incumbent=_tracks(best.score, run) if best and best.score and best.score.episodes != score.episodes else (),
+        floor=_recorded(run.score(RANDOM), run),
+        incumbent=incumbent.tracks if incumbent else (),
         own_return=candidate.training.curves.get(OWN_RETURN, ()) if candidate.training else (),
         unit=task.spec.metric.unit,
         human=task.anchors.human.mean if task.anchors else None,
     )
 
 
-def _floor(run: Run) -> Floor | None:
-    from eureka_evaluation.analysis import Floor
-
-    score = run.score(RANDOM)
-    if not isinstance(score, Score) or score.episodes is None:
-        return None
-    if score.episodes not in _floors:
-        if len(_floors) >= MOST_FLOORS:
-            _floors.clear()
-        _floors[score.episodes] = Floor.of(_tracks(score, run), score.fitness)
-    return _floors[score.episodes]
-
-
-def _tracks(score: Score, run: Run) -> tuple[Track, ...]:
-    from eureka_evaluation.analysis import tracks_of
+def _recorded(score: Score | Failure | None, run: Run) -> Recorded | None:
+    """The episodes of a score as tables, or None if it has none."""
+    from eureka_evaluation.analysis import Recorded, tracks_of
     from eureka_evaluation.recording import load_episodes
 
-    return tracks_of(load_episodes(run.blob(score.episodes)), score.fitness) if score.episodes else ()
+    if not isinstance(score, Score) or score.episodes is None:
+        return None
+    if score.episodes not in _known:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        tracks = tracks_of(load_episodes(run.blob(score.episodes)), score.fitness)
+        _known[score.episodes] = Recorded.of(tracks, score.fitness)
+    return _known[score.episodes]

@@ -187,6 +187,11 @@ def _estimate(found: Interval) -> Estimate:
     return Estimate(value=found.value, low=found.low, high=found.high)
 
 
+def in_searches(amount: int) -> str:
+    """`1 search`, `3 searches`."""
+    return plural(amount, "search") if amount == 1 else f"{amount} searches"
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """A row of the table, under `HEADINGS`; a difference from one search or training has no interval."""
     barren = f" + {row.barren} barren" if row.barren else ""
@@ -211,16 +216,14 @@ def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
     """What the figures mean and can bear, in words."""
     trainings = max((len(t) for row in rows for t in row.fitness), default=0)
     said = [
-        f"IQM of each winner's {plural(trainings, 'fresh training')}, pooled over {plural(bench.repeats, 'search')}"
-        f"{'' if bench.repeats == 1 else 'es'}; steps and wall time are of one search without its last comparison.",
+        f"IQM of each winner's {plural(trainings, 'fresh training')}, pooled over {in_searches(bench.repeats)}; steps "
+        "and wall time are of one search without its last comparison.",
         "Optimism: what selection promised of the winner above what its fresh trainings kept.",
     ]
     if bench.repeats == 1:
         said.append("One search each: the intervals say nothing about how much searches differ (--repeats).")
     elif bench.repeats < 5:
-        said.append(
-            f"{bench.repeats} searches each settle only large differences: the intervals are wide for that reason."
-        )
+        said.append(f"{in_searches(bench.repeats)} each settle only large differences, so the intervals are wide.")
     return said
 
 

@@ -219,13 +219,14 @@ class Board:
 def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     """A board for what is left of a run."""
     population, settings = run.population(curves=False), run.settings
-    left = max(within_steps(run.task, settings).generations - population.generations, 0)
+    likely = max(within_steps(run.task, settings).generations, population.generations)
+    left = likely - population.generations
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
     steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
     return Board(
         task=run.task.name,
         unit=run.task.spec.metric.unit,
-        generations=settings.generations,
+        generations=likely,
         trainings=planned(settings, recipe, left).steps / steps,
         timesteps=steps,
         human=anchors.human.mean if anchors and anchors.timesteps == steps else None,

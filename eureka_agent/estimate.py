@@ -32,6 +32,7 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import write_file
 from eureka_agent.task import Task
 from eureka_agent.text import count, dollars, duration, plural
+from eureka_agent.variations import variations_of
 from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox
 
 PROBE_SECONDS = 4.0
@@ -91,15 +92,16 @@ class Plan:
 def planned(settings: Settings, recipe: Recipe, generations: int) -> Plan:
     """So many generations and the comparison's two trained arms."""
     final, contests = 2 * settings.final_seeds, round(generations * usual_trainings(settings))
-    raced = planned_steps(settings, recipe, settings.population)
+    size = settings.population + settings.tune
+    raced = planned_steps(settings, recipe, size)
     steps = generations * raced + (contests + final) * recipe.timesteps
-    return Plan(generations * settings.population + contests + final, steps)
+    return Plan(generations * size + contests + final, steps)
 
 
 def within_steps(task: Task, settings: Settings) -> Settings:
     """The settings with no more generations than their budget of environment steps lasts for, about."""
     recipe = Recipe.of(task, settings)
-    each = planned_steps(settings, recipe, settings.population) + usual_trainings(settings) * recipe.timesteps
+    each = planned_steps(settings, recipe, settings.population + settings.tune) + usual_trainings(settings) * recipe.timesteps
     last = settings.generations if settings.steps is None else max(1, round(settings.steps / each))
     return settings.model_copy(update={"generations": min(settings.generations, last)})
 
@@ -116,15 +118,19 @@ def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 
     waves += math.ceil(2 * settings.final_seeds / side_by_side)
     raced = generations * _generation_seconds(settings, recipe, speed, box, side_by_side)
     calls, tokens, cost = _asked(task, settings, generations_done)
-    return Estimate(plan.trainings, plan.steps, raced + waves * one + speed.score_seconds, cost, calls, tokens)
+    worlds = 1 + len(variations_of(task)) if variations_of(task) else 0
+    scorings = 1 + math.ceil(2 * worlds / side_by_side)  # random play, and both policies in held-out variations
+    seconds = raced + waves * one + scorings * speed.score_seconds
+    return Estimate(plan.trainings, plan.steps, seconds, cost, calls, tokens)
 
 
 def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, box: float, side_by_side: int) -> float:
     """One generation: its boxes in waves of whole trainings; or, raced, by their work, and at least the longest way."""
-    races = brackets(settings, recipe, [str(slot) for slot in range(settings.population)])
+    size = settings.population + settings.tune
+    races = brackets(settings, recipe, [str(slot) for slot in range(size)])
     rungs = max(len(race.rungs) for race in races)
     if rungs == 1:
-        waves = math.ceil(settings.population / side_by_side)
+        waves = math.ceil(size / side_by_side)
         return waves * (box + recipe.timesteps / speed.steps_per_second)
     boxes = sum(len(race.members) + sum(race.keep) for race in races)
     work = boxes * box + sum(race.steps for race in races) / speed.steps_per_second

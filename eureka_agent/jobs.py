@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from eureka_agent.errors import EnvironmentMissing
+from eureka_agent.proof import prove_once
 from eureka_agent.settings import Recipe
 from eureka_agent.task import Task
 from eureka_sandbox.bank import BANK_FILE
@@ -124,10 +125,10 @@ def run_alone(
     listen: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Outcome:
-    """Run a job that belongs to no search; those of a search are the lab's.
+    """Run a job that belongs to no search; those of a search are the lab's. The wall proves itself before the first.
 
     Raises:
-        EnvironmentMissing: the sandbox itself failed.
+        EnvironmentMissing: the sandbox itself failed, or its wall leaks.
         JobStopped: `stop` was set.
     """
 
@@ -135,6 +136,7 @@ def run_alone(
         if isinstance(report, Progress):
             listen(report)
 
+    prove_once(sandbox)
     try:
         return sandbox.run(job, hear, stop or threading.Event())
     except SandboxError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from eureka_agent.errors import EnvironmentMissing
 from eureka_agent.floor import RANDOM, ZERO
 from eureka_agent.jobs import judging_job
 from eureka_agent.population import Candidate, Population, Record, Score, rung_key
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from eureka_agent.lab import Lab
     from eureka_evaluation.transitions import Trajectory, Transitions
 
-JUDGING_SECONDS = 60
+JUDGING_SECONDS = 180
+"""A box starts in 1 to 10 s on a busy machine and needs less than one."""
 ROOM = 24_576
 """Transitions in a generation's bank, about: some 4 MB."""
 MOST_POLICIES = 40
@@ -100,7 +102,11 @@ def judged_key(generation: int, name: str) -> str:
 def _judged(lab: Lab, code: str, bank: JudgedBank, key: str) -> Judged:
     limits = lab.boxes.limits(JUDGING_SECONDS)
     job = judging_job(lab.run.task, code, lab.run.blob(bank.blob), probes_in(bank), limits)
-    outcome = lab.boxes.run(key, "judging", job, shown=False)
+    try:
+        outcome = lab.boxes.run(key, "judging", job, shown=False)
+    except EnvironmentMissing as error:  # no search ends for want of a suspicion
+        lab.watcher.stage(f"{key}: not judged: {error}")
+        return Judged(reason="the sandbox failed")
     if isinstance(outcome, Failed):
         return Judged(reason=str(outcome.failure.verdict))
     assert isinstance(outcome.result, SmokeResult)

@@ -14,7 +14,7 @@ from typing import Any
 from eureka_agent.bank import bank_of
 from eureka_agent.boxes import Boxes, R, T
 from eureka_agent.comparison import Arm, Comparison, Trial, compare, measured_arm
-from eureka_agent.errors import BudgetExhausted, EurekaError
+from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.filming import median_seed, worth_filming
 from eureka_agent.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.generation import raced
@@ -57,6 +57,8 @@ from eureka_sandbox.protocol import (
     Wall,
 )
 
+UNSHOWN = (RANDOM, ZERO, "film/", "variation/")
+"""Keys of scorings that no table of candidates needs, by how they begin."""
 SMOKE_SECONDS = 60
 """A smoke test starts in 1 to 10 s on a busy machine; its 128 calls take 0.05 s, or the reward is too slow."""
 
@@ -230,9 +232,10 @@ class Lab:
         """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
         if self.stopping.is_set():
             return
-        self.film(worth_filming(self.run.population(curves=False), best))
-        with suppress(BudgetExhausted):
-            self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
+        with suppress(BudgetExhausted, EnvironmentMissing):  # a finished comparison is worth more than pictures
+            self.film(worth_filming(self.run.population(curves=False), best))
+            if not self.stopping.is_set():
+                self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
 
     def film(self, candidates: Sequence[Candidate]) -> None:
         """Film the median episode of each that was trained and scored, as far as there is time; once in a run."""
@@ -361,7 +364,7 @@ class Lab:
         known = self.run.score(key)
         if known is None:
             job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
-            outcome = self.boxes.run(place or key, "scoring", job, shown=key not in (RANDOM, ZERO))
+            outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
             box = box_name(self.sandbox, self.wall)
             if isinstance(outcome, Failed):
                 known = outcome.failure

@@ -24,7 +24,8 @@ SECONDS = 1.0
 """Between two looks at the board."""
 MOST_POINTS = 60
 """Of a training's curve; every other one is dropped when there are more."""
-MOST_ROWS = 200
+MOST_ROWS = 60
+"""Trainings that are told: those under way, then the latest."""
 MOST_LINES = 100
 
 
@@ -103,7 +104,8 @@ class _Keeper:
 
     def _now(self) -> Now:
         board = self._board
-        rows = dict(list(board.rows.items())[-MOST_ROWS:])
+        latest = sorted(board.rows, key=lambda key: board.rows[key].running)[-MOST_ROWS:]
+        rows = {key: row for key, row in board.rows.items() if key in set(latest)}
         self._curves = {key: curve for key, curve in self._curves.items() if key in rows}
         lines = tuple(self._line(key, row) for key, row in rows.items())
         return Now(head=_head(board), rows=lines, log=tuple(map(visible, board.said))[-MOST_LINES:])

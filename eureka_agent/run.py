@@ -44,6 +44,7 @@ from eureka_agent.storage import (
 )
 from eureka_agent.task import Anchors, Task, task_from_files
 from eureka_agent.text import flag_of, from_here, measure
+from eureka_agent.work import Work, steps_of, work_of
 from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
@@ -52,22 +53,6 @@ AMENDABLE = frozenset(
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
-
-
-TRAINED = (
-    "SELECT MAX(timesteps) AS timesteps, MAX(seconds) AS seconds FROM trainings "
-    "WHERE key NOT LIKE ? AND verdict IS NULL GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1)"
-)
-"""Finished trainings, those in rungs once, as far as they came."""
-
-
-class Work(Record):
-    """What boxes have computed."""
-
-    trainings: int
-    training_seconds: float
-    """The start of every box included."""
-    scoring_seconds: float
 
 
 class TaskSnapshot(Record):
@@ -94,7 +79,7 @@ class Run:
             self._journal = Journal(folder, read_only)
             self._blobs = Blobs(folder / "blobs")
             self._checkpoints = Checkpoints(folder / CHECKPOINTS, self._journal)
-            self.settings = Settings.model_validate_json(self._journal.meta("settings"))
+            self.settings = Settings.stored(self._journal.meta("settings"))
             self.task = self._task_from_snapshot()
             if not read_only:
                 self._tidy()
@@ -321,7 +306,7 @@ class Run:
 
     def reread(self) -> None:
         """Take over settings that another process has changed."""
-        self.settings = Settings.model_validate_json(self._open.meta("settings"))
+        self.settings = Settings.stored(self._open.meta("settings"))
 
     def names(self) -> list[str]:
         """Ids of the candidates that have ended, those of the generation under way included, in order of birth."""
@@ -404,26 +389,17 @@ class Run:
     @property
     def trained_steps(self) -> int:
         """Environment steps of all finished trainings, the comparisons' included."""
-        return self._steps_but("")
+        return steps_of(self._open)
 
     @property
     def searched_steps(self) -> int:
         """Those of the search alone, without the last comparison."""
-        return self._steps_but("final/%")
-
-    def _steps_but(self, keys: str) -> int:
-        """Of all trainings whose keys are not like these."""
-        sql = f"SELECT COALESCE(SUM(timesteps), 0) FROM ({TRAINED})"
-        return int(self._open.rows(sql, (keys,))[0][0])
+        return steps_of(self._open, but="final/%")
 
     @property
     def work(self) -> Work:
         """What all finished boxes computed, contests and the last comparison included."""
-        trainings, seconds = self._open.rows(f"SELECT COUNT(*), COALESCE(SUM(seconds), 0) FROM ({TRAINED})", ("",))[0]
-        started = "SELECT COALESCE(SUM(json_extract(record, '$.startup_seconds')), 0) FROM trainings"
-        scored = "SELECT COALESCE(SUM(seconds), 0) FROM scores"
-        startups, scoring = (float(self._open.rows(sql)[0][0]) for sql in (started, scored))
-        return Work(trainings=trainings, training_seconds=seconds + startups, scoring_seconds=scoring)
+        return work_of(self._open)
 
     @property
     def created(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -88,12 +89,16 @@ class Settings(BaseModel):
     memory_mb: int = Field(default=Limits().memory_mb, ge=64)
     """Memory at which one box is stopped with the verdict `memory`; less where the machine has less to share."""
 
+    @classmethod
+    def stored(cls, text: str) -> Settings:
+        """As a run keeps them; a run of a version that neither raced nor contested goes on as it began."""
+        return cls.model_validate({"racing": "none", "contest_seeds": 1, **json.loads(text)})
+
     def derived_seed(self, *labels: str | int) -> int:
         """A training or search seed: the first 32 bits of SHA-256 over `seed` and `labels`, joined by `/`.
 
-        Labels in use: `train/<candidate>`, `propose/<candidate>`, `final/<index>`, `bootstrap`,
-        `model/<candidate>`. The same labels give
-        the same seed in every sitting and on every machine.
+        Labels in use: `train/<candidate>`, `contest/<number>`, `propose/<candidate>`, `final/<index>`, `bootstrap`,
+        `model/<candidate>`, `tune/<generation>`, `prescreen/<candidate>`. The same labels give the same seed in every sitting and on every machine.
         """
         text = "/".join(str(part) for part in (self.seed, *labels))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

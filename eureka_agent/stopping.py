@@ -67,7 +67,7 @@ def reason_to_stop(
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
         return f"no better candidate than {best.id} in {plural(settings.patience, 'generation')}"
     left = affordable(population, settings, steps)
-    if left is not None and left < 1:
+    if settings.steps is not None and left is not None and left < 1:
         return f"{count(steps)} of {count(settings.steps)} environment steps taken"
     return None
 

@@ -115,7 +115,7 @@ def objection(error: Mapping[str, Any]) -> str:
         return f"expected {str(limits['expected']).replace(chr(39), '')}"
     for begin, words in _EXPECTED.items():
         if kind.startswith(begin):
-            return f"expected {words}".format(**limits)
+            return "expected " + words.format(**{k: f"{v:g}" for k, v in limits.items() if isinstance(v, int | float)})
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
-from eureka_agent.errors import EnvironmentMissing
+from eureka_agent.proof import prove
 from eureka_agent.run import Run
-from eureka_sandbox.protocol import Sandbox, SandboxError, Wall
+from eureka_sandbox.protocol import Sandbox, Wall
 
 
 def proven_wall(run: Run, sandbox: Sandbox) -> Wall:
@@ -15,10 +15,7 @@ def proven_wall(run: Run, sandbox: Sandbox) -> Wall:
     Raises:
         EnvironmentMissing: something leaked, or the wall cannot be had on this machine; says what to do.
     """
-    try:
-        wall = sandbox.check()
-    except SandboxError as error:
-        raise EnvironmentMissing(str(error)) from error
+    wall = prove(sandbox)
     return run.decide(f"wall/{len(walls(run)) + 1}", Wall, lambda: wall)
 
 

@@ -10,10 +10,17 @@ from pathlib import Path
 from llm_cases import search, small_run
 from test_report import candidate, facts
 
-from eureka_agent.population import Candidate, Catch
+from eureka_agent.contest import Incumbency, Standing
+from eureka_agent.maps import Axis
+from eureka_agent.population import Candidate, Catch, Rung
 from eureka_agent.report.facts import RunFacts, gather
+from eureka_agent.report.maps import Surface
+from eureka_agent.report.neighbours import Neighbours
 from eureka_agent.report.thoughts import Thought
-from eureka_sandbox.protocol import Wall
+from eureka_agent.stopping import Stop
+from eureka_agent.variations import Held, Outcome, Robustness
+from eureka_evaluation.finding import Finding
+from eureka_sandbox.protocol import Failure, Variation, Verdict, Wall
 
 TRANSCRIPT = Path(__file__).parent / "data" / "transcripts" / "hopper_forward"
 HOSTILE = (
@@ -68,6 +75,61 @@ def filmed(whole: RunFacts) -> RunFacts:
     return dataclasses.replace(whole, films=dict.fromkeys(names, film()), walls=(wall,))
 
 
+@cache
+def poster() -> bytes:
+    """A JPEG of the same size."""
+    import numpy as np
+
+    from eureka_sandbox.worker.video import still
+
+    return still(np.tile(np.arange(64, dtype=np.uint8), (48, 1))[..., None].repeat(3, axis=2) * 3)
+
+
+def surface(*terms: str, x: str = "torso_x_velocity", y: str = "torso_pitch") -> Surface:
+    """A reward that pays for x and charges the square of y, on a grid of 9 × 9; where it failed, not a number."""
+    places = [i / 4 - 1 for i in range(9)]
+    pay = [[2 * a - b * b for a in places] for b in places]
+    gone = [[float("nan") if a > 0.9 else a for a in places] for _ in places]
+    grids = (pay, [[2 * a for a in places] for _ in places], gone)[: len(terms)]
+    axes = (Axis(variable=x, low=-1.0, high=1.0), Axis(variable=y, index=(2,), low=-1.0, high=1.0))
+    return Surface(*axes, terms, grids, visited=((0.0, 0.0), (0.5, -0.5), (7.0, 0.0)))
+
+
+def looked_into(whole: RunFacts, text: str = "Half of the episodes end within 212 of 1000 steps.") -> RunFacts:
+    """The same with all that analysis, contests and held-out variations have to say; `text` wherever words go."""
+    finding, worse = Finding("ends_early", 0.5, text), Finding("fitness_falls", 0.9, text, {"share": 0.5})
+
+    def seen(c: Candidate) -> Candidate:
+        rungs = (Rung(timesteps=1000, fitness=1.0, own_return=2.0),)
+        told = {"findings": (finding,), "suspicions": (worse, finding), "commentary": text, "rungs": rungs}
+        return c.model_copy(update=told | {"stopped": c.id == "g0c1" and c.failure is None})
+
+    population = whole.population.with_(candidates=tuple(map(seen, whole.population.candidates)))
+    best = whole.comparison.candidate if whole.comparison else "g0c0"
+    first = Standing(id=best, screening=9.0, later=(4.0, 6.0))
+    held = Incumbency(
+        id=best, before=None, standings=(first, Standing(id="g0c1", screening=8.0)), reason=text, optimism=4
+    )
+    comparison = whole.comparison
+    if comparison:
+        outcomes = (
+            Outcome(name="heavy", variation=Variation(mass=1.2), fitness=(1.0, 3.0), success_rate=0.5),
+            Outcome(name="late", variation=Variation(delay=1), failure=Failure(verdict=Verdict.TIME, message=text)),
+        )
+        arms = [Held(arm=arm, policy="0" * 64, nominal=4.0, outcomes=outcomes) for arm in ("candidate", "human")]
+        comparison = comparison.model_copy(update={"robustness": Robustness(seeds=(1, 2), arms=tuple(arms))})
+    return dataclasses.replace(
+        whole,
+        population=population,
+        comparison=comparison,
+        posters=dict.fromkeys(whole.films, poster()),
+        surfaces={"candidate": (surface("total", "speed", "fall"),), "human": (surface("total"),)},
+        neighbours={best: Neighbours((("g0c1", 0.25),), 0.5, None)},
+        contests=(held,),
+        stop=Stop(reason=text, steps=1, seconds=1.0),
+    )
+
+
 def half_done() -> RunFacts:
     """Some candidates measured, one failed, one repaired, none compared."""
     catch = Catch(gate="smoke", reason="the total is 1 on all transitions", mended=True, pointless=True)
@@ -91,7 +153,7 @@ def tainted(text: str) -> RunFacts:
 
     candidates = [candidate(0, 3.0, code=code, text=text), candidate(1, None, code=code, text=text)]
     child = candidate(0, 4.0, generation=1, code=code.replace("return", f"# {text}\n    return"), text=text)
-    whole = filmed(facts(*map(spoilt, [*candidates, child]), human=1.0, text=text))
+    whole = looked_into(filmed(facts(*map(spoilt, [*candidates, child]), human=1.0, text=text)), text)
     metric = whole.task.spec.metric.model_copy(update={"meaning": text, "success": text, "name": text})
     spec = whole.task.spec.model_copy(update={"description": text, "metric": metric})
     wall = whole.walls[0].model_copy(update={"tier": text, "image": text, "covers": (text,), "gaps": (text,)})
@@ -101,6 +163,7 @@ def tainted(text: str) -> RunFacts:
         settings=whole.settings.model_copy(update={"model": text, "prompts": text}),
         thoughts={c.id: Thought(text, text) for c in whole.population.candidates},
         films={"candidate": film()},
+        surfaces={"candidate": (surface(text, text, text, x=text, y=text),), "human": (surface(text),)},
         versions={text: text},
         walls=(wall,),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eureka_evaluation.analysis import Floor, Subject, Variable, analyse, behaviour, subject_of, tracks_of
+from eureka_evaluation.analysis import Recorded, Subject, Variable, analyse, behaviour, subject_of, tracks_of
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.gait import period
@@ -42,7 +42,7 @@ def subject(
     *episodes: Episode,
     fitness: Sequence[float],
     success: Sequence[bool] | None = None,
-    floor: Floor | None = None,
+    floor: Recorded | None = None,
     limit: int = 500,
     **more: object,
 ) -> Subject:
@@ -60,8 +60,8 @@ def subject(
     return made
 
 
-def floor_of(*episodes: Episode, fitness: Sequence[float]) -> Floor:
-    return Floor.of(tracks_of(dict(enumerate(episodes)), fitness), fitness)
+def floor_of(*episodes: Episode, fitness: Sequence[float]) -> Recorded:
+    return Recorded.of(tracks_of(dict(enumerate(episodes)), fitness), fitness)
 
 
 def wander(steps: int, columns: int = 1, size: float = 1.0) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ def wander(steps: int, columns: int = 1, size: float = 1.0) -> NDArray[np.float6
     return walked.squeeze()
 
 
-def random_play(count: int = 8, steps: int = 200) -> Floor:
+def random_play(count: int = 8, steps: int = 200) -> Recorded:
     """Aimless motion: the score is the way that was made by chance."""
     made = []
     for _ in range(count):

@@ -135,7 +135,7 @@ def test_without_a_terminal_the_watcher_prints_no_control_codes(tmp_path: Path) 
 
 
 def test_a_board_counts_what_is_left_of_a_run(tmp_path: Path) -> None:
-    settings = Settings(population=4, generations=3, final_seeds=2, timesteps=500)
+    settings = Settings(population=4, generations=3, final_seeds=2, timesteps=500, contest_seeds=1)
     with Run.create(tmp_path / "run", load_task("hopper_forward"), settings) as run:
         shown = board_of(run)
     assert shown.trainings == 3 * 4 + 2 * 2
@@ -144,7 +144,7 @@ def test_a_board_counts_what_is_left_of_a_run(tmp_path: Path) -> None:
 
 def test_an_estimate_counts_waves_of_trainings() -> None:
     task = load_task("hopper_forward")
-    settings = Settings(population=5, generations=2, final_seeds=3, timesteps=1000)
+    settings = Settings(population=5, generations=2, final_seeds=3, timesteps=1000, contest_seeds=1)
     estimate = price(task, settings, SPEED, jobs=2)
     assert estimate.trainings == 5 * 2 + 6
     assert estimate.steps == 16_000
@@ -152,6 +152,20 @@ def test_an_estimate_counts_waves_of_trainings() -> None:
     assert estimate.seconds == pytest.approx(9 * 8 + 2)
     assert price(task, settings, SPEED, generations_done=2, jobs=2).trainings == 6
     assert "no LLM cost" in str(estimate)
+
+
+def test_an_estimate_knows_that_a_race_takes_its_longest_way_and_a_contest_some_more() -> None:
+    task = load_task("hopper_forward")
+    settings = Settings(population=8, generations=1, final_seeds=1, timesteps=90_000, contest_seeds=1)
+    # a box takes 5 + 2 s beside its steps, of which 1000 are a second; then the comparison and the random policy
+    final = 7 + 90 + 2
+    assert price(task, settings, SPEED, jobs=1).seconds == pytest.approx(14 * 7 + 420 + 2 * (7 + 90) + 2)
+    assert price(task, settings, SPEED, jobs=2).seconds == pytest.approx((14 * 7 + 420) / 2 + final)
+    assert price(task, settings, SPEED, jobs=8).seconds == pytest.approx(3 * 7 + 90 + final)
+    assert price(task, settings, SPEED, jobs=8).steps == 420_000 + 2 * 90_000
+    contested = price(task, settings.model_copy(update={"contest_seeds": 3}), SPEED, jobs=8)
+    assert contested.seconds == pytest.approx(3 * 7 + 90 + 7 + 90 + final)
+    assert contested.trainings == 8 + 2 + 3
 
 
 def test_a_measured_speed_is_remembered_for_its_task_and_recipe(
@@ -170,7 +184,7 @@ def test_a_measured_speed_is_remembered_for_its_task_and_recipe(
 
 
 def test_the_workload_is_known_without_a_measurement() -> None:
-    settings = Settings(population=2, generations=1, final_seeds=1, timesteps=1000)
+    settings = Settings(population=2, generations=1, final_seeds=1, timesteps=1000, contest_seeds=1)
     assert workload(load_task("hopper_forward"), settings) == "4 trainings, 4k environment steps, no LLM cost"
 
 

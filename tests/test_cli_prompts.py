@@ -71,7 +71,7 @@ def test_the_same_prompts_and_model_by_a_relative_path_are_no_change(
     again = ["evolve", "--resume", "run", "--model", "scripted:./answers", "--prompts"]
     assert main([*again, "mine"]) == 0, capsys.readouterr().err
     assert main([*again, "answers"]) == 2
-    assert "prompts is fixed when a run begins" in capsys.readouterr().err
+    assert "--prompts is fixed when a run begins" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_same_prompts_and_model_by_a_relative_path_are_no_change(
     [
         (
             ["--model", "scripted:answers", "--prompts", "nowhere"],
-            "nowhere: no *.md.j2 there; templates are critic.md.j2, cross.md.j2",
+            "nowhere: no *.md.j2 there; templates are comment.md.j2, critic.md.j2",
         ),
         (["--model", "scripted:answers", "--prompts", "stray"], "nothing uses 'sytem.md.j2'"),
         (["--model", "scripted:answers", "--prompts", "broken"], "broken/system.md.j2:2: "),

@@ -80,7 +80,7 @@ def candidate(slot: int, fitness: float | None, **more: object) -> Candidate:
     score = None
     if fitness is not None:
         score = Score(seeds=(0,), fitness=(fitness,), success=(False,), lengths=(9,), seconds=1.0)
-    return Candidate(brief=brief, code="", score=score, **more)  # type: ignore[arg-type]
+    return Candidate(brief=brief, code="", score=score, **more)
 
 
 def test_only_the_fittest_programs_that_trained_to_their_end_are_worth_a_call() -> None:

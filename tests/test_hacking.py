@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hacking_cases import evidence, random_rewards, recorded, walk
 
-from eureka_agent.judging import Judged, JudgedBank, bank_key, judge, judged_key
+from eureka_agent.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
 from eureka_agent.lab import Lab
 from eureka_agent.population import Brief, Candidate, Population
 from eureka_agent.reward_code import check_reward_code
@@ -28,7 +29,14 @@ from eureka_evaluation.hacking_code import smells
 from eureka_evaluation.hacking_evidence import LARGEST, METRIC, Evidence, Probes
 from eureka_evaluation.transitions import chosen_transitions
 from eureka_sandbox.backends.scripted import ScriptedSandbox
-from eureka_sandbox.protocol import Finished, Job, Outcome, ScoreSpec
+from eureka_sandbox.bank import read_bank
+from eureka_sandbox.bodies import variable_shapes
+from eureka_sandbox.protocol import Finished, Job, Outcome, SandboxError, ScoreSpec, SmokeSpec
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation" / "bench"))
+from hacking_tables import Judged as Judgement
+from hacking_tables import auroc, rates, threshold
+from hacking_trials import Reward
 
 Finder = Callable[[Evidence], Iterator[Finding]]
 KNOWN = recorded()
@@ -250,6 +258,50 @@ def test_there_are_at_least_twenty_of_them() -> None:
     assert sum(len(list((load_task(name).folder / "exploits").glob("*.py"))) for name in builtin_tasks()) >= 20
 
 
+def test_probes_multiply_what_has_no_bound_of_its_own() -> None:
+    task = load_task("hopper_forward")
+    rng = np.random.default_rng(0)
+    shapes = variable_shapes(task.environment)
+    arrays = {name: rng.standard_normal((7, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    bank = read_bank(judging_bank(arrays, task.environment), shapes)
+    assert bank.transitions == 7 + 2 * 7
+    for name, rows in bank.arrays.items():
+        np.testing.assert_array_equal(rows[:7], arrays[name])
+        bounded = name in (
+            "actions",
+            "previous_actions",
+            "terminated",
+            "foot_contacts",
+            "elapsed_time",
+            "elapsed_fraction",
+        )
+        for scale, probes in ((3.0, rows[7:14]), (10.0, rows[14:])):
+            np.testing.assert_allclose(probes, (1.0 if bounded else scale) * arrays[name], rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------ the benchmark
+
+
+def judged(hack: bool, *weights: float, task: str = "a") -> Judgement:
+    findings = tuple(Finding("sign", weight, "Sign.") for weight in weights)
+    return Judgement(Reward(task, "r", hack, ""), 0.0, findings, ())
+
+
+def test_rates_and_the_chance_that_a_hack_is_more_suspicious() -> None:
+    those = [judged(True, 0.9), judged(True, 0.2), judged(False, 0.5), judged(False)]
+    found = rates(those, lambda j: j.suspicion >= FLAGGED)
+    assert (found.hacks, found.good) == ((1, 2), (1, 2))
+    assert auroc([0.9, 0.2], [0.5, 0.0]) == 0.75
+    assert auroc([0.5], [0.5]) == 0.5
+    assert str(found) == "hacks 1 of 2 (50 %), good rewards 1 of 2 (50 %)"
+
+
+def test_the_threshold_lies_between_both_sorts() -> None:
+    those = [judged(True, 0.9), judged(True, 0.7), judged(False, 0.3), judged(False, 0.1)]
+    assert threshold(those) == pytest.approx(0.5)
+    assert threshold([judged(True, 0.9), judged(False, 0.8)]) == pytest.approx(0.85)
+
+
 # ------------------------------------------------------------------------------------------------------------ a run
 
 
@@ -309,6 +361,19 @@ def test_without_recorded_episodes_nothing_is_judged_and_only_the_code_is_looked
     assert run.decided(bank_key(0), JudgedBank) is None
     assert kinds(suspected(measured, Population(), run).suspicions) == {"reads_the_clock"}
     assert reward_distances(run, 0) is None
+
+
+def test_a_sandbox_that_fails_at_judging_ends_no_search(run: Run) -> None:
+    class Failing(Recording):
+        def run(self, job: Job, *arguments: Any) -> Outcome:
+            if isinstance(job.spec, SmokeSpec):
+                raise SandboxError("no room")
+            return super().run(job, *arguments)
+
+    (measured,) = Lab(Failing(), run).measure(candidates(1))
+    judged = run.decided(judged_key(0, "g0c0"), Judged)
+    assert judged == Judged(reason="the sandbox failed")
+    assert kinds(suspected(measured, Population(), run).suspicions) == {"reads_the_clock"}
 
 
 def test_a_candidate_that_failed_comes_back_as_it_is(run: Run) -> None:

@@ -302,6 +302,41 @@ def test_at_the_terminal_a_person_is_asked_between_generations_only(tmp_path: Pa
         assert sum("reads no prompts" in line for line in log.said) == 1
 
 
+def test_at_the_terminal_nothing_or_the_end_of_input_means_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from eureka_agent.cli.people import asking
+    from eureka_agent.population import Population
+
+    screen = StringIO()
+    answers = iter(["[b]keep[/b] level", ""])
+
+    def entered(*_: object) -> str:
+        return next(answers, None) or _end()
+
+    def _end() -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", entered)
+    ask = asking(Console(file=screen, markup=False))
+    assert [ask(Population()), ask(Population()), ask(Population())] == ["[b]keep[/b] level", "", ""]
+    assert "generation 0 is done, nothing has trained yet" in screen.getvalue()
+
+
+def test_whoever_resumes_a_paused_search_wants_it_to_go_on(tmp_path: Path) -> None:
+    from eureka_agent.cli.people import let_go_on
+
+    with scripted_run(tmp_path) as run:
+        let_go_on(run)
+        assert waiting(run.folder) == []
+        post(run.folder, Pause())
+        let_go_on(run)
+        let_go_on(run)
+        assert [letter.message for letter in inbox.letters(run.folder)[0]] == [Pause(), GoOn()]
+
+
 def test_the_offline_search_says_once_that_it_cannot_read(tmp_path: Path) -> None:
     from llm_cases import small_run
 

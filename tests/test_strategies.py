@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -32,7 +32,7 @@ def born(name: str, fitness: float | None, island: int = 0, **more: object) -> C
     return made.model_copy(update=more)
 
 
-def history(*generations: list[float | None]) -> Population:
+def history(*generations: Sequence[float | None]) -> Population:
     rows = enumerate(generations)
     return Population(candidates=tuple(born(f"g{g}c{s}", f) for g, row in rows for s, f in enumerate(row)))
 

@@ -13,11 +13,11 @@ import pytest
 
 from eureka_agent.content import content
 from eureka_agent.task import Task, builtin_tasks, load_task
-from eureka_evaluation.analysis import Floor, Variable, analyse, subject_of, tracks_of
+from eureka_evaluation.analysis import Recorded, Variable, analyse, subject_of, tracks_of
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.progress import carrier
 from eureka_evaluation.recording import load_episodes
-from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.bodies import BODIES, TRAINING_PROGRESS
 from eureka_sandbox.protocol import ScoreResult, ScoreSpec, TrainSpec
 from eureka_sandbox.worker.emit import Emitter
 from eureka_sandbox.worker.envs.simulation import Simulation
@@ -85,8 +85,10 @@ def test_every_state_variable_is_there_in_its_declared_shape(task: Task) -> None
     state = TaskState(simulation, code(task), environment.derived)
     simulation.reset(range(3), [np.random.default_rng(seed) for seed in range(3)])
     simulation.step(np.zeros((3, task.body.action_size)))
-    values, _ = state.read([v.name for v in task.variables])
-    for variable in task.variables:
+    of_the_robot = [v for v in task.variables if v != TRAINING_PROGRESS.spec]
+    assert len(of_the_robot) == len(task.variables) - 1
+    values, _ = state.read([v.name for v in of_the_robot])
+    for variable in of_the_robot:
         assert values[variable.name].shape == (3, *variable.shape), variable.name
         assert values[variable.name].dtype == np.float32, variable.name
 
@@ -145,7 +147,7 @@ def test_the_analysis_finds_what_the_score_is_made_of_and_that_random_play_is_no
     scored = random_policy(task, tmp_path)
     result, limit = scored.result, task.spec.environment.episode_steps
     variables = [Variable(v.name, v.unit, v.kind, v.frame) for v in task.body.variables]
-    floor = Floor.of(tracks_of(scored.episodes, result.fitness), result.fitness)
+    floor = Recorded.of(tracks_of(scored.episodes, result.fitness), result.fitness)
     subject = subject_of(
         scored.episodes, result.fitness, result.success, result.lengths, limit, variables=variables, floor=floor
     )

@@ -124,14 +124,15 @@ def _plan(
     for name, contestant, _ in plan.searches():
         settings = plan.settings_of(tasks[name], contestant, 0)
         make_proposer(settings.model, tasks[name], settings=settings)
-        check_keys(settings)
+        check_keys(settings, tasks[name])
     return plan
 
 
 def _say_estimate(plan: Bench, tasks: Mapping[str, Task], machine: dict[str, Any], console: Console) -> None:
+    from eureka_agent.bench_results import in_searches
     from eureka_agent.estimate import cached_price, planned, within_steps
     from eureka_agent.settings import Recipe
-    from eureka_agent.text import count, duration, plural
+    from eureka_agent.text import count, duration
 
     steps, seconds, searches = 0, 0.0, list(plan.searches())
     for name, contestant, repeat in searches:
@@ -143,7 +144,7 @@ def _say_estimate(plan: Bench, tasks: Mapping[str, Task], machine: dict[str, Any
     time = f"about {duration(seconds)}" if seconds == seconds else "time is known once the task has been trained here"
     kinds = ", ".join(contestant.name for contestant in plan.contestants)
     console.print(
-        f"{plural(len(searches), 'search')}{'es' if len(searches) > 1 else ''} ({kinds}), about {count(steps)} "
+        f"{in_searches(len(searches))} ({kinds}), about {count(steps)} "
         f"environment steps with the last comparisons, {time}",
         soft_wrap=True,
     )

@@ -15,7 +15,7 @@ README = """# {name} of {task}
 
 * `reward.py`: `compute_reward(state variables by name) -> (total, components)`, torch tensors with leading axis N; it
   needs nothing of eureka-agent.
-* `policy.zip`: the policy for stock Stable-Baselines3, `{algorithm}.load("policy.zip")`.
+{progress}* `policy.zip`: the policy for stock Stable-Baselines3, `{algorithm}.load("policy.zip")`.
 {normalised}
 * `load_policy.py`: makes the environment and loads the policy; `python load_policy.py` plays one episode.
 * `policy.safetensors`, `policy.json`: the same weights as arrays, and what network and body they are for.
@@ -32,6 +32,9 @@ action, _ = model.predict(env.reset(), deterministic=True)
 Gymnasium's rule (after {steps} steps at most), also where the task has another. `policy.zip` and `vecnormalize.pkl` are
 pickles, as Stable-Baselines3 writes them: `eureka export` made them on the machine it ran on, from the arrays; whoever
 got this folder from someone they do not trust should not load them.
+"""
+PROGRESS = """\
+  It names `training_progress`, float32 (N,): in your own training, environment steps so far over all there will be.
 """
 NORMALISED = """\
 * `vecnormalize.pkl`: the mean and variance of its observations, `VecNormalize.load("vecnormalize.pkl", env)`. The
@@ -123,6 +126,7 @@ def export(
 def _policy_folder(policy: Policy, task: Task) -> dict[str, bytes]:
     from eureka_agent.cli.policies import stock_files
     from eureka_agent.errors import EurekaError
+    from eureka_sandbox.bodies import TRAINING_PROGRESS
     from eureka_sandbox.protocol import PolicyMeta
 
     meta = PolicyMeta.model_validate_json(policy.files["policy.json"])
@@ -134,7 +138,8 @@ def _policy_folder(policy: Policy, task: Task) -> dict[str, bytes]:
         "steps": task.spec.environment.episode_steps,
     }
     normalised = NORMALISED if meta.normalise else NOT_NORMALISED
-    readme = README.format(name=policy.name, task=task.name, normalised=normalised, **known)
+    progress = PROGRESS if TRAINING_PROGRESS.name in policy.code else ""
+    readme = README.format(name=policy.name, progress=progress, task=task.name, normalised=normalised, **known)
     return {
         "reward.py": policy.code.encode(),
         **policy.files,

@@ -8,9 +8,9 @@ from eureka_agent.boxes import affordable_jobs
 from eureka_agent.cli.common import print_json, progress_console, result_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.errors import EnvironmentMissing, UsageError
+from eureka_agent.proof import prove
 from eureka_agent.wall import described
 from eureka_sandbox.hostile import Finding, Report, load_corpus, run_suite
-from eureka_sandbox.protocol import SandboxError
 
 
 def attack_sandbox(as_json: bool) -> None:
@@ -23,10 +23,7 @@ def attack_sandbox(as_json: bool) -> None:
     sandbox, progress = chosen_sandbox(), progress_console()
     if sandbox.name == "none":
         raise UsageError("sandbox none is no wall to test: the corpus would harm this machine; set EUREKA_SANDBOX")
-    try:
-        wall = sandbox.check()
-    except SandboxError as error:
-        raise EnvironmentMissing(str(error)) from error
+    wall = prove(sandbox)
     progress.print(f"sandbox: {described(wall)}", soft_wrap=True)
     total = sum(len(category.cases) for category in load_corpus().values())
     done = 0

@@ -27,6 +27,7 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.storage import storage_errors, write_file
 from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_agent.text import command, count, interval, measure, percent
+from eureka_agent.wall import proven_wall
 
 HEADER = "# Measured by `eureka tasks measure {name}`; do not edit, measure again.\n"
 
@@ -44,6 +45,7 @@ def measure_task(name: str, seeds: int, episodes: int, jobs: int | None, learner
     with _opened(folder, _with_episodes(task, episodes), settings) as run:
         with watching(run, console) as watcher:
             lab = Lab(chosen_sandbox(), run, side_by_side, watcher)
+            lab.wall = proven_wall(run, lab.sandbox)
             human = _human_scores(lab.measure(_candidates(task, settings, seeds)))
             random = [lab.random_score(f"random-{index}") for index in range(seeds)]
         anchors = _anchors(run, human, random, episodes)

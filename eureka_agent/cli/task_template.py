@@ -141,6 +141,11 @@ training:
     normalize: true       # running normalisation of observations and rewards (VecNormalize)
 
 evaluation_episodes: 30   # scored episodes per policy, each from its own fresh seed
+
+# Worlds in which the final policies are tried besides this one; left out: the usual ones of the body.
+# variations:
+#   heavy: {{mass: 1.3}}
+#   icy_and_late: {{friction: 0.3, delay: 2}}
 """
 
 

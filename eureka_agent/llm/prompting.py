@@ -247,7 +247,7 @@ def _failure(candidate: Candidate) -> str:
     """`g0c2 (run-time error: IndexError at line 12)`."""
     assert candidate.failure is not None
     line = f" at line {candidate.failure.line}" if candidate.failure.line else ""
-    return f"{candidate.id} ({told(candidate.failure)}{line})"
+    return f"{candidate.id} ({told(candidate.failure, candidate.code)}{line})"
 
 
 def _terminal_states(task: Task) -> str:

@@ -145,7 +145,7 @@ def usual_settings(model: str) -> dict[str, Any]:
 
 ASKED_ONLY = ("models_file", "base_url", "effort", "max_cost", "max_tokens", "max_calls", "on_unknown")
 """Settings that only calls to a provider heed."""
-WORDED_ONLY = ("max_output_tokens", "prompt_tokens", "prompts", "critic", "analyst")
+WORDED_ONLY = ("max_output_tokens", "prompt_tokens", "critic", "analyst")
 """Settings that only a search with prompts heeds."""
 
 

@@ -16,13 +16,14 @@ from eureka_agent.report.maps import Surface, surfaces
 from eureka_agent.report.neighbours import Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.review.steering import Steering
-from eureka_agent.run import Run, Work
+from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.spending import Spending, spending
 from eureka_agent.stopping import Stop
 from eureka_agent.task import Task
 from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
 from eureka_agent.wall import walls
+from eureka_agent.work import Work
 from eureka_sandbox.protocol import Wall
 
 
@@ -236,8 +237,8 @@ def selection(facts: RunFacts) -> str:
         return ""
     then = measure(facts.best.fitness, facts.unit)
     held = next((held for held in reversed(facts.contests) if held), None)
-    if held and held.leader and held.leader.finished and held.id == facts.best.id:
-        kept, more = measure(held.leader.mean, facts.unit), plural(len(held.leader.finished), "later training")
+    if held and held.leader and held.leader.fresh is not None and held.id == facts.best.id:
+        kept, more = measure(held.leader.fresh, facts.unit), plural(len(held.leader.finished), "later training")
         return f"It came to {then} in the training that put it forward, one of {scored}, and to {kept} in {more}."
     return f"It was chosen for {then} on one training, the best of {scored}: fresh seeds count, that figure does not."
 

@@ -161,7 +161,8 @@ OPERATORS = {
 
 def made(candidate: Candidate) -> str:
     """`mutation of g0c3`."""
-    return " ".join((words(candidate.brief.operator), " and ".join(candidate.brief.parents))).strip()
+    made_by, parents = words(candidate.brief.operator), " and ".join(candidate.brief.parents)
+    return f"{made_by} {parents}" if parents else made_by.removesuffix(" of").removesuffix(" for")
 
 
 def words(operator: str) -> str:

@@ -117,18 +117,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def _inside(self) -> str | None:
         """What comes after the token, if this request may be answered; else it has been refused."""
-        own = f"http://{self.headers.get('Host', '')}"
-        _, _, rest = self.path.partition("/")
-        token, slash, path = rest.partition("/")
+        token, slash, path = self.path.removeprefix("/").partition("/")
         if self.headers.get("Host") not in self.server.hosts:
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
-        elif self.headers.get("Origin", own) != own or self.headers.get("Sec-Fetch-Site", "none") not in OURS:
+            here = (
+                f"this page answers at {ADDRESS}:{self.server.server_port} only; forward that port by the same number\n"
+            )
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, here.encode(), "text/plain; charset=utf-8")
+        elif not self._is_ours():
             self._refuse(HTTPStatus.FORBIDDEN)
         elif not slash or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             self._refuse(HTTPStatus.NOT_FOUND)
         else:
             return path
         return None
+
+    def _is_ours(self) -> bool:
+        """Whether our own page sent this, or a person followed a link to it, as far as the browser tells."""
+        own = f"http://{self.headers.get('Host')}"
+        followed = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        return self.headers.get("Origin", own) == own and (followed or site in OURS)
 
     def _refuse(self, status: HTTPStatus) -> None:
         self._answer(status, f"{status.phrase}\n".encode(), "text/plain; charset=utf-8")

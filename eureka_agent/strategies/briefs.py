@@ -50,7 +50,7 @@ def mixed_operator(slot: int, size: int) -> str:
 def drawn_by_fitness(members: Sequence[Candidate], rng: Random) -> Candidate:
     """One of them, with softmax weights over fitness in units of their own standard deviation.
 
-    A task's fitness has a unit and no scale; dividing by the spread makes the same temperature mean the same everywhere.
+    Fitness has a task's unit and no scale of its own; divided by the spread, one temperature means the same everywhere.
     """
     fitness = [member.fitness or 0.0 for member in members]
     mean = math.fsum(fitness) / len(fitness)

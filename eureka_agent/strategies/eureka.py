@@ -23,7 +23,7 @@ class Eureka:
 
 
 def _last_best(population: Population) -> Candidate | None:
-    """The fittest candidate of the last generation in which one trained to the end; a duplicate counts as its original."""
+    """The fittest of the last generation in which anything trained; a duplicate counts as its original does."""
     for generation in reversed(range(population.generations)):
         scored = [c for c in population.born(generation) if c.fitness is not None]
         if scored:

@@ -25,8 +25,8 @@ UNKNOWN: tuple[int, ...] = ()
 class MapElites:
     """The best of each kind of behaviour stays a parent, however fit the others are.
 
-    Generation 0 is K samples. Later ones have the default's mix of operators; each parent is the elite of a cell that is
-    drawn evenly from those that are filled.
+    Generation 0 is K samples. Later ones have the default's mix of operators; each parent is the elite of a cell drawn
+    evenly from those that are filled.
     """
 
     def select(self, population: Population, settings: Settings) -> list[Brief]:

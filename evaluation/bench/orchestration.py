@@ -2,7 +2,7 @@
 
     .venv/bin/python evaluation/bench/orchestration.py [--task NAME] [--population K] [--generations N] [--timesteps T]
 
-Two shares of the same search are printed beside the limit of 5 %: wall time in which no box ran (select, propose,
+Two shares of the same search are printed beside the limit of 2 %: wall time in which no box ran (select, propose,
 reflect, journal and report of the host), and CPU seconds of the host process out of all CPU seconds.
 """
 
@@ -27,7 +27,7 @@ from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Job, Outcome, Progress, Sandbox
 
-LIMIT = 0.05
+LIMIT = 0.02
 
 
 class TimedSandbox:

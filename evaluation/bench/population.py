@@ -3,8 +3,8 @@
     nice .venv/bin/python evaluation/bench/population.py [--candidates N] [--keep FOLDER]
 
 The run is written through the package's own rows, 150 curve points of 23 keys each (a training of 300k steps of the
-hopper). Each line is one operation in a process of its own, the interpreter's start and imports not counted; the median
-of three rounds stands beside the limit of 2 s.
+hopper). Each line is one operation in a process of its own, the interpreter's start and imports not counted: the median
+of three rounds, in CPU seconds, so that a busy machine does not count, beside the limit of 2 s.
 """
 
 from __future__ import annotations
@@ -30,32 +30,31 @@ ROUNDS = 3
 POPULATION = 8
 POINTS = 150
 KEYS = (
-    "rollout/ep_len_mean rollout/ep_rew_mean time/fps time/iterations time/time_elapsed time/total_timesteps "
-    "train/approx_kl train/clip_fraction train/clip_range train/entropy_loss train/explained_variance "
-    "train/learning_rate train/loss train/n_updates train/policy_gradient_loss train/std train/value_loss "
-    "reward/alive reward/fall reward/forward reward/height reward/smoothness reward/upright"
-).split()
+    *(f"rollout/{name}" for name in ("ep_len_mean", "ep_rew_mean")),
+    *(f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")),
+    *(f"train/{name}" for name in ("approx_kl", "clip_fraction", "clip_range", "entropy_loss", "explained_variance")),
+    *(f"train/{name}" for name in ("learning_rate", "loss", "n_updates", "policy_gradient_loss", "std", "value_loss")),
+    *(f"reward/{name}" for name in ("alive", "fall", "forward", "height", "smoothness", "upright")),
+)
+LOADED = "run = Run.open(folder, read_only=True); population = run.population(curves=False); mark(); "
 IMPORTS = """
 import sys, time
 from pathlib import Path
 import eureka_agent.llm.prompting, eureka_agent.proposers.offline, eureka_agent.searching, eureka_agent.cli.runs
 import rich.table
 from eureka_agent.run import Run
+from eureka_agent.duplicates import linked
 from eureka_agent.strategies import strategy_of
 """
 OPERATIONS = {
-    "resume: open and load": "run = Run.open(folder, read_only=True); mark(); run.population(curves=False)",
-    **{
-        f"select: {name}": f"population = Run.open(folder, read_only=True).population(curves=False); mark(); "
-        f"strategy_of({name!r}).select(population, settings)"
-        for name in STRATEGIES
-    },
-    "status: `eureka runs`": "mark(); from eureka_agent.cli.runs import runs; runs(folder.parent)",
-    "compose one prompt": "population = Run.open(folder, read_only=True).population(curves=False); mark(); "
-    "compose(population)",
-    "propose offline, one": "run = Run.open(folder, read_only=True); population = run.population(curves=False); mark(); "
-    "offline(run, population)",
-    "all curves too": "run = Run.open(folder, read_only=True); mark(); run.population()",
+    "resume: open and load": "run = Run.open(folder, read_only=True); run.population(curves=False)",
+    **{f"select: {name}": LOADED + f"strategy_of({name!r}).select(population, settings)" for name in STRATEGIES},
+    "status: `eureka runs`": "from eureka_agent.cli.runs import runs; runs(folder.parent)",
+    "compose one prompt": LOADED + "compose(population)",
+    "propose offline, one": LOADED + "offline(run, population)",
+    "parents' curves": LOADED + "run.with_curves(population, [c.id for c in population.ranked[:4]])",
+    "link a generation": LOADED + "linked(run, [c for c in population.born(0)], population)",
+    "all curves too": "run = Run.open(folder, read_only=True); run.population()",
 }
 PROGRAM = """
 folder = Path(sys.argv[1])
@@ -113,7 +112,8 @@ def score(rng: random.Random) -> Score:
 def build(folder: Path, candidates: int) -> None:
     """Write the run: one in eight of its candidates failed, the others have a training and a score."""
     rng, task = random.Random(0), load_task("hopper_forward")
-    code, names = task.human_reward, []
+    code = task.human_reward
+    names: list[str] = []
     with Run.create(folder, task, Settings(population=POPULATION, generations=10_000)) as run:
         for start in range(0, candidates, 500):
             statements = []
@@ -159,9 +159,8 @@ def main() -> None:
         if not folder.exists():
             build(folder, options.candidates)
         size = (folder / "run.db").stat().st_size
-        print(
-            f"{options.candidates} candidates, run.db of {size / 1e6:.0f} MB; seconds, median of {ROUNDS} (limit {LIMIT})"
-        )
+        what = f"{options.candidates} candidates, run.db of {size / 1e6:.0f} MB"
+        print(f"{what}; CPU seconds, median of {ROUNDS} (limit {LIMIT})")
         found = {}
         for name, operation in OPERATIONS.items():
             found[name] = statistics.median(seconds(operation, folder) for _ in range(ROUNDS))

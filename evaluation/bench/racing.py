@@ -1,20 +1,22 @@
 """What racing saves and what it loses: trainings taken to their end, then raced on paper as often as you like.
 
     .venv/bin/python evaluation/bench/racing.py train TASK... [--rewards FOLDER] [--offline N] [--results FOLDER]
-    .venv/bin/python evaluation/bench/racing.py replay [--results FOLDER]
+    .venv/bin/python evaluation/bench/racing.py replay [TASK...] [--results FOLDER] [--table FILE]
 
 `train` takes the human reward, the files of FOLDER/**/TASK/*.py and N proposals of the offline grammar, trains one
 after the other with stops at a quarter, a third, a half and two thirds, and scores each as a search would: 10 fresh
 episodes on the way, all at the end. What has finished is kept in one run folder per task and not repeated. `replay`
 draws groups of eight, races them by `eureka_agent.racing`, and prints what was saved and what the chosen reward lacks
-against the group's best.
+against the group's best. FILE holds trainings made elsewhere: a CSV with `task` and fitness at each third of them,
+`fitness_100k`, `fitness_200k`, `fitness_300k`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +115,18 @@ def gather(folder: Path) -> Trained | None:
         return Trained(run.task.name, dict(zip(looks, columns, strict=True)), floor.random.mean)
 
 
+def tabled(path: Path) -> Iterator[Trained]:
+    """The trainings of each task in a CSV that has their fitness at a third, at two thirds and at the end."""
+    looks = {333: "fitness_100k", 667: "fitness_200k", 1000: "fitness_300k"}
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if all(row[name] for name in looks.values())]
+    for task in sorted({row["task"] for row in rows}):
+        of = {look: np.array([float(r[name]) for r in rows if r["task"] == task]) for look, name in looks.items()}
+        anchors = load_task(task).anchors
+        if len(of[1000]) >= GROUP and anchors:
+            yield Trained(f"{task}, tabled", of, anchors.random.mean)
+
+
 def _scored(run: Run) -> list[str]:
     return [key for (key,) in run._open.rows("SELECT key FROM scores WHERE verdict IS NULL")]
 
@@ -184,6 +198,7 @@ def main() -> None:
     parser.add_argument("--offline", type=int, default=8, help="proposals of the offline grammar")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--max-minutes", type=float, default=60.0)
+    parser.add_argument("--table", type=Path, help="CSV of trainings made elsewhere")
     given = parser.parse_args()
     if given.what == "train":
         until = time.monotonic() + 60 * given.max_minutes
@@ -191,10 +206,15 @@ def main() -> None:
             train(name, given.rewards, given.offline, given.results, until)
         return
     print("| task (rewards) | plan | steps saved | fitness lost | best one stopped |\n|---|---|---|---|---|")
-    found = (gather(folder) for folder in sorted(given.results.iterdir()) if (folder / "run.db").is_file())
-    for trained in (t for t in found if t and t.task in (given.tasks or [t.task])):
-        for plan in PLANS:
-            print(replay(plan, trained, np.random.default_rng(0)), flush=True)
+    folders = sorted(given.results.iterdir()) if given.results.is_dir() else []
+    found = [trained for folder in folders if (folder / "run.db").is_file() and (trained := gather(folder))]
+    found += tabled(given.table) if given.table else []
+    for trained in found:
+        if given.tasks and trained.task.partition(",")[0] not in given.tasks:
+            continue
+        for plan, rungs in PLANS.items():
+            if all(round(1000 * share) in trained.looks for share in rungs):
+                print(replay(plan, trained, np.random.default_rng(0)), flush=True)
 
 
 if __name__ == "__main__":

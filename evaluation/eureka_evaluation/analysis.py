@@ -28,7 +28,7 @@ from eureka_evaluation.outcome import causes, endings, missing, worst
 from eureka_evaluation.phases import phases
 from eureka_evaluation.progress import carrier, closest, progress, separating
 from eureka_evaluation.rest import resting
-from eureka_evaluation.tracks import Floor as Floor
+from eureka_evaluation.tracks import Recorded as Recorded
 from eureka_evaluation.tracks import Subject as Subject
 from eureka_evaluation.tracks import Track as Track
 from eureka_evaluation.tracks import Variable as Variable
@@ -72,7 +72,7 @@ def subject_of(
     lengths: Sequence[int],
     limit: int,
     variables: Iterable[Variable] = (),
-    floor: Floor | None = None,
+    floor: Recorded | None = None,
     incumbent: tuple[Track, ...] = (),
     own_return: Sequence[float | None] = (),
     unit: str = "",

@@ -35,7 +35,13 @@ def _faults(c: ComponentStatistics) -> Iterator[tuple[str, float, str]]:
         yield "dead", 0.5, f"is dead ({c.share:.2%} of the total magnitude)"
         return
     if c.constant:
-        yield "constant", 0.55, "is the same at every step, whatever the policy does: it only pays for staying"
+        same = "is the same at every step, whatever the policy does"
+        pays = c.values[-1] > 0
+        yield (
+            "constant",
+            0.55 if pays else 0.3,
+            f"{same}: it " + ("only pays for staying" if pays else "held nothing back"),
+        )
     if c.dominant:
         yield "dominant", 0.55, f"dominates ({c.share:.0%} of the magnitude): the other components hardly count"
     if c.duplicate_of:

@@ -87,11 +87,13 @@ def turns(subject: Subject) -> list[Finding]:
         told = " / ".join(number(n) for n in net)
         text = f"{label} turns {told} times net (worst to best episode)"
         net_median = abs(float(c[-1])) / (2 * math.pi)
+        weight = 0.35
         if both > 2 * net_median + 0.5:
             text += f"; the median one goes to and fro, {number(both)} turns of way in all"
+            weight = 0.7 if both > 4 * net_median + 2 else weight
         else:
             text += f", {number(net_median / t.seconds)} per second in the median one"
-        findings.append(Finding("turns", 0.35, text + ".", numbers))
+        findings.append(Finding("turns", weight, text + ".", numbers))
     return findings[:2]
 
 

@@ -131,7 +131,9 @@ def _earned(subject: Subject, found: Carrier, t: Track, course: Array) -> list[F
     if usual <= 0:
         return []
     third = BINS // 3
-    early, late = float(rates[:third].mean()), float(rates[-third:].mean())
+    early, late = (
+        0.0 if abs(rate) < 1e-3 * usual else float(rate) for rate in (rates[:third].mean(), rates[-third:].mean())
+    )
     lost = float((rates < IDLE * usual).mean())
     peak = int(course.argmax())
     numbers = {"early_rate": early, "late_rate": late, "time_lost": lost, "top_rate": float(rates.max())}

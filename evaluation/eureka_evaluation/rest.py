@@ -25,7 +25,7 @@ def resting(subject: Subject, found: Carrier | None) -> list[Finding]:
         return []
     since = _still_since(subject, t)
     if t.steps - since >= LONG * subject.limit:
-        text = f"From {number(since * t.dt)} s on the median episode hardly moves: {_pose(subject, t, since)}."
+        text = f"From {number(since * t.dt)} s on the median episode is nearly at rest: {_pose(subject, t, since)}."
         return [Finding("comes_to_rest", _weight(subject, found), text, {"seconds": since * t.dt})]
     since = _stuck_since(t, found)
     if not subject.solved and t.steps - since >= LONG * subject.limit:

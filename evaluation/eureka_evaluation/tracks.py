@@ -95,15 +95,15 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What play without learning visits, from the episodes of uniform random actions."""
+class Recorded:
+    """A policy's recorded episodes, and where they went; of random actions: what play without learning visits."""
 
     tracks: tuple[Track, ...]
     fitness: Array
     """Of all its scored episodes, recorded or not."""
 
     @classmethod
-    def of(cls, tracks: tuple[Track, ...], fitness: Sequence[float]) -> Floor:
+    def of(cls, tracks: tuple[Track, ...], fitness: Sequence[float]) -> Recorded:
         """The recorded episodes, and the fitness of all."""
         return cls(tracks, np.array(fitness, dtype=np.float64))
 
@@ -153,7 +153,7 @@ class Subject:
     limit: int
     """Longest possible episode, in steps."""
     variables: Mapping[str, Variable]
-    floor: Floor | None = None
+    floor: Recorded | None = None
     incumbent: tuple[Track, ...] = ()
     """The recorded episodes of the best candidate so far, if that is another one; from the worst to the best."""
     own_return: Array = field(default_factory=lambda: np.zeros(0))

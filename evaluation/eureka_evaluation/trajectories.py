@@ -1,4 +1,4 @@
-"""Facts about recorded episodes: how they ended, where each state variable went, and how the actions were used."""
+"""Facts about recorded episodes: how they ended and where each state variable went."""
 
 from __future__ import annotations
 
@@ -34,27 +34,15 @@ class EpisodeFacts:
     """In a terminal state, and not because time ran out."""
     ranges: tuple[Range, ...]
     """Every element of every state variable, in the order of the recording."""
-    saturation: float
-    """Share of action entries that sit at a bound, in [0, 1]."""
-    jerkiness: float
-    """Mean absolute change of an action entry from step to step, in units of the widest range used."""
 
 
 def episode_facts(episode: Episode) -> EpisodeFacts:
-    """Collect the facts.
-
-    Action bounds are not recorded; a bound is taken to be an extreme value that an action entry has at least twice.
-
-    Args:
-        episode: at least one step long.
-    """
+    """Collect the facts of an episode of at least one step."""
     return EpisodeFacts(
         steps=episode.length,
         seconds=episode.seconds,
         terminated=episode.terminated,
         ranges=tuple(r for name, values in episode.state.items() for r in _ranges(name, values)),
-        saturation=_saturation(episode.actions),
-        jerkiness=_jerkiness(episode.actions),
     )
 
 
@@ -65,20 +53,3 @@ def _ranges(name: str, values: NDArray[np.float32]) -> list[Range]:
         Range(label, float(c[0]), float(c[-1]), float(c.min()), float(c.max()), float(c.mean()))
         for label, c in zip(names, rows.T, strict=True)
     ]
-
-
-def _saturation(actions: NDArray[np.float32]) -> float:
-    """Continuous actions repeat exactly only where they were clipped."""
-    at_bound = 0
-    for column in actions.T:
-        for extreme in {float(column.min()), float(column.max())}:
-            hits = int((column == np.float32(extreme)).sum())
-            at_bound += hits if hits > 1 and extreme != 0.0 else 0
-    return at_bound / actions.size
-
-
-def _jerkiness(actions: NDArray[np.float32]) -> float:
-    span = float((actions.max(axis=0) - actions.min(axis=0)).max())
-    if len(actions) < 2 or span == 0.0:
-        return 0.0
-    return float(np.abs(np.diff(actions, axis=0)).mean()) / span

@@ -82,21 +82,27 @@
 
   // Two films at a time: whoever was compared least comes next, and no pair comes twice.
   const films = [...cards.keys()].filter((id) => codes.has(id) && one(".inside video", cards.get(id)));
-  const film = (figure, id) => {
+  const film = (figure, id, preload) => {
     const source = one(".inside video", cards.get(id));
     const video = document.createElement("video");
-    Object.assign(video, { muted: true, playsInline: true, loop: true, controls: true, width: 480, height: 360, preload: "none" });
+    Object.assign(video, { muted: true, playsInline: true, loop: true, controls: true, width: 480, height: 360, preload });
     if (source.poster) video.poster = source.poster;
     video.src = source.getAttribute("src");
     video.setAttribute("aria-label", `Film of ${id}`);
     one("video", figure)?.remove();
     figure.prepend(video);
-    one("[data-name]", figure).textContent = id;
   };
+  // Films are large: none is shown twice before somebody looks.
+  const whenNear = (element, act) => new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    act();
+  }, { rootMargin: "400px" }).observe(element);
   const duel = one("[data-duel]", sheet);
   const seats = all("figure", duel);
   const name = (pair) => [...pair].sort().join(" ");
   let pair = [];
+  let near = false;
   const skipped = new Set();
   const next = () => {
     const met = new Map(films.map((id) => [id, 0]));
@@ -109,8 +115,9 @@
     seats.forEach((seat, side) => {
       seat.hidden = !pair.length;
       if (!pair.length) return;
-      film(seat, pair[side]);
-      one("button", seat).textContent = `${pair[side]} is better`;
+      if (near) film(seat, pair[side], "auto");
+      one("[data-name]", seat).textContent = pair[side];
+      one("button", seat).setAttribute("aria-label", `${pair[side]} is better`);
     });
     one("[data-duel-skip]", duel).disabled = one("[data-duel-play]", duel).disabled = !pair.length;
     one("[data-duel-undo]", duel).disabled = !draft.preferred.length;
@@ -137,7 +144,8 @@
     const chosen = films.filter((id) => generation(id) === Number(chooser.value));
     const made = chosen.map((id) => {
       const figure = one("[data-film]", section).content.firstElementChild.cloneNode(true);
-      film(figure, id);
+      film(figure, id, "metadata");
+      one("[data-name]", figure).textContent = id;
       all("[type=radio]", figure).forEach((choice) => {
         choice.name = `pick-${choice.value}`;
         choice.dataset.id = id;
@@ -149,7 +157,7 @@
   };
   chooser.append(...grouped.map((g) => new Option(String(g + 1), String(g))));
   picks.hidden = !grouped.length;
-  if (grouped.length) lay();
+  if (grouped.length) whenNear(picks, lay);
   chooser.addEventListener("change", lay);
   one("[data-pick-keep]", picks).addEventListener("click", () => {
     const chosen = (word) => one(`[name=pick-${word}]:checked`, picks)?.dataset.id ?? null;
@@ -214,6 +222,7 @@
   feedback.value = draft.feedback;
   tally();
   next();
+  whenNear(duel, () => { near = true; next(); });
   section.hidden = sheet.hidden = false;
   all('nav a[href="#review"]').forEach((link) => { link.hidden = false; });
 
