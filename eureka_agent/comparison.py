@@ -80,6 +80,8 @@ class Comparison(Record):
     """The same against a random policy."""
     note: str
     """What the figures can bear, in words."""
+    method: int = 1
+    """How its intervals were made, see `eureka_evaluation.statistics.METHOD`."""
     optimism: Estimate | None = None
     """What the candidate's fitness promised when it was selected, minus the mean of its fresh trainings here; None in
     runs of earlier versions."""
@@ -119,7 +121,7 @@ def compare(
     candidate_id: str, candidate: Arm, human: Arm, random: Arm, seed: int, selected_by: float | None = None
 ) -> Comparison:
     """Put the arms side by side; deterministic given `seed`. `selected_by` is the candidate's fitness in the search."""
-    from eureka_evaluation.statistics import probability_of_improvement
+    from eureka_evaluation.statistics import METHOD, probability_of_improvement
 
     def over(other: Arm) -> Estimate:
         p = probability_of_improvement(
@@ -129,6 +131,7 @@ def compare(
 
     over_human = over(human)
     return Comparison(
+        method=METHOD,
         candidate=candidate_id,
         arms=(candidate, human, random),
         over_human=over_human,

@@ -266,4 +266,6 @@ def _figures(standing: Standing, unit: str) -> str:
 
 def usual_trainings(settings: Settings) -> float:
     """How many trainings the contest of one generation takes, about."""
+    if settings.population == settings.generations == 1:
+        return 0.0  # nobody to be compared with
     return USUAL * min(CONTENDERS, settings.population) * (settings.contest_seeds - 1)

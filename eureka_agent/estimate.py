@@ -101,7 +101,8 @@ def planned(settings: Settings, recipe: Recipe, generations: int) -> Plan:
 def within_steps(task: Task, settings: Settings) -> Settings:
     """The settings with no more generations than their budget of environment steps lasts for, about."""
     recipe = Recipe.of(task, settings)
-    each = planned_steps(settings, recipe, settings.population + settings.tune) + usual_trainings(settings) * recipe.timesteps
+    each = planned_steps(settings, recipe, settings.population + settings.tune)
+    each += round(usual_trainings(settings) * recipe.timesteps)
     last = settings.generations if settings.steps is None else max(1, round(settings.steps / each))
     return settings.model_copy(update={"generations": min(settings.generations, last)})
 

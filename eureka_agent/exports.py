@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from eureka_agent.calls import Call, as_markdown, unpacked
@@ -56,6 +57,10 @@ def _result(candidate: Candidate) -> dict[str, object]:
         "failure": str(candidate.failure) if candidate.failure else None,
         "training": training.model_dump(exclude={"curves"}) if training else None,
         "score": score.model_dump() if score else None,
+        "findings": [asdict(finding) for finding in candidate.findings],
+        "suspicions": [asdict(finding) for finding in candidate.suspicions],
+        "behaviour": candidate.behaviour,
+        "commentary": candidate.commentary,
         "reflection": candidate.reflection,
     }
 

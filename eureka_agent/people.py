@@ -148,10 +148,10 @@ def _reason_to_wait(run: Run, population: Population, messages: Sequence[Message
     if state:
         how = f"`eureka feedback {run.folder} --go-on`"
         return f"paused by a person; {how} goes on" if isinstance(state[-1], Pause) else ""
-    number = population.generations
-    if not run.task.spec.by_preference or not population.ranked or number >= run.settings.generations:
+    if not run.task.spec.by_preference or not population.ranked or run.comparison():
         return ""
-    if any(isinstance(message, Reviewed) for message in messages):
+    earlier = [m for taken in run.taken() if taken.generation == population.generations for m in taken.messages]
+    if any(isinstance(message, Reviewed | GoOn) for message in (*earlier, *messages)):
         return ""
     return f"people's preference is the fitness of {run.task.name}: `eureka review {run.folder}` takes it"
 

@@ -266,6 +266,12 @@ class Population(Record):
         left = tuple(c for c in ordered if c.id not in self.outcast) if self.rejected else tuple(ordered)
         return preferred(left, self.preference, self.by_preference) if self.preference else left
 
+    def merit(self, candidate: Candidate) -> float:
+        """What selects: fitness, or people's preference where that is the fitness."""
+        if self.by_preference:
+            return self.preference.get(candidate.duplicate_of or candidate.id, 0.0)
+        return candidate.fitness or 0.0
+
     @property
     def best(self) -> Candidate | None:
         """The incumbent, or whoever leads once a person rejected it; None while nothing has trained."""

@@ -86,8 +86,8 @@ def prescreened(lab: Lab, candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def screening_key(candidate: str) -> str:
-    """Of the decision what a candidate's order of the trajectories came to."""
-    return f"{candidate}/prescreen"
+    """Of the decision what a candidate's order of the trajectories in a bank came to."""
+    return f"prescreen/{candidate}/bank"
 
 
 def audit(run: Run, population: Population) -> Audit | None:

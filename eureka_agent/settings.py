@@ -98,7 +98,8 @@ class Settings(BaseModel):
         """A training or search seed: the first 32 bits of SHA-256 over `seed` and `labels`, joined by `/`.
 
         Labels in use: `train/<candidate>`, `contest/<number>`, `propose/<candidate>`, `final/<index>`, `bootstrap`,
-        `model/<candidate>`, `tune/<generation>`, `prescreen/<candidate>`. The same labels give the same seed in every sitting and on every machine.
+        `model/<candidate>`, `tune/<generation>`, `prescreen/<candidate>`. The same labels give the same seed in every
+        sitting and on every machine.
         """
         text = "/".join(str(part) for part in (self.seed, *labels))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 FOLDER = Path(__file__).parent / "data" / "golden"
 BLOCKS = 50
 """Along the width."""
-TOLERANCE = 0.05
-"""Mean difference of a block's colour, as a share of the whole range."""
-
 Picture = NDArray[np.uint8]
 
 

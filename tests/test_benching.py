@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +17,19 @@ from eureka_agent.cli import main
 from eureka_agent.errors import UsageError
 from eureka_agent.run import Run
 from eureka_agent.task import load_task
+from eureka_agent.verify_records import Records
 from eureka_agent.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec
 
 NAME = "inverted_pendulum_balance"
+REWARD = """import torch
+
+
+def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    upright = {}.0 * torch.cos(pole_angle)
+    return upright, {{"upright": upright}}
+"""
 TASKS = {NAME: load_task(NAME)}
 
 
@@ -100,6 +110,26 @@ def test_the_human_reward_is_trained_once_per_repeat_and_nothing_runs_again(
     assert run_all(root, bench).started == []
 
 
+def test_what_was_handed_on_holds_in_every_search(done: tuple[Path, Bench, ScriptedSandbox]) -> None:
+    root, bench, _ = done
+    for contestant in bench.contestants:
+        with Run.open(search_folder(root, NAME, contestant, 1), read_only=True) as run:
+            assert Records(run).mismatches == []
+
+
+def test_intervals_of_a_version_with_other_statistics_are_no_mismatch(
+    done: tuple[Path, Bench, ScriptedSandbox], tmp_path: Path
+) -> None:
+    root, bench, _ = done
+    folder = shutil.copytree(search_folder(root, NAME, bench.contestants[1], 0), tmp_path / "old")
+    for method, wrong in ((1, False), (2, True)):
+        with sqlite3.connect(folder / "run.db") as database:
+            edit = "json_set(value, '$.method', ?, '$.arms[0].iqm.low', -9.0)"
+            database.execute(f"UPDATE decisions SET value = {edit} WHERE key LIKE 'comparison/%'", (method,))
+        with Run.open(folder, read_only=True) as run:
+            assert [m.what for m in Records(run).mismatches] == ["candidate's interquartile mean"] * wrong
+
+
 def test_an_interrupted_bench_goes_on_where_it_was(tmp_path: Path) -> None:
     class Interrupted(ScriptedSandbox):
         def run(self, *args: object) -> object:  # type: ignore[override]
@@ -140,23 +170,26 @@ def test_the_command_prints_tables_and_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
+    for number in (1, 2):
+        (tmp_path / f"{number}.py").write_text(REWARD.format(number))
     words = ["bench", NAME, "--strategies", "zero_shot", "-p", "2", "-g", "1", "--timesteps", "1000"]
+    words += ["--model", f"scripted:{tmp_path}"]
     words += ["--repeats", "1", "--final-seeds", "1", "--output", str(tmp_path / "b")]
     assert main([*words, "--dry-run"]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("2 searches (zero_shot, incumbent), about ")
+    assert said.out.startswith("2 searches (zero_shot, incumbent-offline), about ")
     assert not (tmp_path / "b").exists()
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "search 2 of 2: inverted_pendulum_balance, incumbent, repeat 1" in said.err
-    for name in ("zero_shot", "incumbent", "human reward", "random policy"):
+    assert "search 2 of 2: inverted_pendulum_balance, incumbent-offline, repeat 1" in said.err
+    for name in ("zero_shot", "incumbent-offline", "human reward", "random policy"):
         assert f"\n{name} " in said.out
     assert "One search each: the intervals say nothing about how much searches differ" in said.out
     assert main([*words, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     kept = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert printed["rows"] == kept["rows"]
-    assert [row["name"] for row in kept["rows"]][:2] == ["zero_shot", "incumbent"]
+    assert [row["name"] for row in kept["rows"]][:2] == ["zero_shot", "incumbent-offline"]
     assert "| zero_shot |" in (tmp_path / "b" / "bench.md").read_text()
 
 

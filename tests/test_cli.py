@@ -166,7 +166,7 @@ def test_an_unknown_state_variable_suggests_the_nearest_name(my_task: Path, caps
     [
         (r"(?s)^metric:.*?\n\n", "", 1, "metric: missing; `eureka new NAME"),
         (r"^  unit: s$", "", 10, "metric.unit: missing"),
-        (r"timesteps: 60000 ", "timesteps: lots ", 38, "training.timesteps: Input should be a valid integer"),
+        (r"timesteps: 60000 ", "timesteps: lots ", 41, "training.timesteps: Input should be a valid integer"),
         (
             r"mujoco: inverted_pendulum ",
             "mujoco: pendulum ",

@@ -148,8 +148,9 @@ def test_an_estimate_counts_waves_of_trainings() -> None:
     estimate = price(task, settings, SPEED, jobs=2)
     assert estimate.trainings == 5 * 2 + 6
     assert estimate.steps == 16_000
-    # one training with its scoring takes 5 + 1 + 2 s; 2 × 3 waves, then 3, then the random policy's scoring
-    assert estimate.seconds == pytest.approx(9 * 8 + 2)
+    # one training with its scoring takes 5 + 1 + 2 s; 2 × 3 waves, then 3, then the random policy's scoring, and both
+    # policies' in 1 + 10 worlds
+    assert estimate.seconds == pytest.approx(9 * 8 + 2 + 11 * 2)
     assert price(task, settings, SPEED, generations_done=2, jobs=2).trainings == 6
     assert "no LLM cost" in str(estimate)
 
@@ -157,10 +158,11 @@ def test_an_estimate_counts_waves_of_trainings() -> None:
 def test_an_estimate_knows_that_a_race_takes_its_longest_way_and_a_contest_some_more() -> None:
     task = load_task("hopper_forward")
     settings = Settings(population=8, generations=1, final_seeds=1, timesteps=90_000, contest_seeds=1)
-    # a box takes 5 + 2 s beside its steps, of which 1000 are a second; then the comparison and the random policy
-    final = 7 + 90 + 2
-    assert price(task, settings, SPEED, jobs=1).seconds == pytest.approx(14 * 7 + 420 + 2 * (7 + 90) + 2)
-    assert price(task, settings, SPEED, jobs=2).seconds == pytest.approx((14 * 7 + 420) / 2 + final)
+    # a box takes 5 + 2 s beside its steps, of which 1000 are a second; then the comparison, the random policy, and both
+    # policies in 1 + 10 worlds
+    final = 7 + 90 + 2 + 3 * 2
+    assert price(task, settings, SPEED, jobs=1).seconds == pytest.approx(14 * 7 + 420 + 2 * (7 + 90) + 2 + 22 * 2)
+    assert price(task, settings, SPEED, jobs=2).seconds == pytest.approx((14 * 7 + 420) / 2 + final + 8 * 2)
     assert price(task, settings, SPEED, jobs=8).seconds == pytest.approx(3 * 7 + 90 + final)
     assert price(task, settings, SPEED, jobs=8).steps == 420_000 + 2 * 90_000
     contested = price(task, settings.model_copy(update={"contest_seeds": 3}), SPEED, jobs=8)

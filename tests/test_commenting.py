@@ -8,11 +8,14 @@ import pytest
 
 from eureka_agent.analysis import analysed
 from eureka_agent.commenting import MOST, fittest
+from eureka_agent.errors import TaskError
 from eureka_agent.floor import RANDOM
 from eureka_agent.llm.review import COMMENTARY_LENGTH, commentary_of
 from eureka_agent.population import Brief, Candidate, Population, Score
 from eureka_agent.reflection import reflect
 from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.task import task_from_files
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import save_episodes
 from eureka_sandbox.bodies import variable_shapes
@@ -143,3 +146,18 @@ def test_a_candidate_gets_findings_against_the_floor_and_the_incumbent_and_its_b
         unscored = candidate(2, None)
         assert analysed(unscored, Population(), run) == unscored
         assert reflect(unscored, Population(), run).reflection.startswith("g0c2 (a fresh sample) failed")
+
+
+def test_a_task_names_the_variables_that_tell_behaviours_apart_and_a_wrong_name_is_said_with_its_line(
+    tmp_path: Path,
+) -> None:
+    text = TASK.files["task.yaml"].decode()
+    declared = {**TASK.files, "task.yaml": f"{text}descriptors: [torso_z]\n".encode()}
+    task = task_from_files("tall", tmp_path, declared, None)
+    with Run.create(tmp_path / "run", task, Settings()) as run:
+        own = candidate(0, None).model_copy(update={"score": scored(run, 1.0)})
+        assert analysed(own, Population(), run).behaviour.keys() == {"effort", "speed", "torso_z"}
+    wrong = {**TASK.files, "task.yaml": f"{text}descriptors:\n- torso_z\n- torso_zz\n".encode()}
+    line = text.count("\n") + 3
+    with pytest.raises(TaskError, match=rf"task.yaml:{line}: descriptors: unknown 'torso_zz'; did you mean 'torso_z'"):
+        task_from_files("tall", tmp_path, wrong, None)

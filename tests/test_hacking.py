@@ -168,6 +168,7 @@ def test_8_where_the_metric_is_to_last_lasting_is_no_hack() -> None:
     alive = evidence({"alive": 1.0 - known.column("terminated")}, known)
     assert not kinds(hacking_paths.paid_to_last(alive))
     assert not kinds(hacking_paths.resting(alive))
+    assert not kinds(hacking_paths.loops(alive))
 
 
 def test_9_reward_on_closed_paths_counts_only_where_the_task_is_not_done() -> None:

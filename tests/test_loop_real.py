@@ -21,7 +21,7 @@ from eureka_sandbox.backends import make_sandbox
 @pytest.mark.slow
 def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tmp_path: Path) -> None:
     task = load_task("inverted_pendulum_balance")
-    settings = Settings(population=2, generations=1, timesteps=512, final_seeds=1, learner="sb3")
+    settings = Settings(population=2, generations=1, timesteps=512, final_seeds=1, learner="sb3", contest_seeds=1)
     with Run.create(tmp_path / "run", task, settings) as run:
         proposer = make_proposer(settings.model, task)
         comparison = evolve(run, proposer, Incumbent(), Lab(make_sandbox("embedded"), run))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoint_cases import arrays_of, meta_of
+from safetensors.numpy import save
 
 from eureka_agent.board import Board
 from eureka_agent.crashpoints import heard_by
@@ -24,7 +26,18 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.task import load_task
 from eureka_agent.verify_records import Records
 from eureka_sandbox.backends.scripted import ScriptedSandbox
-from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Progress, ScoreSpec, TrainSpec, Verdict
+from eureka_sandbox.protocol import (
+    CheckpointMeta,
+    Failed,
+    Failure,
+    Job,
+    Outcome,
+    Progress,
+    ScoreSpec,
+    TrainingCheckpoint,
+    TrainSpec,
+    Verdict,
+)
 
 TASK = load_task("hopper_forward")
 STEPS = 90_000
@@ -260,12 +273,18 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_end_and_repeats_nothing
     assert len(first.started) + len(second.started) == 2 * (8 + 4 + 2)
 
 
+class Told(Silent):
+    """Remembers what a person was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.told.append(text)
+
+
 def test_rungs_of_one_training_share_one_checkpoint_which_goes_when_it_ends(make_run: Callable[..., Run]) -> None:
     """Each box but the first of a candidate goes on from what the box before it left under the candidate's id."""
-    from checkpoint_cases import arrays_of, meta_of
-    from safetensors.numpy import save
-
-    from eureka_sandbox.protocol import CheckpointMeta, TrainingCheckpoint
 
     class Resting(ScriptedSandbox):
         def __init__(self) -> None:
@@ -283,13 +302,11 @@ def test_rungs_of_one_training_share_one_checkpoint_which_goes_when_it_ends(make
             return super().run(job, on_progress, stop)
 
     run, sandbox = make_run(population=4), Resting()
-    told: list[str] = []
-    watcher = Silent()
-    watcher.stage = told.append  # type: ignore[method-assign]
+    watcher = Told()
     Lab(sandbox, run, watcher=watcher).measure(candidates(GENERATION[:4]))
     place = f"{run.folder.name}/g0c3"
     assert [steps for origin, steps in sandbox.began if origin == place] == [0, 30_000, 60_000]
-    assert told == ["racing stopped 3 of 4 trainings early and saved 150k of 360k environment steps (42%)"]
+    assert watcher.told == ["racing stopped 3 of 4 trainings early and saved 150k of 360k environment steps (42%)"]
     assert list((run.folder / "checkpoints").iterdir()) == []
     assert [run.checkpoint(f"g0c{i}") for i in range(4)] == [None] * 4
 
@@ -355,7 +372,8 @@ def test_the_board_counts_what_a_stopped_training_came_to(make_run: Callable[...
     for candidate in measured:
         board.ended(candidate)
     assert board.share == pytest.approx((4 / 3 + 2 * 2 / 3 + 2) / 8)
-    assert board.best == ("g0c7", 8.0)
+    assert board.best is not None
+    assert board.best[0] == "g0c7"
     assert _halted(measured[0], STEPS) == ", stopped after 30k of 90k steps"
 
 

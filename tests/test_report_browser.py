@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from golden_pictures import TOLERANCE, difference
+from golden_pictures import difference
 from report_cases import HOSTILE, filmed, half_done, innocent, looked_into, recorded_search, tainted
 from test_compare import run_of
 from test_report import candidate, facts
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 AXE = Path(__file__).parent / "data" / "axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ["finished", "half done", "nothing finished", "just begun", "looked into", "hostile", "compare"]
+TOLERANCES = {
+    ("top", 400): 0.08,
+    ("top", 1200): 0.055,
+    ("films", 400): 0.15,
+    ("films", 1200): 0.1,
+    ("candidates", 400): 0.065,
+    ("candidates", 1200): 0.03,
+}
+"""By place and width: with a serif font the pictures differ by less, without the style by more."""
 OUTLINE = "[...document.querySelectorAll('*')].map(e => e.tagName + ' ' + e.getAttributeNames().join(' '))"
 
 
@@ -149,16 +158,15 @@ def test_findings_maps_contests_and_comparisons_keep_nobody_out(reader: Reader, 
     assert page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))") == []
 
 
-@pytest.mark.parametrize("width", [400, 1200])
-@pytest.mark.parametrize("place", ["top", "films", "candidates"])
-def test_the_page_looks_as_it_did(reader: Reader, width: int, place: str) -> None:
+@pytest.mark.parametrize(("place", "width"), TOLERANCES)
+def test_the_page_looks_as_it_did(reader: Reader, place: str, width: int) -> None:
     page = reader.open("looked into", width, reduced_motion="reduce").page
     page.evaluate("id => document.getElementById(id).scrollIntoView()", place)
     page.wait_for_function(
         "() => [...document.querySelectorAll('video')].every(v => v.readyState > 1 || v.preload === 'none')"
     )
     picture = page.screenshot(animations="disabled", caret="hide")
-    assert difference(picture, f"report-{place}-{width}") < TOLERANCE
+    assert difference(picture, f"report-{place}-{width}") < TOLERANCES[place, width]
 
 
 def test_a_film_shows_its_still_until_it_plays(reader: Reader) -> None:
@@ -167,7 +175,7 @@ def test_a_film_shows_its_still_until_it_plays(reader: Reader) -> None:
     assert (film.get_attribute("poster") or "").startswith("data:image/jpeg;base64,")
     assert film.evaluate("v => v.paused && v.currentTime === 0")
     film.evaluate("v => v.play()")
-    page.wait_for_function("document.querySelector('details[data-id=g0c1] video').currentTime > 0.05")
+    page.wait_for_function("() => document.querySelector('details[data-id=g0c1] video').currentTime > 0.05")
 
 
 def test_a_thousand_candidates_open(browser: Browser, tmp_path: Path) -> None:

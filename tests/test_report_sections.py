@@ -17,6 +17,7 @@ from test_report import candidate, facts
 from test_report_parts import words
 
 from eureka_agent.filming import FILMED, median_seed, worth_filming
+from eureka_agent.lab import Lab
 from eureka_agent.loop import winner
 from eureka_agent.maps import Maps, loaded, map_rewards, maps_key
 from eureka_agent.report import choosing, robustness
@@ -30,6 +31,7 @@ from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
 from eureka_agent.report.record import CHOSEN, commands
 from eureka_agent.settings import Settings
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
+from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Verdict
 
 
@@ -214,6 +216,9 @@ def test_the_command_for_the_same_search_names_every_setting_that_is_not_the_usu
 
 def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(tmp_path: Path) -> None:
     with small_run(tmp_path / "run", "offline") as run:
+        Lab(
+            ScriptedSandbox(), run
+        ).floor()  # this sandbox records no policy, but random play
         search_(run)
         best = winner(run.population())
         own, human = (run.decided(maps_key(name), Maps) for name in (best.id, "human"))
@@ -235,6 +240,9 @@ def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(t
 def test_a_reward_that_cannot_be_mapped_says_why_and_stops_nothing(tmp_path: Path) -> None:
     failed = Failed(Failure(verdict=Verdict.TIME, message="too slow"), 1.0)
     with small_run(tmp_path / "run", "offline") as run:
+        Lab(
+            ScriptedSandbox(), run
+        ).floor()  # this sandbox records no policy, but random play
         search_(run)
         other = run.population().ranked[-1]
         map_rewards(run, other, lambda _: failed)

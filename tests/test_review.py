@@ -13,6 +13,7 @@ from people_cases import Author, authored, opinion, prompt, prompted, review, re
 from test_report import candidate
 
 from eureka_agent.cli import main
+from eureka_agent.cli.people import suited_to
 from eureka_agent.errors import UsageError
 from eureka_agent.inbox import Reviewed, letters, post
 from eureka_agent.population import Brief, Population
@@ -20,6 +21,8 @@ from eureka_agent.review.ordering import preferred
 from eureka_agent.review.record import Review, check_review, code_hash, read_review
 from eureka_agent.review.steering import MOST_TOLD, steering_of, strengths
 from eureka_agent.run import Run
+from eureka_agent.settings import Settings
+from eureka_agent.strategies.eureka import Eureka
 from eureka_agent.task import Task, load_task, task_from_files
 from eureka_evaluation.preferences import NORMAL_95, bradley_terry
 from eureka_sandbox.backends import BACKENDS
@@ -332,13 +335,31 @@ def test_a_task_whose_fitness_is_preference_waits_for_reviews_and_follows_them(
     with scripted_run(tmp_path, population=3, generations=2) as run:
         population, log = authored(run, log=Judge())
         assert "`eureka review" in log.waits[0]
-        assert len(liked) == 1
+        assert len(liked) == 2, "after each generation, the last included"
         assert population.best is not None
-        assert population.best.id == liked[0], "and not who has the highest metric"
+        assert population.best.id == liked[1], "and not who has the highest metric"
         assert liked[0] in population["g1c0"].brief.parents
-        for c in population.born(0):
+        for c in population.candidates:
             assert c.training is not None
             assert run.score(f"film/{c.training.policy}") is not None, "what nobody saw, nobody can prefer"
+        authored(run)
+        assert len(liked) == 2, "a generation that was reviewed is not asked for again"
+
+
+def test_nothing_that_goes_by_the_metric_is_mixed_with_preference() -> None:
+    task = preference_task()
+    assert suited_to(task, Settings(), {}).racing == "none"
+    assert suited_to(load_task("hopper_forward"), Settings(target=3.0), {}).racing == "halving"
+    for name, value in (("strategy", "islands"), ("target", 3.0), ("racing", "halving"), ("tune", 2)):
+        with pytest.raises(UsageError, match=f"--{name} {value} goes by the metric"):
+            suited_to(task, Settings.model_validate({name: value}), {name: value})
+
+
+def test_the_published_strategy_follows_who_is_liked_where_that_is_the_fitness() -> None:
+    population = Population(candidates=(candidate(0, 5.0), candidate(1, 1.0)), preference={"g0c1": 0.5})
+    for by_preference, parent in ((False, "g0c0"), (True, "g0c1")):
+        briefs = Eureka().select(population.with_(by_preference=by_preference), Settings(population=2))
+        assert {brief.parents for brief in briefs} == {(parent,)}
 
 
 def test_a_prompt_holds_the_latest_remarks_only(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def _begin(
 ) -> None:
     from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import RUNS, must_be_writable
-    from eureka_agent.cli.people import read_seeds
+    from eureka_agent.cli.people import read_seeds, suited_to
     from eureka_agent.proposers import check_flags, check_keys, default_model, make_proposer, usual_settings
     from eureka_agent.run import Run, start_run
     from eureka_agent.task import load_task
@@ -227,8 +227,7 @@ def _begin(
     model = given.get("model", chosen.name)
     check_flags(model, given)
     settings = build_settings({"model": model, **usual_settings(model), **given})
-    if task.spec.by_preference and "racing" not in given:
-        settings = settings.model_copy(update={"racing": "none"})  # it would stop trainings by the metric
+    settings = suited_to(task, settings, given)
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
     check_tuning(settings)

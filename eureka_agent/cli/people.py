@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eureka_agent.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from eureka_agent.population import Population
     from eureka_agent.run import Run
+    from eureka_agent.settings import Settings
     from eureka_agent.task import Task
 
 
@@ -65,6 +66,26 @@ def read_seeds(paths: Sequence[Path], task: Task, population: int) -> tuple[str,
             raise UsageError(f"--seed-reward {path}:{failure.line or 1}: {failure.message}")
         codes.append(normalised_source(source))
     return tuple(codes)
+
+
+def suited_to(task: Task, settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings of a search whose fitness is people's preference: nothing else may select.
+
+    Raises:
+        UsageError: a strategy or a bound was named that goes by the metric.
+    """
+    if not task.spec.by_preference:
+        return settings
+    for name, wrong in (
+        ("strategy", settings.strategy in ("islands", "map_elites")),
+        ("target", settings.target is not None),
+        ("racing", "racing" in given and settings.racing != "none"),
+        ("tune", settings.tune > 0),
+    ):
+        if wrong:
+            value = getattr(settings, name)
+            raise UsageError(f"--{name} {value} goes by the metric; the fitness of {task.name} is people's preference")
+    return settings.model_copy(update={"racing": "none"})
 
 
 def send_reviews(paths: Sequence[Path], run: Run) -> None:

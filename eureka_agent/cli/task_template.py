@@ -146,6 +146,9 @@ evaluation_episodes: 30   # scored episodes per policy, each from its own fresh 
 # variations:
 #   heavy: {{mass: 1.3}}
 #   icy_and_late: {{friction: 0.3, delay: 2}}
+
+# Who selects: the metric (`metric`, as usual), or people who compare films in `eureka review` (`preference`).
+# fitness: preference
 """
 
 

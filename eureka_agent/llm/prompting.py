@@ -107,7 +107,7 @@ class Prompts:
             parents=[_facts(parent) for parent in parents],
             history=[_facts(c) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
-            repeats=[f"{c.id} ({'behaves as' if c.behaves_alike else 'as'} {c.duplicate_of})" for c in _last(told_of, lambda c: bool(c.duplicate_of))],
+            repeats=[_repeat(c) for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
@@ -248,6 +248,11 @@ def _failure(candidate: Candidate) -> str:
     assert candidate.failure is not None
     line = f" at line {candidate.failure.line}" if candidate.failure.line else ""
     return f"{candidate.id} ({told(candidate.failure, candidate.code)}{line})"
+
+
+def _repeat(candidate: Candidate) -> str:
+    """`g0c2 (as g0c1)`, or `(behaves as g0c1)` where the text differs."""
+    return f"{candidate.id} ({'behaves as' if candidate.behaves_alike else 'as'} {candidate.duplicate_of})"
 
 
 def _terminal_states(task: Task) -> str:

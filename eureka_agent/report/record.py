@@ -29,7 +29,10 @@ def record(facts: RunFacts) -> dict[str, str]:
         "task": facts.task.name,
         "rewards written by": settings.model,
         "prompts": settings.prompts or "as shipped",
+        "strategy": settings.strategy.replace("_", " "),
         "population × generations": f"{settings.population} × {settings.generations}",
+        "stopped early by": settings.racing if settings.racing != "none" else "nothing",
+        "trainings in a contest": str(settings.contest_seeds) if settings.contest_seeds > 1 else "no contests",
         "training": f"{count(recipe.timesteps)} steps, {recipe.algorithm}, {recipe.learner}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in recipe.hyperparameters.items()) or "defaults",
         "episodes per score": str(facts.task.spec.evaluation_episodes),
@@ -132,7 +135,7 @@ def started(facts: RunFacts) -> str:
 
 CHOSEN = (
     *("strategy", "target", "patience", "steps", "racing", "contest_seeds", "prescreen", "tune", "warm_start"),
-    *("critic", "analyst", "vision_model", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
+    *("critic", "analyst", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
     *("max_tokens", "max_calls", "prompts", "timesteps", "algorithm"),
 )
 """Settings that the command line of the same search names where they are not as usual; each is a flag of `evolve`."""

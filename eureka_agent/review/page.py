@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from eureka_agent.population import Candidate
 from eureka_agent.report.facts import RunFacts
 from eureka_agent.review.record import code_hash, population_hash, run_id, whole_generations
-from eureka_agent.review.steering import Said, ancestors_of
+from eureka_agent.review.steering import Said
 from eureka_agent.text import command, interval, number, plural
 
 
@@ -56,17 +55,25 @@ def sheet(facts: RunFacts) -> Sheet:
         strengths=[
             (name, number(s.value), interval(s.low, s.high), plural(s.comparisons, "comparison")) for name, s in found
         ],
-        told=_told(facts, {c.id: c for c in candidates}),
+        told=_told(facts),
         verdicts=steering.verdicts,
         comments=comments,
     )
 
 
-def _told(facts: RunFacts, by_id: dict[str, Candidate]) -> dict[str, tuple[Said, ...]]:
+def _told(facts: RunFacts) -> dict[str, tuple[Said, ...]]:
     """Empty where the model reads nothing."""
     from eureka_agent.people import reads_words
 
-    if not reads_words(facts.settings) or not (facts.steering.feedback or facts.steering.opinions):
+    steering = facts.steering
+    if not reads_words(facts.settings) or not (steering.feedback or steering.opinions):
         return {}
-    remarks = {c.id: facts.steering.told(c.brief, ancestors_of(c.brief, by_id)) for c in by_id.values()}
-    return {name: said for name, said in remarks.items() if said}
+    spoken_of = {opinion.candidate for _, opinion in steering.opinions}
+    elders: dict[str, frozenset[str]] = {}
+    remarks = {}
+    for c in facts.population.candidates:  # parents come before their children
+        own = [frozenset({name} & spoken_of) | elders.get(name, frozenset()) for name in c.brief.parents]
+        elders[c.id] = frozenset().union(*own)
+        if said := steering.told(c.brief, elders[c.id]):
+            remarks[c.id] = said
+    return remarks

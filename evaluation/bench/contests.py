@@ -11,8 +11,6 @@ noise; a quarter finish their race, chosen by a mixture of two noisy looks. The 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -87,13 +85,6 @@ def _with(
     return [more(s) for s in close], more(leader) if leader else None
 
 
-@contextmanager
-def rules(**values: float) -> Iterator[None]:
-    """The constants of `eureka_agent.contest` as given."""
-    with patch.multiple(contest, **values):
-        yield
-
-
 def main() -> None:
     """Parse the command line and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,7 +98,7 @@ def main() -> None:
         print(_row(noise, "the best score leads", alone, alone), flush=True)
         print(_row(noise, f"the best score of {EQUAL} leads", more, alone), flush=True)
         for better in (0.5, 0.6, 0.7, 0.8, 0.9):
-            with rules(BETTER=better):
+            with patch.object(contest, "BETTER", better):
                 found = [search(np.random.default_rng(i), noise, contested=True) for i in range(count)]
             print(_row(noise, f"contest, replaced at {better:.0%}", found, alone), flush=True)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eureka_agent.population import Brief, Candidate, Population, Score, Training
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
 from eureka_agent.run import Run
@@ -28,6 +28,8 @@ POINTS = 200
 SHAPES = ((8, 5, 40), (100, 10, 4))
 """Population, generations, and how many candidates are filmed."""
 REPEATS = 3
+DIFFERENT = 64
+"""Rewards that are proposed; more candidates than that share their code, but for a comment."""
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def made_up(folder: Path, size: int, generations: int, filmed: int) -> Run:
     run = Run.create(folder, task, Settings(population=size, generations=generations, contest_seeds=1))
     proposer, rng = make_proposer("offline", task), np.random.default_rng(0)
     film, population = encoded(), Population()
-    poster = run.put_blob(film[1])
+    poster, proposals = run.put_blob(film[1]), list[Proposal]()
     for generation in range(generations):
         born = []
         for slot in range(size):
@@ -63,11 +65,14 @@ def made_up(folder: Path, size: int, generations: int, filmed: int) -> Run:
             parents = parents if operator == "cross" else parents[:1]
             name = f"g{generation}c{slot}"
             brief = Brief(id=name, generation=generation, slot=slot, operator=operator, parents=parents, seed=slot)
-            proposal = proposer.propose(brief, task, Population(candidates=tuple(population[p] for p in parents)))
+            if len(proposals) < DIFFERENT:
+                known = Population(candidates=tuple(population[p] for p in parents))
+                proposals.append(proposer.propose(brief, task, known))
+            proposal = proposals[(generation * size + slot) % len(proposals)]
             fitness = float(rng.gamma(2.0, 2.0) + generation)
             candidate = Candidate(
                 brief=brief,
-                code=proposal.code,
+                code=f"{proposal.code}# {name}\n",
                 genome=proposal.genome,
                 training=trained(name, rng, proposal.code),
                 score=scored(fitness, rng),

@@ -147,10 +147,11 @@ def joints(subject: Subject) -> list[Finding]:
 
 
 def _joints(subject: Subject) -> list[str]:
-    """Columns of angles in the joints' own frames: vectors of angles, or all angles that do not turn over."""
+    """Columns of angles of joints: those in their frame; else vectors of angles; else angles that do not turn over."""
     angles = subject.labels_of("angle")
-    vectors = [label for label in angles if "[" in label and "rotation" not in label]
-    return vectors or [label for label in angles if np.ptp(subject.median.column(label)) < 2 * np.pi]
+    framed = [label for label in angles if subject.variable(label).frame == "joint"]
+    still = [label for label in angles if np.ptp(subject.median.column(label)) < 2 * np.pi]
+    return framed or [label for label in still if "[" in label] or still
 
 
 def _settled(values: Array) -> Array:

@@ -89,9 +89,9 @@ def loops(evidence: Evidence) -> Iterator[Finding]:
     """Signal 9: reward gained while the own policy came back to the same state, and nothing was gained for the task.
 
     A potential would give nothing on a closed path, but a reward for being somewhere does, and rightly where the task
-    is to be there; so it counts only for a policy that does not do the task.
+    is to be there or to last; so it counts only for a policy that does not do the task, and never where to last is it.
     """
-    if evidence.own_level > POOR:
+    if evidence.own_level > POOR or evidence.metric_is_length:
         return
     gain, share = cycle_gain(evidence)
     best = evidence.reward_per_step(evidence.leader)

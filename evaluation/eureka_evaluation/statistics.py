@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+METHOD = 2
+"""How intervals are made; 1 knew only expanded percentiles. Stored beside figures, as another method finds others."""
 RESAMPLES = 5000
 FEW = 5
 """Trainings from which percentiles of the bootstrap hold a mean about as often as they should."""
