@@ -5,7 +5,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench bench-full bench-sandbox bench-hacking image crash clean
+.PHONY: help setup demo test check fix bench bench-full bench-report bench-sandbox bench-hacking image crash clean
 
 help:
 	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, at most 5 minutes on two cores"
@@ -14,6 +14,7 @@ help:
 	@echo "make fix     format and apply ruff's safe fixes"
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
+	@echo "make bench-report  size of a report, time to write and to open it, up to 1,000 candidates (minutes)"
 	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
 	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (20 minutes, the first time)"
 	@echo "make crash   kill searches and fail disks at every durable step, and resume them (half an hour)"
@@ -54,6 +55,9 @@ bench: setup
 # In as many sittings as it takes, e.g. make bench-full ARGS="--only a,b --max-minutes 30"; see evaluation/bench/README.md.
 bench-full: setup
 	@$(BIN)/python evaluation/bench/full.py $(ARGS)
+
+bench-report: setup
+	@$(BIN)/python evaluation/bench/report.py
 
 # Close everything else first; ARGS as `evaluation/bench/sandbox.py --help` says.
 bench-sandbox: setup

@@ -37,7 +37,7 @@ from eureka_agent.scores import box_name, evaluation_seeds, reward_digest, score
 from eureka_agent.settings import Recipe
 from eureka_agent.task_faults import blame_the_task
 from eureka_agent.text import plural
-from eureka_agent.variations import Robustness
+from eureka_agent.variations import Robustness, variations_of
 from eureka_agent.wall import described, proven_wall
 from eureka_agent.warm import warm_start
 from eureka_agent.watcher import Silent as Silent
@@ -222,7 +222,8 @@ class Lab:
 
         if self.stopping.is_set():  # as the time ran out while filming
             return None
-        self.watcher.stage("trying both in held-out variations of the task")
+        if worlds := variations_of(self.run.task):
+            self.watcher.stage(f"trying both in {plural(len(worlds), 'held-out variation')} of the task")
         try:
             return held_out(self.run, best.id, arms, play, self.boxes.side_by_side)
         except BudgetExhausted:

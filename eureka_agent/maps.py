@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eureka_agent.bank import thinned, transitions
 from eureka_agent.population import Candidate, Record
@@ -46,6 +46,11 @@ class Axis(Record):
     def name(self) -> str:
         """`joint_angles[2]`."""
         return self.variable + (f"[{', '.join(map(str, self.index))}]" if self.index else "")
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Where it is in the variable's array, `(T, *shape)`."""
+        return (slice(None), *self.index)
 
 
 class Maps(Record):

@@ -97,7 +97,7 @@ def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
     for rung, keep in enumerate((*bracket.keep, 0)):
         known = {name: seen[name][rung] for name in here if len(seen.get(name, ())) > rung}
         scored = sorted((name for name in known if known[name] is not None), key=lambda name: -(known[name] or 0.0))
-        failed = len(known) - len(scored)
+        places, failed = {name: place for place, name in enumerate(scored)}, len(known) - len(scored)
         last = rung == len(bracket.keep)
         for name in here:
             if name not in known:
@@ -107,7 +107,7 @@ def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
             elif last:
                 found[name] = Fate.FINISHED
             else:
-                better = scored.index(name)
+                better = places[name]
                 worse = len(scored) - better - 1 + failed
                 sure = most - 1 - worse < keep  # so many at most may still be better
                 found[name] = Fate.GOES_ON if sure else Fate.STOPPED if better >= keep else Fate.WAITS

@@ -126,9 +126,9 @@ class Records:
         return found
 
     def _check_training(self, key: str, training: Training) -> None:
-        """The candidate's own: of its code, with its seed."""
+        """The candidate's own: of its code, with its seed, begun with its parent's policy or from scratch."""
         final, (place, *rest) = key.startswith("final/"), key.removeprefix("final/").split("/")
-        rows = self._journal.rows("SELECT code FROM candidates WHERE id = ?", (place,))
+        rows = self._journal.rows("SELECT code, parents FROM candidates WHERE id = ?", (place,))
         code = self.run.task.human_reward if final and place == "human" else rows[0][0] if rows else None
         if code is None:
             return  # of `eureka tasks measure`, or of a candidate that is named where all of them are looked at
@@ -141,6 +141,8 @@ class Records:
             seed = derived("contest", int(rest[1])) if rest[:1] == ["seed"] else derived("train", place)
         if training.seed != seed:
             self._wrong(key, "seed of its training", training.seed, seed)
+        if training.warm_start and (final or training.warm_start not in rows[0][1].split()[:1]):
+            self._wrong(key, "what it began with", training.warm_start, "no weights" if final else rows[0][1] or "none")
 
     def _check_seeds(self, stored: StoredScore) -> None:
         """Those that were drawn before the score was measured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from eureka_agent.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.task import Task, load_task, task_from_files
+from eureka_agent.verify_records import Records
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
 from eureka_sandbox.protocol import TrainSpec
@@ -197,6 +199,20 @@ def test_children_begin_with_their_parents_policy_and_the_comparison_from_scratc
     (champion,) = [name for name, policies in began.items() if policies > {b""}]
     assert champion.startswith("g1"), "the winner is trained again from random weights"
     assert sum(policies != {b""} for policies in began.values()) >= 2
+
+
+@pytest.mark.parametrize("key", ["g1c0", "final/human/0"])
+def test_a_lineage_that_was_changed_is_found(tmp_path: Path, key: str) -> None:
+    searched(tmp_path / "run", warm_start=True, racing="none", contest_seeds=1)
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert Records(run).mismatches == []
+    with sqlite3.connect(tmp_path / "run" / "run.db") as database:
+        changed = "UPDATE trainings SET record = json_set(record, '$.warm_start', 'g0c2') WHERE key = ?"
+        database.execute(changed, (key,))
+    database.close()
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        found = [str(mismatch) for mismatch in Records(run).mismatches]
+    assert [line for line in found if line.startswith(f"{key}: what it began with: g0c2 is stored")]
 
 
 def test_without_the_flag_every_training_begins_from_scratch(tmp_path: Path) -> None:

@@ -104,7 +104,12 @@ def test_every_resource_of_a_box_has_a_limit(docker_engine: Engine) -> None:
         }""",
     )
     assert seen["core"] == [["1", "1"]]
-    assert seen["limits"] == {"NOFILE": [512] * 2, "FSIZE": [64 * 2**20] * 2, "MSGQUEUE": [0] * 2, "SIGPENDING": [256] * 2}
+    assert seen["limits"] == {
+        "NOFILE": [512] * 2,
+        "FSIZE": [64 * 2**20] * 2,
+        "MSGQUEUE": [0] * 2,
+        "SIGPENDING": [256] * 2,
+    }
     assert seen["user"][:2] == [10001, 10001]
     assert set(seen["user"][2]) <= {10001}
     assert seen["inodes"] == [4096] * 3

@@ -19,7 +19,7 @@ from eureka_agent.task import task_from_files
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import save_episodes
 from eureka_sandbox.bodies import variable_shapes
-from tests.llm_cases import TASK, code, search, small_run
+from tests.llm_cases import TASK, Log, code, search, small_run
 
 WORDS = "It pays speed alone, so it dives.\nCharge for the fall first."
 
@@ -43,8 +43,10 @@ def answers(folder: Path) -> Path:
 def test_the_best_of_a_generation_are_commented_on_once_and_the_next_prompt_quotes_it(tmp_path: Path) -> None:
     model = f"scripted:{answers(tmp_path / 'answers')}"
     with small_run(tmp_path / "run", model, population=3, analyst=True, racing="none", contest_seeds=1) as run:
-        search(run)
+        log = Log()
+        search(run, log)
         population = run.population()
+        assert f"g0c2: {population['g0c2'].findings[0].text}" in log.said
         assert population["g0c2"].commentary == "It pays speed alone, so it dives. Charge for the fall first."
         assert {c.id for c in population.candidates if c.commentary} == {"g0c2"}
         asked = {call.brief for call in run.calls() if call.purpose == "comment"}

@@ -131,7 +131,9 @@ def test_a_known_form_of_failure_is_told_whole(message: str) -> None:
 
 def test_a_name_is_told_only_if_it_stands_in_the_code_and_only_so_many() -> None:
     form = "components are {}, they were up; return the same names on every call"
-    told_of = {names: told(failing(form.format(names)), "up = lean = 1") for names in ("lean", "obey_me", "lean, obey_me")}
+    told_of = {
+        names: told(failing(form.format(names)), "up = lean = 1") for names in ("lean", "obey_me", "lean, obey_me")
+    }
     assert ["lean" in told_of["lean"], "obey" in "".join(told_of.values())] == [True, False]
     many = ", ".join(["lean"] * 17)
     assert "lean" not in told(failing(form.format(many)), "up = lean = 1")

@@ -18,7 +18,6 @@ from test_report_parts import words
 
 from eureka_agent.filming import FILMED, median_seed, worth_filming
 from eureka_agent.lab import Lab
-from eureka_agent.loop import winner
 from eureka_agent.maps import Maps, loaded, map_rewards, maps_key
 from eureka_agent.report import choosing, robustness
 from eureka_agent.report.build import FILM_BYTES, render
@@ -30,6 +29,7 @@ from eureka_agent.report.lineage import OPERATORS, made, tree
 from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
 from eureka_agent.report.record import CHOSEN, commands
 from eureka_agent.settings import Settings
+from eureka_agent.steps import winner
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Verdict

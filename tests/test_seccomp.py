@@ -93,7 +93,7 @@ def test_neither_huge_pages_nor_another_limit_on_dumps_nor_locks_on_what_can_onl
         assert verdict(program, "setrlimit", resource | high) == allowed, resource
     for name in ("flock", "inotify_init1", "inotify_add_watch"):
         assert verdict(program, name) == verdict(program, name, 3, 2 | high) == REFUSED
-    for command in (6, 7, 8, 10, 37, 38, 1024, 1026, 1031):  # record locks, a signal's owner, a lease, notices, a longer pipe
+    for command in (6, 7, 8, 10, 37, 38, 1024, 1026, 1031):  # locks, a signal, a lease, notices, pipes
         assert verdict(program, "fcntl", 3, command | high) == REFUSED
     for command in (0, 1, 2, 3, 4, 5, 1030, 1032):  # copies, flags, the size of a pipe
         assert verdict(program, "fcntl", 3, command) == ALLOW

@@ -101,7 +101,7 @@ def _visited(run: Run, best: Candidate, maps: Maps) -> list[tuple[tuple[float, f
     state = load_episodes(run.blob(score.episodes))[ranked[(len(ranked) - 1) // 2]].state
 
     def column(axis: Axis) -> list[float]:
-        values: list[float] = state[axis.variable][(slice(None), *axis.index)].tolist()
+        values: list[float] = state[axis.variable][axis.place].tolist()
         return values[:: max(1, len(values) // DOTS)]
 
     return [tuple(zip(column(x), column(y), strict=True)) for x, y in maps.axes]

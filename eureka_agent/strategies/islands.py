@@ -1,6 +1,6 @@
 """Islands: Hazra et al. 2024, "REvolve: Reward Evolution with Large Language Models using Human Feedback".
 
-Its figures are those of the paper's configuration: islands of at most 8 rewards, crossover in half of the cases, and
+Its figures are those of its code's configuration: 4 islands of at most 8 rewards, crossover in half of the cases, and
 migration with probability 0.3 after a generation. Fitness is the task's own score here, not people's preferences.
 """
 

@@ -51,7 +51,7 @@ TIMESTEPS = {
 """Environment steps per training: enough to find a hack, and for a good reward to come far above random play."""
 EPISODES, RECORDED = 12, 6
 SEED = 0
-OFFLINE = {"inverted_pendulum_balance": 5, "reacher_reach": 5}
+OFFLINE = {"inverted_pendulum_balance": 8, "reacher_reach": 8}
 """How many rewards of the offline search are taken, where a training is short; one where it is long."""
 BEST_OF_PILOT = 5
 """How many of the 16 language model rewards of each pilot task are taken, the best by the pilot's own scores."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,13 @@ class Scalar:
 
     def of(self, arrays: Arrays) -> NDArray[np.float64]:
         """Its values, `(T,)`."""
-        return arrays[self.variable][(slice(None), *self.index)].astype(np.float64)
+        values: NDArray[np.float64] = arrays[self.variable][self.place].astype(np.float64)
+        return values
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Where it is in the variable's array."""
+        return (slice(None), *self.index)
 
 
 def scalars(arrays: Arrays, names: Sequence[str]) -> list[Scalar]:
@@ -42,8 +49,7 @@ def scalars(arrays: Arrays, names: Sequence[str]) -> list[Scalar]:
 def shuffled(base: Arrays, scalar: Scalar, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """The same states with one number's values dealt out anew, so that nothing else can speak for it."""
     values = np.array(base[scalar.variable])
-    place = (slice(None), *scalar.index)
-    values[place] = np.random.default_rng(seed).permutation(values[place])
+    values[scalar.place] = np.random.default_rng(seed).permutation(values[scalar.place])
     return {**base, scalar.variable: values}
 
 
@@ -85,5 +91,5 @@ def grid(
         states[name] = np.repeat(middle[None], cells * cells, axis=0).astype(np.float32)
     rows, columns = np.meshgrid(np.linspace(*y_range, cells), np.linspace(*x_range, cells), indexing="ij")
     for scalar, axis in ((x, columns), (y, rows)):
-        states[scalar.variable][(slice(None), *scalar.index)] = axis.ravel()
+        states[scalar.variable][scalar.place] = axis.ravel()
     return states

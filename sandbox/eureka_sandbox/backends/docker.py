@@ -40,7 +40,7 @@ LIMITED = "memory, processes and processor time"
 GAPS = (
     "unknown bugs of the Linux kernel",
     "side channels of the hardware",
-    "the machine's load, memory and processor, and where on it the job and this program lie, can be read in /proc",
+    "the machine's load, memory and processor, and where the job and this program lie, can be read in /proc",
 )
 
 

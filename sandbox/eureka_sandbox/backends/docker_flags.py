@@ -81,10 +81,7 @@ def container_config(
         "MemorySwap": memory_mb * MIB,
         "OomScoreAdj": 500,  # if the machine runs out of memory, the box goes before the user's programs
         "NanoCpus": 10**9,  # 5.12
-        "Ulimits": [
-            {"Name": name, "Soft": limit, "Hard": limit}
-            for name, limit in LIMITS.items()
-        ],
+        "Ulimits": [{"Name": name, "Soft": limit, "Hard": limit} for name, limit in LIMITS.items()],
         "LogConfig": {"Type": "none"},  # else a flood on stdout fills the host's disk
         "RestartPolicy": {"Name": "no"},  # 5.15
     }
