@@ -348,6 +348,8 @@ class Run:
     def _tidy(self) -> None:
         """Remove what a killed writer left half-written, and write what it did not come to export."""
         sweep_temporaries(self.folder)
+        if self._open.after_restart:
+            sweep_temporaries(self.folder / "inbox")  # other processes write there, none of which lives any more
         self._checkpoints.sweep()
         ids = [name for (name,) in self._open.rows("SELECT id FROM candidates")]
         lost = set(ids) if self._open.after_restart else {name for name in ids if not self._is_exported(name)}

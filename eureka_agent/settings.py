@@ -45,8 +45,6 @@ class Settings(BaseModel):
     """Code of rewards that a person gives to the first generation."""
     analyst: bool = False
     """Whether a language model comments on the findings, for the next prompt."""
-    vision_model: str | None = None
-    """Model that judges frames of the policy's film against the task's sentence."""
     model: str = "offline"
     """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several joined by commas, `NAME=WEIGHT`."""
     models_file: str | None = None

@@ -84,7 +84,7 @@ def sweep_temporaries(folder: Path) -> None:
     Raises:
         RunError: it cannot be removed.
     """
-    for pattern in ("", "blobs/", "candidates/*/"):
+    for pattern in ("", "blobs/", "task/", "candidates/*/"):
         for leftover in folder.glob(f"{pattern}{TEMPORARY}*"):
             with storage_errors(leftover):
                 leftover.unlink(missing_ok=True)

@@ -113,7 +113,8 @@ class Place:
 
 @contextmanager
 def database(folder: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True)
+    # A journal that a power cut left is rolled back by whoever opens the database, which a mere reader may not do.
+    connection = sqlite3.connect(f"file:{folder / 'run.db'}?mode=rw", uri=True)
     try:
         yield connection
     finally:

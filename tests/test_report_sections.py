@@ -216,9 +216,7 @@ def test_the_command_for_the_same_search_names_every_setting_that_is_not_the_usu
 
 def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(tmp_path: Path) -> None:
     with small_run(tmp_path / "run", "offline") as run:
-        Lab(
-            ScriptedSandbox(), run
-        ).floor()  # this sandbox records no policy, but random play
+        Lab(ScriptedSandbox(), run).floor()  # this sandbox records no policy, but random play
         search_(run)
         best = winner(run.population())
         own, human = (run.decided(maps_key(name), Maps) for name in (best.id, "human"))
@@ -240,9 +238,7 @@ def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(t
 def test_a_reward_that_cannot_be_mapped_says_why_and_stops_nothing(tmp_path: Path) -> None:
     failed = Failed(Failure(verdict=Verdict.TIME, message="too slow"), 1.0)
     with small_run(tmp_path / "run", "offline") as run:
-        Lab(
-            ScriptedSandbox(), run
-        ).floor()  # this sandbox records no policy, but random play
+        Lab(ScriptedSandbox(), run).floor()  # this sandbox records no policy, but random play
         search_(run)
         other = run.population().ranked[-1]
         map_rewards(run, other, lambda _: failed)

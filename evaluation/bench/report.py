@@ -154,7 +154,7 @@ def encoded() -> tuple[bytes, bytes]:
 
 
 def opening(page: Path) -> list[float] | None:
-    """Median seconds until the page's elements are there, until all of it has loaded, and of its own thread's work by then.
+    """Median seconds until the page's elements are there, until all has loaded, and of its own thread's work.
 
     None without Chromium. On a busy machine only the last says anything.
     """
@@ -176,7 +176,7 @@ def opening(page: Path) -> list[float] | None:
             session = tab.context.new_cdp_session(tab)
             session.send("Performance.enable", {"timeDomain": "threadTicks"})
             tab.goto(page.as_uri())
-            tab.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+            tab.wait_for_function("() => performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
             busy = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
             seen.append([*(value / 1000 for value in tab.evaluate(script)), busy["TaskDuration"]])
             tab.close()
