@@ -215,9 +215,7 @@ class Lab:
     def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
         """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
 
-        def play(
-            key: str, training: Training, seeds: tuple[int, ...], variation: Variation | None
-        ) -> Score | Failure:
+        def play(key: str, training: Training, seeds: tuple[int, ...], variation: Variation | None) -> Score | Failure:
             return self._scored(key, training, seeds, variation=variation, record_episodes=0)
 
         if self.stopping.is_set():  # as the time ran out while filming

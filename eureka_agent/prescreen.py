@@ -129,9 +129,7 @@ def _screened(lab: Lab, candidate: Candidate, bank: JudgedBank, known: Transitio
     from eureka_evaluation.tac import kendall_tau_b
 
     run = lab.run
-    job = judging_job(
-        run.task, candidate.code, run.blob(bank.blob), probes_in(bank), lab.boxes.limits(JUDGING_SECONDS)
-    )
+    job = judging_job(run.task, candidate.code, run.blob(bank.blob), probes_in(bank), lab.boxes.limits(JUDGING_SECONDS))
     outcome = lab.boxes.run(screening_key(candidate.id), "prescreening", job, shown=False)
     if isinstance(outcome, Failed) or VALUES_FILE not in outcome.blobs:
         return Screening()  # training will say why

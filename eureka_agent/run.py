@@ -290,8 +290,7 @@ class Run:
         full = {name: self.candidate(name).training for name in set(ids)}
         return population.with_(
             candidates=tuple(
-                c.model_copy(update={"training": full[c.id]}) if c.id in full else c
-                for c in population.candidates
+                c.model_copy(update={"training": full[c.id]}) if c.id in full else c for c in population.candidates
             )
         )
 

@@ -286,7 +286,8 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _check_variables(task: Task) -> None:
     path = task.folder / "task.yaml"
-    known = [v.name for v in (*task.body.variables, TRAINING_PROGRESS, *task.spec.derived)]
+    given = [v.name for v in (*task.body.variables, TRAINING_PROGRESS)]
+    known = given + [v.name for v in task.spec.derived]
     repeated = {name for name in known if known.count(name) > 1}
     if repeated:
         raise TaskError(f"{path}: derived: {sorted(repeated)[0]!r} is already a state variable")

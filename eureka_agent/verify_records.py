@@ -162,9 +162,7 @@ class Records:
                 self._wrong(stored.key, "what binds it", "nothing", "a score of a version that binds")
             return
         try:
-            job = scoring_job(
-                self.run, stored.training, score.seeds, 1024, idle=stored.idle, variation=score.variation
-            )
+            job = scoring_job(self.run, stored.training, score.seeds, 1024, idle=stored.idle, variation=score.variation)
         except RunError:
             return  # the blob is named where all blobs are looked at
         found = binding(self.run.task.digest, job, score.box, score.versions, stored.key, stored.training)
@@ -242,7 +240,7 @@ class Records:
         for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
             incumbency = self._read(Incumbency, value, key)
             for standing in incumbency.standings if incumbency else ():
-                told = {standing.id: standing.screening}
+                told: dict[str, float | None] = {standing.id: standing.screening}
                 told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
                 for score, mean in told.items():
                     if means.get(score) != mean:

@@ -247,9 +247,7 @@ def _begin(
         _search(run, hands, as_json, console)
 
 
-def _resume(
-    name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console
-) -> None:
+def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.common import find_run
     from eureka_agent.cli.people import let_go_on, send_reviews
     from eureka_agent.proposers import check_flags, check_settings

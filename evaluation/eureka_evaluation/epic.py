@@ -43,7 +43,7 @@ def pearson_distance(a: Floats, b: Floats, weights: Floats | None = None) -> flo
 
 
 def epic_distance(a: Floats, b: Floats, states: Floats, actions: Floats, gamma: float, coverage: Floats) -> float:
-    """The EPIC distance of two tables, in [0, 1]; `coverage` `(S, A, S)` weighs the transitions they are compared on."""
+    """The EPIC distance of two tables, in [0, 1]; `coverage` `(S, A, S)` weighs the transitions it is taken over."""
     shaped = [canonically_shaped(reward, states, actions, gamma) for reward in (a, b)]
     return pearson_distance(shaped[0], shaped[1], coverage)
 
