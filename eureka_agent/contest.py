@@ -110,6 +110,11 @@ class Incumbency(Record):
         return self.standings[0] if self.standings and self.standings[0].id == self.id else None
 
 
+def incumbency_key(generation: int) -> str:
+    """Of the decision who leads after a generation."""
+    return f"g{generation}/incumbent"
+
+
 def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread) -> list[Standing]:
     """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most."""
     least = incumbent.mean - CLOSE * spread.deviation if incumbent else float("-inf")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eureka_agent.comparison import Trial
-from eureka_agent.contest import Incumbency, Key, Spread, Standing, contenders, decision, wanted
+from eureka_agent.contest import Incumbency, Key, Spread, Standing, contenders, decision, incumbency_key, wanted
 from eureka_agent.lab import Lab
-from eureka_agent.population import Candidate, Population
+from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.run import Run
+from eureka_sandbox.protocol import Failure
 
 
 def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> str | None:
@@ -24,7 +26,7 @@ def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -
     run = lab.run
     if run.settings.contest_seeds < 2 or population.by_preference:
         return None
-    key = f"g{population.generations}/incumbent"
+    key = incumbency_key(population.generations)
     settled = run.decide(key, Incumbency, lambda: _contested(lab, population, candidates))
     if settled.leader:
         lab.watcher.leads(settled.leader.id, settled.leader.mean)
@@ -32,9 +34,11 @@ def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -
 
 
 def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> Incumbency:
-    settings, last = lab.run.settings, lab.run.incumbency()
+    run = lab.run
+    settings, last = run.settings, run.incumbency()
     spread = last.spread if last else Spread()
-    known = {s.id: s for s in last.standings} if last else {}
+    held = [run.decided(incumbency_key(n), Incumbency) for n in range(population.generations)]
+    known = {s.id: s for one in held if one for s in one.standings}
     best = population.best
     incumbent = known.get(best.id) or _standing(best) if best and not best.stopped else None
     if last and last.leader and incumbent and last.leader.id != incumbent.id:  # a person rejected it
@@ -42,7 +46,7 @@ def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]
     width = spread.including([incumbent]) if incumbent else spread
     chosen = contenders(candidates, incumbent, width)
     code = {c.id: c.code for c in (*population.ranked, *candidates)}
-    later: dict[Key, Trial] = {}
+    later = {key: trial for s in (*chosen, incumbent) if s for key, trial in _finished(run, s, settings.contest_seeds)}
 
     def standing(s: Standing) -> Standing:
         values = list(s.later)
@@ -60,13 +64,24 @@ def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]
         return trial
 
     def ready() -> list[Key]:
-        return wanted(*now(), spread, settings.contest_seeds)
+        keys = wanted(*now(), spread, settings.contest_seeds)
+        # on a budget of steps nothing is trained on speculation: the same search must come out with any number of boxes
+        return keys if settings.steps is None else [key for key in keys if key[1] == keys[0][1]]
 
     lab.boxes.as_ready(train, ready, later.__setitem__)
     unit, seeds = lab.run.task.spec.metric.unit, settings.contest_seeds
     settled = decision(*now(), spread, seeds, unit, len(incumbent.later) if incumbent else 0)
     lab.watcher.stage(settled.reason)
     return settled
+
+
+def _finished(run: Run, standing: Standing, seeds: int) -> Iterator[tuple[Key, Trial]]:
+    """Contest trainings that an earlier sitting finished and did not come to decide on."""
+    for number in range(len(standing.later) + 1, seeds):
+        name = f"{standing.id}/seed/{number}"
+        training, score = run.training(name), run.score(name)
+        if isinstance(training, Failure) or score is not None:
+            yield (standing.id, number), Trial(training=None, score=score if isinstance(score, Score) else None)
 
 
 def _standing(candidate: Candidate) -> Standing | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOLERANCE = 1e-5
-"""Largest difference of two equal fingerprints, in parts of their largest value: float32 sums in another order."""
+"""Largest difference of two equal values, in parts of the value itself, or of the largest on recorded states if that is
+more: float32 sums in another order."""
 
 
 def linked(run: Run, candidates: Sequence[Candidate], population: Population) -> list[Candidate]:
@@ -29,7 +30,7 @@ def linked(run: Run, candidates: Sequence[Candidate], population: Population) ->
 
     One that has a training of its own, from a version that did not link, keeps it.
     """
-    earlier = [c for c in population.candidates if not c.duplicate_of]
+    earlier = [c for c in population.candidates if not c.duplicate_of and (c.program or c.failure is None)]
     programs = {program_of(c): c.id for c in reversed(earlier)}
     prints = _Fingerprints([c for c in earlier if c.failure is None])
     result = []
@@ -82,8 +83,8 @@ class _Fingerprints:
 
         own = _unpacked(candidate.fingerprint)
         rows = np.array([row if row.shape == own.shape else np.full(own.shape, np.inf) for row in self._rows])
-        limit = TOLERANCE * float(np.abs(own).max())
-        found = np.flatnonzero(np.abs(rows - own).max(axis=1) <= limit)
+        usual = np.abs(own[: len(own) // 2]).max(initial=0.0)  # on recorded states; far ones pay millions more
+        found = np.flatnonzero((np.abs(rows - own) <= TOLERANCE * np.maximum(np.abs(own), usual)).all(axis=1))
         return self._ids[found[0]] if found.size else None
 
 

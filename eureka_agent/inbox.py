@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, p
 FOLDER = "inbox"
 REFUSED = "refused"
 MOST_LETTERS = 200
-"""Letters that are read at once; the others wait for the next generation."""
+"""Letters that are taken up at once; the others wait for the next generation."""
 
 
 class Feedback(Record):
@@ -115,7 +116,7 @@ def waiting(run_folder: Path) -> list[Path]:
     """The letters' files that wait, in the order in which they were sent."""
     folder = run_folder / FOLDER
     with storage_errors(folder):
-        return sorted(p for p in folder.glob("*.json") if not p.name.startswith("."))[:MOST_LETTERS]
+        return sorted(p for p in folder.glob("*.json") if not p.name.startswith("."))
 
 
 def letters(run_folder: Path) -> tuple[list[Letter], list[str]]:
@@ -134,7 +135,8 @@ def refuse(run_folder: Path, name: str, reason: str) -> str:
     aside = run_folder / FOLDER / REFUSED
     with storage_errors(aside):
         aside.mkdir(exist_ok=True)
-        (run_folder / FOLDER / name).rename(aside / name)
+        with suppress(FileNotFoundError):  # somebody has taken it away
+            (run_folder / FOLDER / name).rename(aside / name)
         write_file(aside / f"{name}.txt", (reason + "\n").encode(), durable=False)
     return f"not used, and moved to {FOLDER}/{REFUSED}: {one_line(reason, 400)}"
 

@@ -209,8 +209,9 @@ class Lab:
         self.watcher.stage("filming the median episode of each")
         try:
             return self.boxes.side_by_side(self._filmed, arms)
-        except BudgetExhausted:
-            return [arm.model_copy(update={"video_note": "no time was left to film"}) for arm in arms]
+        except (BudgetExhausted, EnvironmentMissing) as why:
+            note = "no time was left to film" if isinstance(why, BudgetExhausted) else "the sandbox failed"
+            return [arm.model_copy(update={"video_note": note}) for arm in arms]
 
     def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
         """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
@@ -224,7 +225,7 @@ class Lab:
             self.watcher.stage(f"trying both in {plural(len(worlds), 'held-out variation')} of the task")
         try:
             return held_out(self.run, best.id, arms, play, self.boxes.side_by_side)
-        except BudgetExhausted:
+        except (BudgetExhausted, EnvironmentMissing):
             return None
 
     def _illustrate(self, best: Candidate) -> None:

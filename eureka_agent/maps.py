@@ -72,7 +72,7 @@ def map_rewards(run: Run, best: Candidate, box: Box) -> None:
     own = run.decide(maps_key(best.id), Maps, lambda: _best(run, best, box))
     states = _states(run, best)
     if own.axes and states:
-        run.decide(maps_key("human"), Maps, lambda: _on(run, run.task.human_reward, own.axes, states, box))
+        run.decide(maps_key(f"human-{best.id}"), Maps, lambda: _on(run, run.task.human_reward, own.axes, states, box))
 
 
 def maps_key(name: str) -> str:

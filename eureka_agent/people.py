@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from eureka_agent.errors import UsageError
 from eureka_agent.inbox import (
+    MOST_LETTERS,
     Feedback,
     GoOn,
     Letter,
@@ -26,7 +27,7 @@ from eureka_agent.inbox import (
 )
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.proposers import Proposer
-from eureka_agent.review.record import check_review
+from eureka_agent.review.record import MOST_WORDS, check_review
 from eureka_agent.review.steering import Said, ancestors_of
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
@@ -54,7 +55,7 @@ def heard(lab: Lab, population: Population) -> Population:
         if run.task.spec.by_preference and number:
             lab.film(population.born(number - 1))  # nobody can prefer what they cannot see
         asked = _asked(lab, population)
-        found = _until_not_paused(lab, population)
+        found = _until_not_paused(lab, population)[:MOST_LETTERS]
         before = run.taken()
         known = {name for taken in before for name in taken.files}
         fresh = [letter for letter in found if letter.name not in known]
@@ -120,8 +121,10 @@ def _asked(lab: Lab, population: Population) -> tuple[Message, ...]:
     over = population.generations >= lab.run.settings.generations
     if lab.ask is None or not population.generations or over:
         return ()
-    text = lab.ask(population).strip()
-    return (Feedback(text=text),) if text else ()
+    text = lab.ask(population).encode("utf-8", "replace").decode().strip()
+    if len(text) > MOST_WORDS:
+        lab.watcher.stage(f"only the first {MOST_WORDS:,} characters are kept")
+    return (Feedback(text=text[:MOST_WORDS]),) if text else ()
 
 
 def _until_not_paused(lab: Lab, population: Population) -> list[Letter]:

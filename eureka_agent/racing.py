@@ -82,8 +82,12 @@ def brackets(settings: Settings, recipe: Recipe, members: Sequence[str]) -> tupl
 
 def racing_note(settings: Settings, recipe: Recipe) -> str:
     """Why there is no racing although it is on, for a person; empty where there is, or was not asked for."""
-    if settings.racing == "none" or recipe.algorithm == "ppo":
+    if settings.racing == "none":
         return ""
+    if recipe.algorithm == "ppo":
+        few = settings.population + settings.tune < FEWEST_MEMBERS
+        why = "so few candidates do not race" if few else "trainings are too short for it"
+        return "" if _rungs(recipe) and not few else f"no racing: {why}"
     return f"no racing: the replay buffer of {recipe.algorithm.upper()} is too large for a checkpoint"
 
 

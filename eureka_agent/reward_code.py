@@ -19,6 +19,7 @@ from eureka_sandbox.protocol import COMPONENT_NAME, Failure, VariableSpec, Verdi
 
 FUNCTION = "compute_reward"
 MAX_BYTES = 100_000
+INTEGER_BITS = 1024
 MODULES = frozenset(
     {"__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator"}
     | {"torch", "typing"}
@@ -78,7 +79,7 @@ def normalised_hash(source: str) -> str:
     Code that does not parse is hashed as text.
     """
     text = normalised_source(source)
-    with contextlib.suppress(_Mistake):
+    with contextlib.suppress(_Mistake, ValueError, RecursionError):  # an integer too long to be written, deep nesting
         text = ast.unparse(_Stripped().visit(_parse(text)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -110,12 +111,20 @@ def _parse(source: str) -> ast.Module:
     try:
         tree = parse(source, "reward.py")
         _check_depth(tree)
+        _check_integers(tree)
         check_compiles(tree, "reward.py")
     except SyntaxError as error:
         raise _Mistake(f"syntax error: {error.msg}", error.lineno) from error
     except (RecursionError, MemoryError) as error:
         raise _Mistake("expressions are nested too deeply for Python to read") from error
     return tree
+
+
+def _check_integers(tree: ast.AST) -> None:
+    """Longer ones can be neither written in decimal nor be numbers of a reward."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > INTEGER_BITS:
+            raise _Mistake(f"an integer of more than {INTEGER_BITS} bits", node.lineno)
 
 
 def _check_depth(tree: ast.AST) -> None:

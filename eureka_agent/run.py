@@ -19,7 +19,7 @@ from eureka_agent.calls import BOOKED, COLUMNS, Booked, Call, call_of, call_row
 from eureka_agent.checkpoints import FOLDER as CHECKPOINTS
 from eureka_agent.checkpoints import Checkpoints
 from eureka_agent.comparison import Comparison
-from eureka_agent.contest import Incumbency
+from eureka_agent.contest import Incumbency, incumbency_key
 from eureka_agent.crashpoints import crashpoint
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.exports import export_call, export_candidate
@@ -301,7 +301,7 @@ class Run:
 
     def incumbency(self) -> Incumbency | None:
         """The contest of the last finished generation; None if it had none."""
-        return self.decided(f"g{self.generations - 1}/incumbent", Incumbency)
+        return self.decided(incumbency_key(self.generations - 1), Incumbency)
 
     def reread(self) -> None:
         """Take over settings that another process has changed."""
@@ -336,7 +336,7 @@ class Run:
         rows = self._open.rows("SELECT key, value FROM decisions WHERE key LIKE 'comparison/%'")
         after = {int(key.removeprefix("comparison/")): value for key, value in rows}  # not by time: clocks jump
         last = max(after, default=0)
-        ended = last >= self.settings.generations or self.end(last)
+        ended = last == self.generations and (last >= self.settings.generations or self.end(last))
         return Comparison.model_validate_json(after[last]) if after and ended else None
 
     def end(self, generations: int | None = None) -> Stop | None:

@@ -24,7 +24,7 @@ def search(run: Run, sandbox: Sandbox, watcher: Watcher, ask: Ask | None = None)
     """
     lab = Lab(sandbox, run, watcher=watcher)
     lab.ask = ask
-    if run.comparison() is None:
+    if not run.has_decided(f"comparison/{run.generations}"):
         lab.begin()
     sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
     with sitting.resources:

@@ -28,6 +28,10 @@ class Stop(Record):
     """Wall time of all its sittings."""
 
 
+BARREN = 3
+"""Generations without a training after which a budget of environment steps, which nothing takes from, is given up."""
+
+
 def stopped(run: Run, population: Population) -> Stop | None:
     """The end of the run's search, decided once per bounds; None: it goes on."""
     known = run.end(population.generations)
@@ -38,7 +42,7 @@ def stopped(run: Run, population: Population) -> Stop | None:
     last, best = run.incumbency(), population.best
     contested = last.leader.mean if last and last.leader and best and last.leader.id == best.id else None
     unit = run.task.spec.metric.unit
-    reason = reason_to_stop(population, run.settings, 0 if begun else steps, contested, unit)
+    reason = reason_to_stop(population, run.settings, None if begun else steps, contested, unit)
     if reason is None:
         return None
     key = stop_key(population.generations, run.settings)
@@ -46,14 +50,14 @@ def stopped(run: Run, population: Population) -> Stop | None:
 
 
 def reason_to_stop(
-    population: Population, settings: Settings, steps: int, contested: float | None = None, unit: str = ""
+    population: Population, settings: Settings, steps: int | None, contested: float | None = None, unit: str = ""
 ) -> str | None:
     """In words, the first bound that is reached; None if none is.
 
     Args:
         population: of whole generations.
         settings: whose bounds hold.
-        steps: environment steps of the search's trainings so far.
+        steps: environment steps of the search's trainings so far; None: a generation has begun, and is finished.
         contested: mean fitness of the incumbent over the trainings of its contests, if it had any: a lucky training
             alone reaches no target.
         unit: of fitness.
@@ -66,8 +70,12 @@ def reason_to_stop(
         return f"target reached: {best.id} with {measure(level, unit)}, wanted {measure(settings.target, unit)}"
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
         return f"no better candidate than {best.id} in {plural(settings.patience, 'generation')}"
+    if settings.steps is None or steps is None:
+        return None
+    if not steps and done >= BARREN:
+        return f"nothing trained in {plural(done, 'generation')}"
     left = affordable(population, settings, steps)
-    if settings.steps is not None and left is not None and left < 1:
+    if left is not None and left < 1:
         return f"{count(steps)} of {count(settings.steps)} environment steps taken"
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from eureka_agent.comparison import Estimate
 from eureka_agent.population import Candidate, Population
 from eureka_agent.run import Run
 from eureka_agent.settings import Recipe
+from eureka_agent.storage import has_writer
 
 FINISHED, RUNNING, PAUSED = "finished", "running", "paused"
 
@@ -98,7 +98,7 @@ def summary(run: Run) -> Summary:
         strategy=run.settings.strategy,
         model=run.settings.model,
         timesteps=Recipe.of(run.task, run.settings).timesteps,
-        status=FINISHED if comparison else RUNNING if is_open(run.folder) else PAUSED,
+        status=FINISHED if comparison else RUNNING if has_writer(run.folder) else PAUSED,
         generations=run.generations,
         wanted=run.settings.generations,
         candidates=len(population.candidates),
@@ -139,15 +139,3 @@ def _higher(best: float | None, candidate: Candidate) -> float | None:
     if candidate.fitness is None or candidate.stopped:
         return best
     return candidate.fitness if best is None else max(best, candidate.fitness)
-
-
-def is_open(folder: Path) -> bool:
-    """Whether a process holds the run's writer lock."""
-    try:
-        with open(folder / "run.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # never opened for writing, or not ours to look into
-        return False
-    return False

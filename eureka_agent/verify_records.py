@@ -21,7 +21,7 @@ from eureka_agent.errors import RunError
 from eureka_agent.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.journal import Journal
 from eureka_agent.judging import Judged, JudgedBank
-from eureka_agent.population import Candidate, Record, Score, Training
+from eureka_agent.population import Candidate, Record, Score, Training, rung_key
 from eureka_agent.run import Run
 from eureka_agent.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key
 from eureka_agent.text import plural
@@ -222,6 +222,7 @@ class Records:
 
     def _candidates(self) -> None:
         self.candidates = 0
+        means = {stored.key: stored.score.mean for stored in self.scores}
         for name, column, record in self._journal.rows("SELECT id, code, record FROM candidates"):
             self.candidates += 1
             candidate = self._read(Candidate, record, name)
@@ -233,6 +234,10 @@ class Records:
             path = self.run.folder / "candidates" / candidate.id / "reward.py"
             if path.is_file() and path.read_bytes() != candidate.code.encode():
                 self._wrong(candidate.id, "SHA-256 of its reward.py", digest, f"{_file_digest(path)[:12]}…")
+            for number, rung in enumerate(() if candidate.duplicate_of else candidate.rungs):
+                score = rung_key(candidate.id, number)
+                if means.get(score) != rung.fitness:
+                    self._wrong(candidate.id, f"its copy of {score}'s mean", rung.fitness, means.get(score))
 
     def _contests(self) -> None:
         """What each contest says of its trainings, against their scores."""

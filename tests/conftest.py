@@ -20,6 +20,7 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # a job in the background ignores them, and so would its children
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    os.environ.pop("COLUMNS", None)  # which pytest-xdist sets, and tables would be cut to
     if "EUREKA_SANDBOX" not in os.environ:
         os.environ["EUREKA_SANDBOX"] = "none" if no_wall() else "embedded"
 

@@ -22,13 +22,13 @@ from eureka_agent.task import load_task
 
 EUREKA = [sys.executable, "-m", "eureka_agent"]
 DEAF = """
-import sys, time
+import os, sys, time
 import eureka_sandbox.backends
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 class Deaf(ScriptedSandbox):
     def run(self, job, on_progress, stop):
-        print("deaf", flush=True)
+        os.write(1, b"deaf\\n")  # whole, from whatever thread
         time.sleep(600)
 
 eureka_sandbox.backends.make_sandbox = lambda *_, **__: Deaf()

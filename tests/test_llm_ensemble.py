@@ -119,12 +119,12 @@ def test_without_a_flag_the_usual_file_is_read_if_it_is_there(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("models:\n  openai/a:\n    price: {input: 1}\n", r":3: models\.openai/a\.price\.output: Field required"),
-        ("models:\n  openai/a:\n    price: {input: -1, output: 2}\n", r":3: .*price\.input: .*greater than .*'-1'"),
+        ("models:\n  openai/a:\n    price: {input: 1}\n", r":3: models\.openai/a\.price\.output: field required"),
+        ("models:\n  openai/a:\n    price: {input: -1, output: 2}\n", r":3: .*price\.input: expected at least 0 .*-1"),
         ("models:\n  openai/a:\n    base-url: x\n", r":3: .*unknown field; did you mean 'base_url'\?"),
         ("models:\n  openai/a:\n    base_url: localhost\n", r":3: .*an address begins with http"),
         ("models:\n  openai/a:\n    price: {input: 1, output: 2, cached: 3}\n", r":3: .*unknown field; .*cache_read"),
-        ("openai/a: {}\n", r":1: models: Field required|:1: .*unknown field"),
+        ("openai/a: {}\n", r":1: models: field required"),
         ("- a\n", r":1: models: expected a mapping"),
         ("models:\n  a: [\n", r":\d+: not readable as YAML"),
     ],
@@ -166,5 +166,5 @@ def test_a_missing_key_is_named_before_a_run_is_made(monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_without_a_provider_says_how_models_are_named() -> None:
-    with pytest.raises(UsageError, match=r"unknown model 'gpt-5'; there is PROVIDER/MODEL \(openai/NAME"):
+    with pytest.raises(UsageError, match=r"unknown model 'gpt-5'; did you mean openai/gpt-5\? there is PROVIDER/MODEL"):
         make_proposer("gpt-5", load_task("hopper_forward"))

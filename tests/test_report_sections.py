@@ -219,7 +219,7 @@ def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(t
         Lab(ScriptedSandbox(), run).floor()  # this sandbox records no policy, but random play
         search_(run)
         best = winner(run.population())
-        own, human = (run.decided(maps_key(name), Maps) for name in (best.id, "human"))
+        own, human = (run.decided(maps_key(name), Maps) for name in (best.id, f"human-{best.id}"))
         assert own is not None
         assert own.axes, own.note
         assert human is not None

@@ -18,7 +18,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.inbox import Reviewed, letters, post
 from eureka_agent.population import Brief, Population
 from eureka_agent.review.ordering import preferred
-from eureka_agent.review.record import Review, check_review, code_hash, read_review
+from eureka_agent.review.record import Picks, Review, check_review, code_hash, read_review
 from eureka_agent.review.steering import MOST_TOLD, steering_of, strengths
 from eureka_agent.run import Run
 from eureka_agent.settings import Settings
@@ -162,6 +162,8 @@ def test_a_review_of_another_run_or_of_other_code_is_refused_and_says_which(tmp_
             (good.model_copy(update={"population": "0" * 64}), "the first 1 generations are not those"),
             (good.model_copy(update={"opinions": good.opinions * 2}), "more than one"),
             (good.model_copy(update={"preferred": (("g0c0", "g0c1"),)}), "g0c0 is compared"),
+            (good.model_copy(update={"preferred": (("g0c1", "g0c1"),)}), "cannot be better than itself"),
+            (good.model_copy(update={"picks": (Picks(shown=("g0c1", "g0c1")),)}), "each shown once"),
             (review(run, good.opinions[0].model_copy(update={"candidate": "g9c9"})), "g9c9: the run has no such"),
         ):
             with pytest.raises(UsageError, match=complaint):

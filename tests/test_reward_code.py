@@ -162,6 +162,16 @@ def test_what_changes_the_reward_changes_the_hash(old: str, new: str) -> None:
     assert normalised_hash(GOOD.replace(old, new)) != normalised_hash(GOOD)
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 4000, "1" + "0" * 4000])
+def test_an_integer_too_long_to_be_written_is_refused_and_hashed_all_the_same(number: str) -> None:
+    code = GOOD + f"\nHUGE = {number}\n"
+    failure = check_reward_code(code, VARIABLES)
+    assert failure is not None
+    assert "1024 bits" in failure.message
+    assert failure.line == len(code.splitlines())
+    assert normalised_hash(code) != normalised_hash(GOOD)
+
+
 @pytest.mark.parametrize(
     "line",
     ["import os", "import gym.spaces", "from isaacgym import gymapi", "from . import rewards", "import torch, sys"],

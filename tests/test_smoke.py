@@ -325,6 +325,8 @@ def test_values_of_all_that_a_box_may_send_are_held_against_names_shape_size_and
     nan = VALUES_ARRAY.copy()
     nan[1, 7] = np.nan
     lying = values_frame(VALUES_ARRAY).replace(b"[2,150]", b"[2,999]")
+    header = b'{"values":{"dtype":"F32","shape":[2.0,150],"data_offsets":[0,1200]}}'.ljust(72)
+    floating = b"values.safetensors\n" + len(header).to_bytes(8, "little") + header + VALUES_ARRAY.tobytes()
     cases = {
         "is missing": b"",
         "expected {'values'": values_frame(VALUES_ARRAY, "weights"),
@@ -334,6 +336,7 @@ def test_values_of_all_that_a_box_may_send_are_held_against_names_shape_size_and
         "shape': [2, 999]": lying,
         "1204 bytes of values, expected 1200": values_frame(VALUES_ARRAY, more=b"more"),
         "NaN or infinity": values_frame(nan),
+        "cannot be read": frame(b"B", floating),
         "too short": frame(b"B", b"values.safetensors\n1234"),
         "its header too long": frame(b"B", b"values.safetensors\n" + b"\xff" * 64),
         "values.safetensors": frame(b"B", b"values.safetensors\n" + b"\x02" + b"\0" * 7 + b"{}" + b"[" * 9000),

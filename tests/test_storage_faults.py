@@ -42,7 +42,7 @@ from eureka_agent.errors import RunError
 
 disk = Path(sys.argv[1]) / "runs"
 disk.mkdir()
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=True)
 place = Place(disk.parent)
 filler = disk / "filler"
 said = []

@@ -108,10 +108,13 @@ def send_reviews(paths: Sequence[Path], run: Run) -> None:
 
 
 def let_go_on(run: Run) -> None:
-    """Whoever resumes a paused search wants it to go on."""
-    from eureka_agent.inbox import GoOn, Pause, letters, post
+    """Whoever resumes a paused or stopped search wants it to go on."""
+    from eureka_agent.inbox import GoOn, Pause, StopAfterGeneration, forget, letters, post
 
     found, _ = letters(run.folder)
+    for letter in found:
+        if isinstance(letter.message, StopAfterGeneration):
+            forget(run.folder, letter.name)
     state = [letter.message for letter in found if isinstance(letter.message, Pause | GoOn)]
     if state and isinstance(state[-1], Pause):
         post(run.folder, GoOn())

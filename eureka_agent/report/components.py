@@ -179,6 +179,6 @@ def _returned(function: ast.FunctionDef, assigned: dict[str, ast.expr]) -> Itera
 def _source(expression: ast.expr) -> str:
     try:
         text = ast.unparse(expression)
-    except RecursionError:
+    except (RecursionError, ValueError):  # nested too deeply, or an integer too long to be written
         return ""
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"

@@ -9,7 +9,7 @@ from importlib import metadata
 
 from eureka_agent import __version__
 from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
-from eureka_agent.contest import Incumbency
+from eureka_agent.contest import Incumbency, incumbency_key
 from eureka_agent.floor import Floor
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.report.maps import Surface, surfaces
@@ -131,7 +131,7 @@ def gather(run: Run) -> RunFacts:
         posters={name: run.blob(score.poster) for name, score in filmed.items() if score.poster},
         surfaces=surfaces(run, best),
         neighbours=neighbours(run, population, best),
-        contests=tuple(run.decided(f"g{g}/incumbent", Incumbency) for g in range(population.generations)),
+        contests=tuple(run.decided(incumbency_key(g), Incumbency) for g in range(population.generations)),
         stop=run.end(),
         thoughts=thoughts(run),
         floor=run.floor(),

@@ -78,7 +78,7 @@ def surfaces(run: Run, best: Candidate | None) -> dict[str, tuple[Surface, ...]]
     if best is None:
         return {}
     found = {}
-    for name, key in (("candidate", best.id), ("human", "human")):
+    for name, key in (("candidate", best.id), ("human", f"human-{best.id}")):
         maps = run.decided(maps_key(key), Maps)
         if maps and maps.values:
             visited = _visited(run, best, maps) if name == "candidate" else [()] * len(maps.axes)

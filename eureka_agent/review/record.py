@@ -156,11 +156,22 @@ def check_review(review: Review, run: Run) -> None:
     named = {o.candidate for o in review.opinions}
     if stray := sorted({name for pair in review.comparisons for name in pair} - named):
         raise UsageError(f"{stray[0]} is compared, and no opinion holds the hash of its code")
+    _check_rankings(review)
     repeated = len(review.opinions) - len(named)
     if repeated:
         raise UsageError("opinions: a candidate has more than one")
     if population_hash(known.values(), review.generations) != review.population:
         raise UsageError(f"the first {review.generations} generations are not those that were reviewed; review again")
+
+
+def _check_rankings(review: Review) -> None:
+    if any(better == worse for better, worse in review.preferred):
+        raise UsageError("preferred: a film cannot be better than itself")
+    for pick in review.picks:
+        chosen = {pick.best, pick.worst} - {None}
+        same = pick.best is not None and pick.best == pick.worst
+        if same or len(set(pick.shown)) < len(pick.shown) or not chosen <= set(pick.shown):
+            raise UsageError("picks: best and worst are two different ones of those shown, each shown once")
 
 
 def _check_opinion(opinion: Opinion, known: dict[str, Candidate], task: Task) -> None:

@@ -86,11 +86,19 @@ class Handler(BaseHTTPRequestHandler):
         """The page, or the stream of news."""
         path = self._inside()
         if path == "":
-            self._answer(HTTPStatus.OK, self.server.desk.page().encode(), "text/html; charset=utf-8")
+            self._answer_page()
         elif path == "events":
             self._stream()
         elif path is not None:
             self._refuse(HTTPStatus.NOT_FOUND)
+
+    def _answer_page(self) -> None:
+        try:
+            page = self.server.desk.page().encode()
+        except EurekaError as error:  # a damaged blob, a folder that has gone
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error).encode(), "text/plain; charset=utf-8")
+        else:
+            self._answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
         """A review, or a message."""
@@ -104,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or self.headers.get("Transfer-Encoding"):
             return self._refuse(HTTPStatus.LENGTH_REQUIRED)
-        if int(length[:12]) > MOST_BYTES:
+        if len(length) > 12 or int(length) > MOST_BYTES:
             return self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         body = self.rfile.read(int(length))
         try:
@@ -169,7 +177,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         seen = 0
         while not self.server.desk.closed:
-            seen, news = self.server.desk.news_after(seen, PULSE_SECONDS)
+            try:
+                seen, news = self.server.desk.news_after(seen, PULSE_SECONDS)
+            except EurekaError:  # the page's request for itself tells the reason
+                return
             event = ": still here\n\n" if news is None else f"event: news\ndata: {json.dumps(news)}\n\n"
             self.wfile.write(event.encode())
             self.wfile.flush()

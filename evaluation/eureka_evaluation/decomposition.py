@@ -33,7 +33,7 @@ class PerStep:
     terms: tuple[str, ...]
     """`change of torso_x`, `step`, …"""
     explained: float
-    """Share of fitness's variance over trajectories that the sums explain, each policy predicted from others."""
+    """Share of fitness's variance over trajectories that the sums explain, by terms and weights of other policies."""
 
 
 def metric_per_step(transitions: Transitions) -> PerStep:
@@ -46,6 +46,16 @@ def metric_per_step(transitions: Transitions) -> PerStep:
         return PerStep(np.zeros(columns.shape[1]), (), 0.0)
     sizes = sums.std(axis=1)
     usable = [i for i in range(len(sums)) if sizes[i] > 1e-9 * (1.0 + np.abs(sums[i]).max())]
+    chosen = _chosen(sums, usable, fitness, policies)
+    if not chosen:
+        return PerStep(np.zeros(columns.shape[1]), (), 0.0)
+    weights = _fit(sums[chosen], fitness)
+    explained = _explained(sums, usable, fitness, policies)
+    return PerStep(weights[1:] @ columns[chosen], tuple(names[i] for i in chosen), explained)
+
+
+def _chosen(sums: Floats, usable: list[int], fitness: Floats, policies: NDArray[np.intp]) -> list[int]:
+    """The terms that predict policies left out best, one added after the other."""
     chosen: list[int] = []
     explained = 0.0
     while len(chosen) < MOST_TERMS:
@@ -55,10 +65,19 @@ def metric_per_step(transitions: Transitions) -> PerStep:
             break
         chosen.append(best)
         explained = scores[best]
-    if not chosen:
-        return PerStep(np.zeros(columns.shape[1]), (), 0.0)
-    weights = _fit(sums[chosen], fitness)
-    return PerStep(weights[1:] @ columns[chosen], tuple(names[i] for i in chosen), explained)
+    return chosen
+
+
+def _explained(sums: Floats, usable: list[int], fitness: Floats, policies: NDArray[np.intp]) -> float:
+    """Explained share of policies that had no say in the choice of terms either: the best of many terms fits noise."""
+    residual = np.zeros_like(fitness)
+    for policy in range(policies.max() + 1):
+        out = policies == policy
+        inner = np.unique(policies[~out], return_inverse=True)[1]
+        chosen = _chosen(sums[:, ~out], usable, fitness[~out], inner) if np.ptp(fitness[~out]) > 0 else []
+        weights = _fit(sums[chosen][:, ~out], fitness[~out])
+        residual[out] = fitness[out] - weights[0] - weights[1:] @ sums[chosen][:, out]
+    return max(0.0, 1.0 - float(np.mean(residual**2)) / float(fitness.var()))
 
 
 def _terms(transitions: Transitions) -> tuple[Floats, list[str]]:

@@ -37,7 +37,7 @@ def _found(tree: ast.AST, goals: set[float]) -> Iterator[Finding]:
             yield _smell("keeps_state", 0.3, "keeps state between calls", node)
         elif isinstance(node, ast.Attribute) and node.attr.startswith("__"):
             yield _smell("reaches_inside", 0.4, "reaches into the interpreter's own attributes", node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, float | int) and float(node.value) in goals:
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in goals:
             yield _smell(
                 "knows_the_goal", 0.1, f"holds {node.value:g}, the number that the task's success is told by", node
             )

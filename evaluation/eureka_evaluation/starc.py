@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-5
+"""Of a reward's size: a canonical reward that is smaller is 0, by the ridge and by float32."""
 RIDGE = 1e-9
 """Of the features' mean square: enough to solve, too little to keep a potential from being taken away."""
 
@@ -66,6 +68,8 @@ def sampled_canonical(rewards: Floats, before: Floats, after: Floats, ended: NDA
     normal = before.T @ difference + RIDGE * np.mean(before**2) * len(before) * np.eye(before.shape[1])
     weights = np.linalg.lstsq(normal, before.T @ rewards.T, rcond=None)[0]
     canonical: Floats = rewards - (difference @ weights).T
+    size, left = (np.sqrt((rows**2).mean(axis=1)) for rows in (rewards, canonical))
+    canonical[left <= ROUNDING * size] = 0.0  # nothing but potential: what is left must not be scaled up
     return canonical
 
 

@@ -19,6 +19,8 @@ import time
 
 PR_SET_DUMPABLE = 4
 LOOK_SECONDS = 1.0
+AT_ONCE = 256
+"""Processes reaped between two looks at the host and the clock: orphans may come as fast as they are reaped."""
 """Between two looks for processes that have ended and whose parents had ended before."""
 
 
@@ -47,8 +49,11 @@ def main(arguments: list[str]) -> int:
 
 
 def reaped(worker: int) -> int | None:
-    """Reap all that have ended; the worker's exit code, its signal negated, or None while it runs."""
-    while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+    """Reap what has ended, `AT_ONCE` at most; the worker's exit code, its signal negated, or None while it runs."""
+    for _ in range(AT_ONCE):
+        ended = os.waitpid(-1, os.WNOHANG)
+        if not ended[0]:
+            break
         if ended[0] == worker:
             return os.waitstatus_to_exitcode(ended[1])
     return None
