@@ -16,6 +16,7 @@ from eureka_agent.journal import DATABASE
 from eureka_agent.run import Run
 from eureka_agent.task import Task
 from eureka_agent.text import count, duration, interval, measure, percent, plural
+from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +72,7 @@ class Row(BaseModel):
     searches: int = 0
     """That ended with a winner; of a baseline, repeats."""
     barren: int = 0
-    """In which nothing trained."""
+    """In which nothing trained, or whose winner failed in every fresh training."""
     fitness: tuple[Trainings, ...] = ()
     """Per search, per fresh training, per episode."""
 
@@ -113,10 +114,16 @@ def _ended(folder: Path, repeat: int, cpu_seconds: float | None) -> Ended | None
         if stop is None:
             return None
         best = run.population(curves=False).best
-        if comparison is None and best is not None:
+        if comparison is None and best is not None and not _untrainable(run, best.id):
             return None
         promised = last.leader.mean if last and last.leader else best.fitness if best else None
         return Ended(repeat, comparison, promised, stop.steps, stop.seconds, cpu_seconds)
+
+
+def _untrainable(run: Run, best: str) -> bool:
+    """Whether every fresh training with the winner failed: a result like any other, and no search that goes on."""
+    keys = [f"final/{best}/{index}" for index in range(run.settings.final_seeds)]
+    return all(isinstance(run.training(key), Failure) or isinstance(run.score(key), Failure) for key in keys)
 
 
 def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...]) -> Row:

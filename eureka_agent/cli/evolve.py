@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from eureka_agent.settings import Settings
     from eureka_agent.task import Task
 
+BOUNDS_FLAGS = "--target, --patience or --steps"
+
 
 def evolve(
     task: Annotated[
@@ -250,6 +252,7 @@ def _begin(
 def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.common import find_run
     from eureka_agent.cli.people import let_go_on, send_reviews
+    from eureka_agent.errors import UsageError
     from eureka_agent.proposers import check_flags, check_settings
     from eureka_agent.run import Run, amended
 
@@ -266,6 +269,10 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
         if dry_run:
             _dry_run(run.task, settings, done, as_json)
             return
+        if hands.reviews and not changes and (end := run.end()):
+            raise UsageError(
+                f"the search has ended ({end.reason}); with other bounds ({BOUNDS_FLAGS}) it hears a review"
+            )
         send_reviews(hands.reviews, run)
         let_go_on(run)
         if changes:
@@ -273,7 +280,8 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
         if run.comparison():
             end = run.end()
             why = f" ({end.reason})" if end else ""
-            console.print(f"{run.folder} has ended already{why}; -g {2 * done} would search on", soft_wrap=True)
+            further = f"-g {2 * done}" if done >= run.settings.generations else f"another bound ({BOUNDS_FLAGS})"
+            console.print(f"{run.folder} has ended already{why}; {further} would search on", soft_wrap=True)
         else:
             console.print(f"continuing {run.folder}", soft_wrap=True)
             _say_estimate(run.task, run.settings, done, console)
