@@ -62,6 +62,12 @@ def test_what_pays_otherwise_anywhere_is_a_reward_of_its_own(run: Run, other: ob
     assert links(run, candidate(0, PRINT), candidate(1, other)) == ["", ""]
 
 
+def test_what_far_states_pay_does_not_drown_what_recorded_ones_pay(run: Run) -> None:
+    far = np.where(np.arange(256) < 128, 1.0, 1e12)
+    other = PRINT + 0.1 * (np.arange(256) < 128)
+    assert links(run, candidate(0, PRINT * far), candidate(1, other * far)) == ["", ""]
+
+
 def test_a_failed_reward_or_one_that_is_linked_itself_is_nobodys_original(run: Run) -> None:
     failed = candidate(0, PRINT, failure=Failure(verdict=Verdict.TIME, message="too slow"))
     link = candidate(1, PRINT, duplicate_of="g0c0", behaves_alike=True)
