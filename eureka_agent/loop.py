@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from eureka_agent.analysis import tell
-from eureka_agent.commenting import commented
-from eureka_agent.comparison import Comparison
-from eureka_agent.contesting import contest
-from eureka_agent.lab import Lab
-from eureka_agent.people import heard
+from eureka_agent.critique.analysis import tell
+from eureka_agent.critique.commenting import commented
+from eureka_agent.lab.lab import Lab
 from eureka_agent.proposers import Proposer
-from eureka_agent.run import Run
-from eureka_agent.steps import propose, related, select, understood, winner
-from eureka_agent.stopping import stopped
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
+from eureka_agent.search.contesting import contest
+from eureka_agent.search.people import heard
+from eureka_agent.search.steps import propose, related, select, understood, winner
+from eureka_agent.search.stopping import stopped
 from eureka_agent.strategies import Strategy
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eureka_agent.task import Task
+from eureka_agent.contract.task import Task
 from eureka_sandbox.protocol import Limits
 
 

@@ -29,9 +29,9 @@ from power_cases import SIT as SEARCH
 from power_cases import Step, left, recorded
 from power_cases import cases as power_cases
 
-from eureka_agent.crashpoints import COMMITS, CRASH_AT, CRASH_WHAT, FILES, POINTS, Killer
 from eureka_agent.errors import EurekaError
-from eureka_agent.run import Run
+from eureka_agent.runs.crashpoints import COMMITS, CRASH_AT, CRASH_WHAT, FILES, POINTS, Killer
+from eureka_agent.runs.run import Run
 
 Case = tuple[str, Callable[[Place, str], list[str]]]
 """A name, and what is done to a new place; returns what is wrong with the run in the end."""
@@ -202,7 +202,7 @@ def _power_is_cut(steps: list[Step], moment: int, mode: str, number: int, place:
 
 
 def _finish_after_restart(place: Place, expected: str) -> None:
-    with patch("eureka_agent.lease._boot", lambda: "the next"):
+    with patch("eureka_agent.runs.lease._boot", lambda: "the next"):
         _finish(place, expected)
 
 

@@ -17,11 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from eureka_agent.calls import packed
-from eureka_agent.contest import Incumbency
-from eureka_agent.crashpoints import Hearer, Killer, heard_by
-from eureka_agent.inbox import Feedback, post, waiting
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.llm.providers import from_settings
@@ -29,11 +26,14 @@ from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, Outcome
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import Sitting
 from eureka_agent.report.build import write_report
-from eureka_agent.run import Run, start_run
+from eureka_agent.runs.calls import packed
+from eureka_agent.runs.crashpoints import Hearer, Killer, heard_by
+from eureka_agent.runs.inbox import Feedback, post, waiting
+from eureka_agent.runs.run import Run, start_run
+from eureka_agent.runs.storage import DRAFT, TEMPORARY
+from eureka_agent.search.contest import Incumbency
 from eureka_agent.settings import Settings
-from eureka_agent.storage import DRAFT, TEMPORARY
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     CheckpointMeta,
@@ -236,7 +236,7 @@ class Boxes(ScriptedSandbox):
 def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = None, seed: int = 0) -> None:
     """Begin the run or continue it, to its end."""
     with ExitStack() as stack:
-        stack.enter_context(patch("eureka_agent.lab.RECORDED_EPISODES", 2))
+        stack.enter_context(patch("eureka_agent.lab.lab.RECORDED_EPISODES", 2))
         # prompts tell what was seen in episodes, whose seeds no two runs share
         stack.enter_context(patch("secrets.randbits", lambda _: 7))
         if hearer:

@@ -6,16 +6,16 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from eureka_agent.comparison import Comparison, Trial
-from eureka_agent.lab import Lab, Silent
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab, Silent
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.loop import evolve
 from eureka_agent.population import Candidate
 from eureka_agent.proposers import Sitting, make_proposer
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison, Trial
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Progress
 

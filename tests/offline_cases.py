@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.reward_code import component_names as names_in_code
+from eureka_agent.contract.task import Task, builtin_tasks, load_task, task_from_files
 from eureka_agent.population import Brief
 from eureka_agent.proposers.grammar import Genome
 from eureka_agent.proposers.naming import component_names
 from eureka_agent.proposers.operators import MAX_TERMS
 from eureka_agent.proposers.writing import write_reward
-from eureka_agent.reward_code import check_reward_code
-from eureka_agent.reward_code import component_names as names_in_code
-from eureka_agent.task import Task, builtin_tasks, load_task, task_from_files
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import COMPONENT_NAME
 

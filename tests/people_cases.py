@@ -7,16 +7,16 @@ from pathlib import Path
 
 from llm_cases import Log, code, small_run
 
-from eureka_agent.comparison import Comparison
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import EurekaError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Sitting, make_proposer
 from eureka_agent.review.record import Opinion, Review, code_hash, population_hash, run_id
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 QUICK = {"racing": "none", "contest_seeds": 1}

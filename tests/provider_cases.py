@@ -19,7 +19,7 @@ from eureka_agent.llm.prompting import Message, Request
 from eureka_agent.llm.shorten import shortened
 from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Outcome, Price
 from eureka_agent.proposers import Sitting
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 
 PRICE = Price(input=1.0, output=10.0, cache_read=0.1, cache_write=1.25)

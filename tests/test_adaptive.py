@@ -12,17 +12,17 @@ import pytest
 from checkpoint_cases import SMALL, files_of, train_in, train_spec
 from safetensors.numpy import load, save
 
+from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import TaskError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.reward_code import check_reward_code
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task, task_from_files
-from eureka_agent.verify_records import Records
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
 from eureka_sandbox.protocol import TrainSpec

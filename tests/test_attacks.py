@@ -14,14 +14,14 @@ import pytest
 from attack_cases import answered
 from test_report import candidate, facts
 
+from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.task import load_task
+from eureka_agent.critique.reflection import reflection
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.population import Brief, Candidate, Population
-from eureka_agent.reflection import reflection
 from eureka_agent.report.build import render
-from eureka_agent.reward_code import check_reward_code
-from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.process_table import Process

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.bench_results import markdown, results
-from eureka_agent.benching import Bench, contestants, keep_plan, run_bench, search_folder
 from eureka_agent.cli import main
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import UsageError
-from eureka_agent.run import Run
-from eureka_agent.task import load_task
-from eureka_agent.verify_records import Records
-from eureka_agent.watcher import Silent, Watcher
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
+from eureka_agent.search.bench_results import markdown, results
+from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
+from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from checkpoint_cases import CLOCKS, REWARDS
 
-from eureka_agent import lab as lab_module
-from eureka_agent.crashpoints import kill_boxes
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task, task_from_files
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.lab import lab as lab_module
 from eureka_agent.population import Training, rung_key
-from eureka_agent.run import Run
+from eureka_agent.runs.crashpoints import kill_boxes
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task, task_from_files
-from eureka_agent.watcher import Silent
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.process_table import ProcessTable
 from eureka_sandbox.protocol import TrainingCheckpoint
@@ -123,8 +123,8 @@ def test_a_training_whose_box_is_killed_ends_as_if_it_had_not_been(
 SEARCH = """
 import sys
 from pathlib import Path
-from eureka_agent import lab
-from eureka_agent.run import Run
+from eureka_agent.lab.lab import lab
+from eureka_agent.runs.run import Run
 from test_checkpoint_boxes import EVERY, train
 lab.CHECKPOINT_SECONDS = EVERY
 with Run.open(Path(sys.argv[1])) as run:

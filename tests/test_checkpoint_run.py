@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from checkpoint_cases import meta_of
 
-from eureka_agent.jobs import SILENCE_SECONDS, training_limits
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.jobs import SILENCE_SECONDS, training_limits
+from eureka_agent.lab.lab import Lab
 from eureka_agent.population import Training
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     CheckpointMeta,
@@ -167,7 +167,7 @@ def test_steps_of_a_training_that_went_on_are_counted_once(run: Run) -> None:
 KILL = """
 import sys
 from test_checkpoint_run import checkpoint
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 with Run.open(sys.argv[1]) as run:
     run.save_checkpoint("g0c0", checkpoint(256, b"first"))
     run.save_checkpoint("g0c0", checkpoint(512, b"second"))

@@ -14,14 +14,14 @@ import pytest
 
 from eureka_agent.cli import main
 from eureka_agent.cli.common import find_run, seconds_of
+from eureka_agent.contract.task import builtin_tasks, load_task
 from eureka_agent.errors import UsageError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import make_proposer
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import builtin_tasks, load_task
 from eureka_sandbox.backends import BACKENDS, embedded
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
@@ -134,7 +134,7 @@ def test_ctrl_c_anywhere_ends_with_130_and_one_line(
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eureka_agent.task.builtin_tasks", interrupted)
+    monkeypatch.setattr("eureka_agent.contract.task.builtin_tasks", interrupted)
     assert fails(capsys, ["tasks", "list"], 130) == "error: interrupted"
 
 
@@ -246,7 +246,7 @@ def test_a_run_of_a_newer_format_is_refused(tmp_path: Path, capsys: pytest.Captu
 def test_too_little_memory_is_an_environment_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 200.0)
+    monkeypatch.setattr("eureka_agent.lab.boxes.available_memory_mb", lambda: 200.0)
     message = fails(capsys, ["evolve", "hopper_forward"], 4)
     assert "200" in message
     assert "memory" in message
@@ -287,7 +287,7 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked(
     def broken() -> list[str]:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr("eureka_agent.task.builtin_tasks", broken)
+    monkeypatch.setattr("eureka_agent.contract.task.builtin_tasks", broken)
     assert "ZeroDivisionError: on purpose" in fails(capsys, ["tasks", "list"], 1)
     monkeypatch.setenv("EUREKA_DEBUG", "0")
     assert main(["-v", "tasks", "list"]) == 1

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eureka_agent.board import Board, board_of
-from eureka_agent.comparison import Trial
-from eureka_agent.display import LiveTable, PlainLines, watching
-from eureka_agent.estimate import Speed, cached_price, cached_speed, price, remember, workload
+from eureka_agent.contract.task import load_task
 from eureka_agent.population import Brief, Candidate
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Trial
+from eureka_agent.search.estimate import Speed, cached_price, cached_speed, price, remember, workload
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
+from eureka_agent.terminal.board import Board, board_of
+from eureka_agent.terminal.display import LiveTable, PlainLines, watching
 from eureka_agent.text import count, duration, measure, number, visible
 from eureka_sandbox.protocol import Failure, Progress, Verdict
 
@@ -98,7 +98,7 @@ def test_the_trials_of_the_comparison_are_named_by_arm_and_seed() -> None:
 
 def test_plain_lines_name_what_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("eureka_agent.display.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("eureka_agent.terminal.display.time.monotonic", lambda: clock[0])
     stream = io.StringIO()
     lines = PlainLines(board(), Console(file=stream, width=200))
     lines.generation(0, [candidate(0), candidate(1)])
@@ -110,7 +110,7 @@ def test_plain_lines_name_what_is_starting(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_plain_lines_come_seldom_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("eureka_agent.display.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("eureka_agent.terminal.display.time.monotonic", lambda: clock[0])
     stream = io.StringIO()
     lines = PlainLines(board(), Console(file=stream, width=200))
     lines.generation(0, [candidate(0)])

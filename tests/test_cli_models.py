@@ -19,8 +19,8 @@ from eureka_agent.cli import main
 from eureka_agent.cli.diagnosis import models
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.llm.wire import Ask, Outcome
-from eureka_agent.run import Run
-from eureka_agent.spending import spending
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.spending import spending
 from eureka_sandbox.backends import BACKENDS
 
 CANARY = "sk-canary-7f3a9c1e5b2d8f46"

@@ -11,12 +11,12 @@ import pytest
 
 from eureka_agent.cli import hostile, main
 from eureka_agent.cli.sandboxes import chosen_sandbox
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import UsageError
-from eureka_agent.lab import Lab
-from eureka_agent.run import Run
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.wall import walls
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
-from eureka_agent.wall import walls
 from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.hostile import Finding, load_corpus

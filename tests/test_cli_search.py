@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from eureka_agent.cli import main
-from eureka_agent.task import load_task
+from eureka_agent.contract.task import load_task
 from eureka_sandbox.worker.policy import NumpyPolicy
 
 COMMAND = [sys.executable, "-m", "eureka_agent"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.comparison import Comparison
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import make_proposer
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 TASK = load_task("hopper_forward")

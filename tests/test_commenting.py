@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.analysis import analysed
-from eureka_agent.commenting import MOST, fittest
+from eureka_agent.contract.task import task_from_files
+from eureka_agent.critique.analysis import analysed
+from eureka_agent.critique.commenting import MOST, fittest
+from eureka_agent.critique.reflection import reflect
 from eureka_agent.errors import TaskError
-from eureka_agent.floor import RANDOM
+from eureka_agent.lab.floor import RANDOM
 from eureka_agent.llm.review import COMMENTARY_LENGTH, commentary_of
 from eureka_agent.population import Brief, Candidate, Population, Score
-from eureka_agent.reflection import reflect
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import task_from_files
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import save_episodes
 from eureka_sandbox.bodies import variable_shapes

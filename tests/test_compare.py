@@ -12,13 +12,13 @@ from test_report import CODE, Outline, candidate
 
 from eureka_agent.cli import main
 from eureka_agent.cli.candidates import BLOCKS, sparkline
-from eureka_agent.comparison import Estimate
+from eureka_agent.contract.task import load_task
 from eureka_agent.population import Population
 from eureka_agent.report.compare import headline, heat, progress, render, warnings
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.summaries import FINISHED, PAUSED, RUNNING, Summary, summary
+from eureka_agent.search.comparison import Estimate
 from eureka_agent.settings import Settings
-from eureka_agent.summaries import FINISHED, PAUSED, RUNNING, Summary, summary
-from eureka_agent.task import load_task
 
 BEHIND = Estimate(value=0.2, low=0.1, high=0.3)
 

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent import contesting
-from eureka_agent.board import board_of
-from eureka_agent.contest import (
+from eureka_agent.contract.task import Task, load_task
+from eureka_agent.lab.lab import Lab, Silent
+from eureka_agent.loop import evolve
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
+from eureka_agent.search import contesting
+from eureka_agent.search.contest import (
     Incumbency,
     Spread,
     Standing,
@@ -21,15 +26,10 @@ from eureka_agent.contest import (
     sure_of,
     wanted,
 )
-from eureka_agent.contesting import contest
-from eureka_agent.lab import Lab, Silent
-from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
-from eureka_agent.run import Run
+from eureka_agent.search.contesting import contest
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task
-from eureka_agent.verify_records import Records
+from eureka_agent.terminal.board import board_of
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Progress, TrainSpec, Verdict
 

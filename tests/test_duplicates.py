@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eureka_agent.duplicates import TOLERANCE, linked, packed, program_of
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import Task, load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.gates import examine_code
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.duplicates import TOLERANCE, linked, packed, program_of
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failure, TrainSpec, Verdict
 

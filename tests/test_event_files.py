@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from eureka_agent.cli import main
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_sandbox.backends import BACKENDS
 
 TINY = ["-p", "2", "-g", "1", "--timesteps", "100", "--final-seeds", "2", "-j", "1"]

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.comparison import Comparison
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import RunError
-from eureka_agent.lab import Lab
-from eureka_agent.lease import LEASE_SECONDS, Holder
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Record
 from eureka_agent.proposers import make_proposer
-from eureka_agent.run import Run
+from eureka_agent.runs.lease import LEASE_SECONDS, Holder
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 TASK = load_task("hopper_forward")
@@ -141,7 +141,7 @@ def test_every_writer_has_an_epoch_of_its_own_and_renews_its_lease_with_every_co
 
 
 def test_a_lease_is_renewed_while_nothing_is_saved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eureka_agent.journal.RENEW_SECONDS", 0.01)
+    monkeypatch.setattr("eureka_agent.runs.journal.RENEW_SECONDS", 0.01)
     with Run.open(folder):
         facts(folder, lease_renewed=0)
         deadline = time.monotonic() + 20
@@ -171,7 +171,7 @@ def test_a_controller_that_wakes_up_after_another_has_resumed_its_run_stops_and_
             (folder / "run.lock").unlink()  # as it is on another machine, whose locks are its own
             with pytest.raises(RunError, match=f"open by pid {sleeper.pid} on host"):
                 Run.open(folder)
-            monkeypatch.setattr("eureka_agent.lease.LEASE_SECONDS", 0.0)
+            monkeypatch.setattr("eureka_agent.runs.lease.LEASE_SECONDS", 0.0)
             with Run.open(folder) as run:
                 comparison = searched(run)
             saved = dump(folder)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eureka_agent.bank import RANDOM_TRANSITIONS, bank_bytes
+from eureka_agent.contract.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_agent.errors import TaskError
-from eureka_agent.floor import RANDOM, ZERO
-from eureka_agent.lab import Lab
+from eureka_agent.lab.bank import RANDOM_TRANSITIONS, bank_bytes
+from eureka_agent.lab.floor import RANDOM, ZERO
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import load_episodes, save_episodes
 from eureka_sandbox.backends import make_sandbox

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from hacking_cases import evidence, random_rewards, recorded, walk
 
-from eureka_agent.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
-from eureka_agent.lab import Lab
+from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.task import builtin_tasks, load_task
+from eureka_agent.critique.suspicions import goals, reward_distances, suspected
+from eureka_agent.lab.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
+from eureka_agent.lab.lab import Lab
 from eureka_agent.population import Brief, Candidate, Population
-from eureka_agent.reward_code import check_reward_code
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
 from eureka_agent.settings import Settings
-from eureka_agent.suspicions import goals, reward_distances, suspected
-from eureka_agent.task import builtin_tasks, load_task
-from eureka_agent.verify_records import Records
 from eureka_evaluation import hacking_order, hacking_paths, hacking_scores, hacking_terms
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.hacking import FLAGGED, SIGNALS, suspicion, suspicions

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
+from eureka_agent.contract.task import load_task, task_from_files
 from eureka_agent.errors import TaskError
-from eureka_agent.task import load_task, task_from_files
 from eureka_sandbox.hyperparameters import ACTIVATION_NAMES, DEFAULTS, NOISE_NAMES
 from eureka_sandbox.worker.hyperparameters import ACTIVATIONS, ALGORITHMS, NOISES
 

@@ -16,9 +16,9 @@ import pytest
 
 from eureka_agent.cli import main
 from eureka_agent.cli.interrupts import interruptible, last_words
-from eureka_agent.run import Run
+from eureka_agent.contract.task import load_task
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 
 EUREKA = [sys.executable, "-m", "eureka_agent"]
 DEAF = """

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.content import content
+from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import UsageError
-from eureka_agent.floor import Floor, Level, Ranges
+from eureka_agent.lab.floor import Floor, Level, Ranges
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
@@ -22,7 +23,6 @@ from eureka_agent.llm.scripted import ScriptedLLM
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.proposers import make_proposer
 from eureka_agent.settings import Settings
-from eureka_agent.task import Task, load_task, task_from_files
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
 

@@ -14,7 +14,7 @@ from eureka_agent.errors import EnvironmentMissing, EurekaError, Paused, UsageEr
 from eureka_agent.llm.completion import AskingStopped, NoAnswer, Usage
 from eureka_agent.llm.pacing import MOST, START, TRIP, Lane
 from eureka_agent.llm.wire import Answered, Ask, Fault, ModelConfig
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 
 
 def script(*outcomes: object) -> Script:

@@ -16,13 +16,13 @@ import psutil
 import pytest
 from llm_server_cases import CODE, Provider, provider
 
-from eureka_agent.calls import Message
-from eureka_agent.crashpoints import BROKER_CRASH_AT, BROKER_POINTS
 from eureka_agent.errors import EurekaError
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import AskingStopped
 from eureka_agent.llm.spool import Spool
 from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Outcome
+from eureka_agent.runs.calls import Message
+from eureka_agent.runs.crashpoints import BROKER_CRASH_AT, BROKER_POINTS
 
 KEY = "sk-canary-0123456789abcdef"
 CONTROLLER = """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from provider_cases import PRICE, FakeBroker, asking, fast_folder, paid_run, request
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import EnvironmentMissing, UsageError
 from eureka_agent.llm.ensemble import Ensemble, names_and_weights
 from eureka_agent.llm.models_file import load_models
@@ -16,9 +17,8 @@ from eureka_agent.llm.prices import longest_answer, price_of
 from eureka_agent.llm.providers import check_environment, ensemble_of
 from eureka_agent.llm.wire import ModelConfig, Price
 from eureka_agent.proposers import asks_providers, joined_models, make_proposer
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 
 FILE = """models:
   openai/mine:

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from eureka_agent.contract.reward_code import normalised_source, undefined_names
 from eureka_agent.llm.extract import Extracted, extract_code
-from eureka_agent.reward_code import normalised_source, undefined_names
 from eureka_sandbox.protocol import Failure
 
 CODE = '''"""Pays forward speed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from llm_cases import TASK, answer, code
 
-from eureka_agent.catches import caught, in_words
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.gates import Smoke, examine, objection, silent_components, sum_gap
 from eureka_agent.llm.prompting import Prompts, Request
@@ -14,6 +13,7 @@ from eureka_agent.llm.reasons import told
 from eureka_agent.llm.review import ends_in_verdict, verdict_of
 from eureka_agent.llm.shorten import STEPS, estimated_tokens, fitted, shortened
 from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal, Score, Training
+from eureka_agent.runs.catches import caught, in_words
 from eureka_agent.settings import Settings
 from eureka_sandbox.protocol import Failure, SmokeResult, TermStatistics, Verdict
 

@@ -24,14 +24,14 @@ from provider_cases import (
     request,
 )
 
-from eureka_agent import run as run_module
-from eureka_agent.crashpoints import heard_by
 from eureka_agent.errors import BudgetExhausted, Paused, UsageError
 from eureka_agent.llm.completion import NoAnswer, Usage
 from eureka_agent.llm.ledger import price_again, so_far
 from eureka_agent.llm.prices import cost_of, most_input_tokens, price_of, worst_cost
 from eureka_agent.llm.wire import Answered, Ask, ModelConfig, Outcome, Price
-from eureka_agent.run import Run
+from eureka_agent.runs import run as run_module
+from eureka_agent.runs.crashpoints import heard_by
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 
 UNPRICED = ModelConfig(name="openai/nobody-knows-this")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from llm_server_cases import ANSWERS, CODE, Provider, Received, provider
 
-from eureka_agent.calls import Message
+from eureka_agent.contract.task import load_task
 from eureka_agent.llm.answers import LONGEST_TEXT, anthropic_usage, openai_usage
 from eureka_agent.llm.attempt import attempt, provider_state
 from eureka_agent.llm.completion import Usage
@@ -33,7 +33,7 @@ from eureka_agent.llm.wire import (
     load_outcome,
 )
 from eureka_agent.population import Brief, Population
-from eureka_agent.task import load_task
+from eureka_agent.runs.calls import Message
 
 KEY = "sk-canary-0123456789abcdef"
 ENVIRONMENT = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY, "DEEPSEEK_API_KEY": KEY, "GROQ_API_KEY": KEY}

@@ -15,7 +15,7 @@ from eureka_agent.llm.completion import NoAnswer, Usage
 from eureka_agent.llm.extract import extract_code
 from eureka_agent.llm.pacing import Lane
 from eureka_agent.llm.wire import Answered, Ask, Fault
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 
 DEADLINE = 20.0
 """Seconds after which a test takes a wait for a deadlock."""

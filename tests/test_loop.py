@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.comparison import Comparison, Trial
+from eureka_agent.contract.task import Task, load_task
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
-from eureka_agent.lab import EvaluationSeeds, Lab, Silent
+from eureka_agent.lab.lab import EvaluationSeeds, Lab, Silent
+from eureka_agent.lab.machine import available_memory_mb, cores
 from eureka_agent.loop import evolve
-from eureka_agent.machine import available_memory_mb, cores
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison, Trial
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     Failure,
@@ -108,7 +108,7 @@ def test_a_run_that_was_given_more_generations_has_no_comparison_until_it_ends_a
 def test_a_box_may_take_no_more_than_its_share_of_the_memory(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 2000.0)
+    monkeypatch.setattr("eureka_agent.lab.boxes.available_memory_mb", lambda: 2000.0)
     sandbox = ScriptedSandbox()
     search(make_run(generations=1, jobs=2), sandbox=sandbox)
     assert {job.limits.memory_mb for job in sandbox.started} == {1000}
@@ -414,15 +414,15 @@ def test_an_error_in_the_sandbox_backend_reaches_the_caller(make_run: Callable[.
 def test_too_little_memory_is_said_before_anything_starts(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 500.0)
+    monkeypatch.setattr("eureka_agent.lab.boxes.available_memory_mb", lambda: 500.0)
     with pytest.raises(EnvironmentMissing, match=r"--jobs 2 needs about \d+ MB of memory, 500 MB are free"):
         Lab(ScriptedSandbox(), make_run(jobs=2))
-    monkeypatch.setattr("eureka_agent.boxes.available_memory_mb", lambda: 1000.0)
+    monkeypatch.setattr("eureka_agent.lab.boxes.available_memory_mb", lambda: 1000.0)
     assert Lab(ScriptedSandbox(), make_run(jobs=None)).jobs == 1
 
 
 def test_a_containers_limits_bound_memory_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eureka_agent.machine.CGROUP", tmp_path)
+    monkeypatch.setattr("eureka_agent.lab.machine.CGROUP", tmp_path)
     whole = available_memory_mb()
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("60000000\n")

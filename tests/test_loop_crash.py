@@ -23,8 +23,8 @@ from crash_cases import (
     standing,
 )
 
-from eureka_agent.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
-from eureka_agent.run import Run
+from eureka_agent.runs.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
+from eureka_agent.runs.run import Run
 
 COMMITTED = 100
 """So many crash points there were when this was written; they may only become more."""

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.critique.reflection import recorded_episodes
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Score, Training
 from eureka_agent.proposers import make_proposer
-from eureka_agent.reflection import recorded_episodes
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 
 

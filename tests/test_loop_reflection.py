@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eureka_agent.contract.task import load_task
+from eureka_agent.critique.reflection import MOST_CHARACTERS, MOST_LINES, reflection
 from eureka_agent.population import Brief, Candidate, Population, Rung, Score, Training
-from eureka_agent.reflection import MOST_CHARACTERS, MOST_LINES, reflection
-from eureka_agent.task import load_task
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict

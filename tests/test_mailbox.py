@@ -18,16 +18,16 @@ import pytest
 from llm_cases import TASK, Log, Person, answer, code, put, search, small_run
 from rich.console import Console
 
-from eureka_agent.board import Board
 from eureka_agent.cli import main
-from eureka_agent.display import LiveTable, PlainLines
 from eureka_agent.errors import BudgetExhausted, UsageError
 from eureka_agent.llm import mailbox
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.proposers import Sitting, make_proposer
-from eureka_agent.run import Run
-from eureka_agent.watcher import Silent
+from eureka_agent.runs.run import Run
+from eureka_agent.terminal.board import Board
+from eureka_agent.terminal.display import LiveTable, PlainLines
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends import BACKENDS
 
 SERVER = multiprocessing.get_context("forkserver")

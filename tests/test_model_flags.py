@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.cli.evolve import build_settings
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import EnvironmentMissing, UsageError
 from eureka_agent.llm.expected import check_room
 from eureka_agent.llm.models_file import load_models
 from eureka_agent.llm.prices import likely_name
 from eureka_agent.llm.providers import check_environment
 from eureka_agent.proposers import check_flags, make_proposer
-from eureka_agent.run import amended
+from eureka_agent.runs.run import amended
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 from eureka_agent.text import flag_of, from_here
 
 TASK = load_task("inverted_pendulum_balance")

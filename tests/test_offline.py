@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offline_cases import PILOT, TASKS, assert_correct, brief
 
+from eureka_agent.contract.reward_code import normalised_hash
 from eureka_agent.population import Brief, Candidate, Population, Score, Training
 from eureka_agent.proposers import make_proposer
 from eureka_agent.proposers.grammar import Genome, Term, slots
 from eureka_agent.proposers.naming import component_names
 from eureka_agent.proposers.operators import Operators
 from eureka_agent.proposers.writing import write_reward
-from eureka_agent.reward_code import normalised_hash
 from eureka_evaluation.components import component_statistics
 from eureka_sandbox.worker.reward import load_reward
 

@@ -57,7 +57,7 @@ def test_what_a_power_cut_leaves_resumes_to_the_same_end(
     cut = place(f"cut-{number}")
     left(steps, moment, mode, random.Random(number), cut.root)
     before = standing(cut)
-    with patch("eureka_agent.lease._boot", lambda: "the next"):
+    with patch("eureka_agent.runs.lease._boot", lambda: "the next"):
         sitting(cut)
     assert faults(cut, *before, expected) == [], f"power cut after {moment} steps, {mode}"
 

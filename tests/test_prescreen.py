@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from eureka_agent.judging import JudgedBank, bank_key, probes_in, transitions_of
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.judging import JudgedBank, bank_key, probes_in, transitions_of
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.reasons import told as told_to_a_model
 from eureka_agent.population import Brief, Candidate, Population
-from eureka_agent.prescreen import AUDITED, Audit, Screening, audit, prescreened, screening_key, told
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.prescreen import AUDITED, Audit, Screening, audit, prescreened, screening_key, told
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox, _recording
 from eureka_sandbox.bank import VALUES, VALUES_FILE
 from eureka_sandbox.protocol import Finished, Job, Outcome, ScoreSpec, SmokeSpec, TrainSpec

@@ -6,9 +6,9 @@ from threading import Event
 
 import pytest
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import EnvironmentMissing
-from eureka_agent.jobs import run_alone, score_job
-from eureka_agent.task import load_task
+from eureka_agent.lab.jobs import run_alone, score_job
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Finished, SandboxError, Wall
 

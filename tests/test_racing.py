@@ -13,18 +13,18 @@ import pytest
 from checkpoint_cases import arrays_of, meta_of
 from safetensors.numpy import save
 
-from eureka_agent.board import Board
-from eureka_agent.crashpoints import heard_by
-from eureka_agent.display import _halted
-from eureka_agent.estimate import planned
-from eureka_agent.journal import Journal
-from eureka_agent.lab import Lab, Silent
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab, Silent
+from eureka_agent.lab.racing import Bracket, Fate, brackets, fates, planned_steps, racing_note, saved
 from eureka_agent.population import Brief, Candidate, rung_key
-from eureka_agent.racing import Bracket, Fate, brackets, fates, planned_steps, racing_note, saved
-from eureka_agent.run import Run
+from eureka_agent.runs.crashpoints import heard_by
+from eureka_agent.runs.journal import Journal
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
+from eureka_agent.search.estimate import planned
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.task import load_task
-from eureka_agent.verify_records import Records
+from eureka_agent.terminal.board import Board
+from eureka_agent.terminal.display import _halted
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     CheckpointMeta,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from eureka_agent import loop
-from eureka_agent.task import builtin_tasks
+from eureka_agent.contract.task import builtin_tasks
 from eureka_sandbox.bodies import BODIES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from llm_cases import search, small_run
 from report_cases import HOSTILE, TRANSCRIPT, film, filmed, half_done, innocent, tainted
 from test_report import CODE, Outline, candidate, facts, stages
 
-from eureka_agent.floor import Floor, Level
+from eureka_agent.lab.floor import Floor, Level
 from eureka_agent.population import Catch
 from eureka_agent.report import costs, curves
 from eureka_agent.report.baselines import baselines

@@ -16,9 +16,9 @@ from report_cases import filmed, looked_into, poster, surface
 from test_report import candidate, facts
 from test_report_parts import words
 
-from eureka_agent.filming import FILMED, median_seed, worth_filming
-from eureka_agent.lab import Lab
-from eureka_agent.maps import Maps, loaded, map_rewards, maps_key
+from eureka_agent.lab.filming import FILMED, median_seed, worth_filming
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.maps import Maps, loaded, map_rewards, maps_key
 from eureka_agent.report import choosing, robustness
 from eureka_agent.report.build import FILM_BYTES, render
 from eureka_agent.report.cards import LEFT_OUT, cards
@@ -28,8 +28,8 @@ from eureka_agent.report.facts import RunFacts, gather, selection
 from eureka_agent.report.lineage import OPERATORS, made, tree
 from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
 from eureka_agent.report.record import CHOSEN, commands
+from eureka_agent.search.steps import winner
 from eureka_agent.settings import Settings
-from eureka_agent.steps import winner
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Verdict

@@ -14,16 +14,16 @@ from test_report import candidate
 
 from eureka_agent.cli import main
 from eureka_agent.cli.people import suited_to
+from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import UsageError
-from eureka_agent.inbox import Reviewed, letters, post
 from eureka_agent.population import Brief, Population
 from eureka_agent.review.ordering import preferred
 from eureka_agent.review.record import Picks, Review, check_review, code_hash, read_review
 from eureka_agent.review.steering import MOST_TOLD, steering_of, strengths
-from eureka_agent.run import Run
+from eureka_agent.runs.inbox import Reviewed, letters, post
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.eureka import Eureka
-from eureka_agent.task import Task, load_task, task_from_files
 from eureka_evaluation.preferences import NORMAL_95, bradley_terry
 from eureka_sandbox.backends import BACKENDS
 
@@ -317,7 +317,7 @@ def test_a_task_whose_fitness_is_preference_waits_for_reviews_and_follows_them(
 ) -> None:
     import llm_cases
 
-    from eureka_agent import people
+    from eureka_agent.search import people
 
     monkeypatch.setattr(people, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(llm_cases, "TASK", preference_task())

@@ -15,13 +15,13 @@ from report_cases import HOSTILE, filmed, innocent
 from test_report_browser import AXE, OUTLINE
 from test_report_browser import browser as browser
 
-from eureka_agent.inbox import Pause, Reviewed, letters, post
-from eureka_agent.progress import kept
 from eureka_agent.report.build import render
 from eureka_agent.report.facts import gather
 from eureka_agent.review.record import check_review, read_review
 from eureka_agent.review.server import serving
-from eureka_agent.run import Run
+from eureka_agent.runs.inbox import Pause, Reviewed, letters, post
+from eureka_agent.runs.progress import kept
+from eureka_agent.runs.run import Run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -230,9 +230,9 @@ def test_hostile_words_stay_words(desk: Desk) -> None:
         bound = {"run": "0" * 32, "generations": 0, "population": "0" * 64, "feedback": words}
         from dataclasses import replace
 
-        from eureka_agent.inbox import Taken
         from eureka_agent.review.record import Review
         from eureka_agent.review.steering import steering_of
+        from eureka_agent.runs.inbox import Taken
 
         message = Reviewed(review=Review.model_validate({**bound, **review}))
         steering = steering_of([Taken(generation=0, files=(), messages=(message,))])
@@ -274,7 +274,7 @@ def test_a_served_page_sends_to_the_search_and_says_what_is_wrong(desk: Desk) ->
 
 
 def test_a_live_page_shows_a_candidate_that_has_just_ended_and_pauses_the_search(desk: Desk) -> None:
-    from eureka_agent.board import Board, Row
+    from eureka_agent.terminal.board import Board, Row
     from eureka_sandbox.protocol import Progress
 
     board = Board(task="hopper_forward", unit="m", generations=2, trainings=4, timesteps=1000, generation=2)
@@ -324,7 +324,7 @@ def point(step: int, value: float, kind: Any) -> Any:
 
 
 def test_a_live_page_keeps_nobody_out_and_hostile_news_stay_text(desk: Desk) -> None:
-    from eureka_agent.board import Board, Row
+    from eureka_agent.terminal.board import Board, Row
 
     board = Board(task="t", unit="m", generations=2, trainings=4, timesteps=1000, generation=1)
     board.rows = {"a": Row(HOSTILE, HOSTILE, "failed", trouble=HOSTILE), "b": Row("g0c1", "sample", "training")}

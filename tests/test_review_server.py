@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from people_cases import authored, opinion, review, reward, scripted_run
 
-from eureka_agent import progress
-from eureka_agent.board import Board, Row
 from eureka_agent.cli import main
 from eureka_agent.errors import RunError
-from eureka_agent.inbox import Pause, Reviewed, letters
 from eureka_agent.review import server as servers
 from eureka_agent.review.record import Review
 from eureka_agent.review.server import serving
-from eureka_agent.run import Run
+from eureka_agent.runs import progress
+from eureka_agent.runs.inbox import Pause, Reviewed, letters
+from eureka_agent.runs.run import Run
+from eureka_agent.terminal.board import Board, Row
 from eureka_sandbox.backends import BACKENDS
 from eureka_sandbox.protocol import Progress
 
@@ -231,7 +231,7 @@ def test_a_live_search_serves_its_page_while_it_runs_and_no_longer(
         said.append(url)
 
     said: list[str] = []
-    monkeypatch.setattr("eureka_agent.searching.search", look)
+    monkeypatch.setattr("eureka_agent.search.searching.search", look)
     tiny = ["-p", "2", "-g", "1", "--timesteps", "100", "--final-seeds", "1", "-j", "1", "-o", "run"]
     assert main(["evolve", "hopper_forward", *tiny, "--live", "--seed-reward", "mine.py"]) == 0
     assert asked == [200]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.reward_code import check_reward_code, component_names, normalised_hash, undefined_names
+from eureka_agent.contract.reward_code import check_reward_code, component_names, normalised_hash, undefined_names
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import Failure, VariableSpec
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent import storage
+from eureka_agent.contract.task import Task, load_task
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
-from eureka_agent.run import Run, start_run
+from eureka_agent.runs import storage
+from eureka_agent.runs.run import Run, start_run
+from eureka_agent.runs.storage import DRAFT, appearing
 from eureka_agent.settings import Settings
-from eureka_agent.storage import DRAFT, appearing
-from eureka_agent.task import Task, load_task
 from eureka_sandbox.protocol import Failure, Verdict
 
 SETTINGS = Settings(population=2, generations=2, seed=5)
@@ -249,7 +249,7 @@ def test_a_creation_that_fails_midway_leaves_nothing(
     def full(folder: Path, meta: object) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr("eureka_agent.run.write_new_database", full)
+    monkeypatch.setattr("eureka_agent.runs.run.write_new_database", full)
     with pytest.raises(RunError, match="No space left on device"):
         Run.create(tmp_path / "run", task, SETTINGS)
     assert os.listdir(tmp_path) == []
@@ -257,8 +257,8 @@ def test_a_creation_that_fails_midway_leaves_nothing(
 
 def test_a_creation_that_was_killed_leaves_a_draft_that_the_next_one_removes(tmp_path: Path, task: Task) -> None:
     code = (
-        "import os, signal; from pathlib import Path; import eureka_agent.run as run\n"
-        "from eureka_agent.task import load_task; from eureka_agent.settings import Settings\n"
+        "import os, signal; from pathlib import Path; import eureka_agent.runs.run as run\n"
+        "from eureka_agent.contract.task import load_task; from eureka_agent.settings import Settings\n"
         "run.write_new_database = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"run.Run.create(Path({str(tmp_path / 'killed')!r}), load_task('hopper_forward'), Settings())"
     )

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.errors import RunError
-from eureka_agent.journal import SCHEMA_VERSION
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.loop import evolve
-from eureka_agent.run import Run
+from eureka_agent.runs.journal import SCHEMA_VERSION
+from eureka_agent.runs.run import Run
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec

@@ -13,14 +13,14 @@ import pytest
 from backend_cases import SCORE, policy_arrays, policy_blobs, policy_meta
 from safetensors.numpy import save as save_arrays
 
-from eureka_agent.jobs import score_job
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import Task, load_task
+from eureka_agent.lab.jobs import score_job
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.job_folder import SCORING_FILES, check_names
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Job, ScoreSpec

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.cli import main
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import Task, load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.stopping import affordable, reason_to_stop, stopped
 from eureka_agent.settings import Settings
-from eureka_agent.stopping import affordable, reason_to_stop, stopped
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 TASK = load_task("inverted_pendulum_balance")

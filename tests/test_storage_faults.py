@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from crash_cases import Boxes, Place, faults, lineage, places, sitting, standing
 
-from eureka_agent.crashpoints import COMMITS, FILES
 from eureka_agent.errors import EnvironmentMissing, RunError
-from eureka_agent.run import Run
+from eureka_agent.runs.crashpoints import COMMITS, FILES
+from eureka_agent.runs.run import Run
 from eureka_sandbox.protocol import Job, Outcome, Report, SandboxError
 
 Places = Callable[[str], Place]
@@ -143,7 +143,7 @@ def test_a_run_on_a_read_only_file_system_is_read_and_not_continued(place: Place
         "import subprocess, sys\n"
         "from pathlib import Path\n"
         "from eureka_agent.errors import RunError\n"
-        "from eureka_agent.run import Run\n"
+        "from eureka_agent.runs.run import Run\n"
         "folder, there = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "subprocess.run(['mount', '--bind', folder, there], check=True)\n"
         "subprocess.run(['mount', '-o', 'remount,bind,ro', there], check=True)\n"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.population import Brief, Candidate, Population, Score
 from eureka_agent.settings import Settings
@@ -15,7 +16,6 @@ from eureka_agent.strategies.eureka import Eureka
 from eureka_agent.strategies.islands import LARGEST_ISLAND, Islands, settled
 from eureka_agent.strategies.map_elites import MapElites, archive
 from eureka_agent.strategies.zero_shot import ZeroShot
-from eureka_agent.task import load_task
 from eureka_sandbox.protocol import Failure, Verdict
 
 K8 = Settings(population=8)

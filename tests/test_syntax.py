@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eureka_agent.syntax import parse
+from eureka_agent.contract.syntax import parse
 
 SOURCE = "def f(x):\n" + "".join(f"    y{i} = (x + {i}) * (x - {i}) if x else [x, {{'a': x}}]\n" for i in range(300))
 

@@ -17,11 +17,11 @@ from backend_cases import as_json, policy_arrays, policy_meta
 from one_process_cases import FORGERIES
 from safetensors.numpy import save as save_arrays
 
-from eureka_agent.comparison import Trial
-from eureka_agent.lab import Lab
-from eureka_agent.run import Run
+from eureka_agent.contract.task import load_task, task_from_files
+from eureka_agent.lab.lab import Lab
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Trial
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task, task_from_files
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.hostile.corpus import RUNS, Case
 from eureka_sandbox.hostile.probe import tampering

@@ -8,12 +8,12 @@ from threading import Event
 
 import pytest
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import TaskError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.population import Brief, Candidate
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Report, TrainSpec, Verdict
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from eureka_agent.content import content
-from eureka_agent.task import Task, builtin_tasks, load_task
+from eureka_agent.contract.task import Task, builtin_tasks, load_task
 from eureka_evaluation.analysis import Recorded, Variable, analyse, subject_of, tracks_of
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.progress import carrier

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from llm_cases import TASK, Log, answer, code, search, small_run
 
-from eureka_agent.calls import Message, packed, prompt_hash
 from eureka_agent.cli import main
+from eureka_agent.contract.task import load_task
 from eureka_agent.errors import EurekaError, RunError, UsageError
-from eureka_agent.journal import CALLS
 from eureka_agent.llm.completion import Completion, Usage
 from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
@@ -24,9 +23,10 @@ from eureka_agent.llm.replay import ReplayLLM
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer, usual_settings
-from eureka_agent.recording import load_recording
-from eureka_agent.run import Run
-from eureka_agent.task import load_task
+from eureka_agent.runs.calls import Message, packed, prompt_hash
+from eureka_agent.runs.journal import CALLS
+from eureka_agent.runs.recording import load_recording
+from eureka_agent.runs.run import Run
 from eureka_sandbox.backends import BACKENDS
 
 SERVER = multiprocessing.get_context("forkserver")

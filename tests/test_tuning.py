@@ -9,18 +9,18 @@ from random import Random
 import pytest
 
 from eureka_agent.cli import main
+from eureka_agent.contract.reward_code import check_reward_code, normalised_hash
+from eureka_agent.contract.task import Task, builtin_tasks, load_task
 from eureka_agent.errors import UsageError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.proposers.operators import Operators
 from eureka_agent.proposers.writing import write_reward
-from eureka_agent.reward_code import check_reward_code, normalised_hash
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.tuning import FACTOR, check_tuning, constants, tuned, with_numbers, with_tuning
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, builtin_tasks, load_task
-from eureka_agent.tuning import FACTOR, check_tuning, constants, tuned, with_numbers, with_tuning
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 TASK = load_task("hopper_forward")

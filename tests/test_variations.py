@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from eureka_agent.contract.task import Task, builtin_tasks, load_task, task_from_files
 from eureka_agent.errors import TaskError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.variations import EPISODES, in_words, told, usual_variations, variations_of
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, builtin_tasks, load_task, task_from_files
-from eureka_agent.variations import EPISODES, in_words, told, usual_variations, variations_of
-from eureka_agent.verify_records import Records
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.recording import load_episodes
 from eureka_sandbox.backends.scripted import ScriptedSandbox

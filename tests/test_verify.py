@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 
 from eureka_agent.cli import main
+from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import RunError
-from eureka_agent.lab import Lab
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.variations import variations_of
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify import Verification, tolerance, verify
+from eureka_agent.runs.verify_records import Records
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import Task, load_task, task_from_files
-from eureka_agent.variations import variations_of
-from eureka_agent.verify import Verification, tolerance, verify
-from eureka_agent.verify_records import Records
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Finished, Job, Outcome, Sandbox, ScoreResult

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from eureka_agent.benching import Bench
-    from eureka_agent.run import Run
-    from eureka_agent.task import Task
-    from eureka_agent.watcher import Watcher
+    from eureka_agent.contract.task import Task
+    from eureka_agent.runs.run import Run
+    from eureka_agent.search.benching import Bench
+    from eureka_agent.terminal.watcher import Watcher
 
 
 def bench(
@@ -63,11 +63,11 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare strategies at equal environment steps: fitness on fresh seeds with intervals, steps, time."""
-    from eureka_agent.bench_results import results
-    from eureka_agent.benching import keep_plan, run_bench
     from eureka_agent.cli.common import must_be_writable, progress_console, result_console
     from eureka_agent.cli.sandboxes import chosen_sandbox
-    from eureka_agent.task import load_task
+    from eureka_agent.contract.task import load_task
+    from eureka_agent.search.bench_results import results
+    from eureka_agent.search.benching import keep_plan, run_bench
 
     flags: dict[str, Any] = {
         "timesteps": timesteps,
@@ -100,10 +100,10 @@ def _plan(
     given: dict[str, Any],
 ) -> Bench:
     """What to compare, checked before anything is run."""
-    from eureka_agent.benching import Bench, contestants
     from eureka_agent.cli.evolve import build_settings
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import absolute_model, check_keys, make_proposer
+    from eureka_agent.search.benching import Bench, contestants
     from eureka_agent.strategies import STRATEGIES
 
     for name in strategies:
@@ -129,8 +129,8 @@ def _plan(
 
 
 def _say_estimate(plan: Bench, tasks: Mapping[str, Task], machine: dict[str, Any], console: Console) -> None:
-    from eureka_agent.bench_results import in_searches
-    from eureka_agent.estimate import cached_price, planned, within_steps
+    from eureka_agent.search.bench_results import in_searches
+    from eureka_agent.search.estimate import cached_price, planned, within_steps
     from eureka_agent.settings import Recipe
     from eureka_agent.text import count, duration
 
@@ -172,8 +172,8 @@ def _watching(console: Console) -> Any:
     """Shows each search as `eureka evolve` does, under a line that says which it is."""
     from contextlib import contextmanager
 
-    from eureka_agent.display import watching
-    from eureka_agent.estimate import cached_price
+    from eureka_agent.search.estimate import cached_price
+    from eureka_agent.terminal.display import watching
 
     @contextmanager
     def shown(run: Run, title: str) -> Iterator[Watcher]:
@@ -189,9 +189,9 @@ def _show(root: Path, plan: Bench, rows: list[Any], as_json: bool) -> None:
     """Write bench.json and bench.md, and print the tables."""
     import json
 
-    from eureka_agent.bench_results import HEADINGS, cells, markdown, remarks
     from eureka_agent.cli.common import print_json, result_console
-    from eureka_agent.storage import storage_errors, write_file
+    from eureka_agent.runs.storage import storage_errors, write_file
+    from eureka_agent.search.bench_results import HEADINGS, cells, markdown, remarks
 
     data = {"plan": plan.model_dump(mode="json"), "rows": [row.model_dump(mode="json") for row in rows]}
     with storage_errors(root, "choose another folder with --output"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from eureka_agent.cli.common import ChecksFailed, result_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
-from eureka_agent.estimate import human_job
-from eureka_agent.jobs import run_alone, score_job
-from eureka_agent.reward_code import component_names
+from eureka_agent.contract.reward_code import component_names
+from eureka_agent.contract.task import Task, load_task
+from eureka_agent.lab.jobs import run_alone, score_job
+from eureka_agent.search.estimate import human_job
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.task import Task, load_task
 from eureka_agent.text import command, count, measure, percent, plural
 from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, TrainResult
 

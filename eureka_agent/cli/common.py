@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.errors import EurekaError, RunError, UsageError
-from eureka_agent.storage import DRAFT, storage_errors
+from eureka_agent.runs.storage import DRAFT, storage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from eureka_agent.summaries import Summary
+    from eureka_agent.runs.summaries import Summary
 
 PAGE = "compare.html"
 
@@ -27,9 +27,9 @@ def compare(
     from eureka_agent.cli.common import print_json, result_console
     from eureka_agent.errors import RunError
     from eureka_agent.report.compare import render, warnings
-    from eureka_agent.run import Run
-    from eureka_agent.storage import storage_errors, write_file
-    from eureka_agent.summaries import summary
+    from eureka_agent.runs.run import Run
+    from eureka_agent.runs.storage import storage_errors, write_file
+    from eureka_agent.runs.summaries import summary
 
     found = []
     for folder in _folders(runs):

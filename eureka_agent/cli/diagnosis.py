@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Literal
 
 from eureka_agent import __version__
-from eureka_agent.boxes import BOX_MEMORY_MB
 from eureka_agent.cli.common import RUNS
+from eureka_agent.contract.task import builtin_tasks
 from eureka_agent.errors import UsageError
-from eureka_agent.estimate import cache_path, processor
+from eureka_agent.lab.boxes import BOX_MEMORY_MB
+from eureka_agent.lab.machine import available_memory_mb, cores
+from eureka_agent.lab.wall import described
 from eureka_agent.llm.attempt import provider_state
 from eureka_agent.llm.keys import VARIABLES
 from eureka_agent.llm.models_file import load_models, usual_path
-from eureka_agent.machine import available_memory_mb, cores
-from eureka_agent.task import builtin_tasks
+from eureka_agent.search.estimate import cache_path, processor
 from eureka_agent.text import plural
-from eureka_agent.wall import described
 from eureka_sandbox.backends import BACKENDS, automatic, make_sandbox
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import EnvironmentSpec, Failed, Job, SandboxError, ScoreSpec

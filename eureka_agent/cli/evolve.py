@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eureka_agent.cli.people import Hands
-    from eureka_agent.run import Run
+    from eureka_agent.contract.task import Task
+    from eureka_agent.runs.run import Run
     from eureka_agent.settings import Settings
-    from eureka_agent.task import Task
 
 BOUNDS_FLAGS = "--target, --patience or --steps"
 
@@ -217,13 +217,13 @@ def evolve(
 def _begin(
     name: str, given: dict[str, Any], hands: Hands, output: Path | None, dry_run: bool, as_json: bool, console: Console
 ) -> None:
-    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import RUNS, must_be_writable
     from eureka_agent.cli.people import read_seeds, suited_to
+    from eureka_agent.contract.task import load_task
+    from eureka_agent.lab.boxes import affordable_jobs
     from eureka_agent.proposers import check_flags, check_keys, default_model, make_proposer, usual_settings
-    from eureka_agent.run import Run, start_run
-    from eureka_agent.task import load_task
-    from eureka_agent.tuning import check_tuning
+    from eureka_agent.runs.run import Run, start_run
+    from eureka_agent.search.tuning import check_tuning
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
@@ -254,7 +254,7 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
     from eureka_agent.cli.people import let_go_on, send_reviews
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import check_flags, check_settings
-    from eureka_agent.run import Run, amended
+    from eureka_agent.runs.run import Run, amended
 
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
@@ -320,11 +320,11 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.people import asking, served
     from eureka_agent.cli.result import print_result
     from eureka_agent.cli.sandboxes import chosen_sandbox
-    from eureka_agent.display import watching
     from eureka_agent.errors import BudgetExhausted
-    from eureka_agent.estimate import cached_price, learn_from
     from eureka_agent.report.build import write_report
-    from eureka_agent.searching import search
+    from eureka_agent.search.estimate import cached_price, learn_from
+    from eureka_agent.search.searching import search
+    from eureka_agent.terminal.display import watching
 
     known = cached_price(run.task, run.settings, run.generations)
     try:
@@ -344,7 +344,7 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
 
 def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -> None:
     """The line that comes before anything long."""
-    from eureka_agent.estimate import cached_price, workload
+    from eureka_agent.search.estimate import cached_price, workload
 
     known = cached_price(task, settings, done)
     unknown = f"{workload(task, settings, done)}; time is known once the first have run (--dry-run measures it now)"
@@ -354,10 +354,10 @@ def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -
 def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import print_json, progress_console, result_console
     from eureka_agent.cli.sandboxes import chosen_sandbox
-    from eureka_agent.estimate import price, speed_of
+    from eureka_agent.lab.boxes import affordable_jobs
+    from eureka_agent.search.estimate import price, speed_of
     from eureka_agent.text import count, duration
 
     jobs = affordable_jobs(settings.jobs)

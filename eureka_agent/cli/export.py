@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from eureka_agent.cli.policies import Policy
-    from eureka_agent.task import Task
+    from eureka_agent.contract.task import Task
 
 README = """# {name} of {task}
 
@@ -99,7 +99,7 @@ def export(
     from eureka_agent.cli.common import find_run
     from eureka_agent.cli.policies import find_policy
     from eureka_agent.errors import UsageError
-    from eureka_agent.run import Run
+    from eureka_agent.runs.run import Run
 
     if tensorboard is not None:
         if candidate is not None or output is not None:
@@ -152,8 +152,8 @@ def _policy_folder(policy: Policy, task: Task) -> dict[str, bytes]:
 def _export_curves(name: str, folder: Path) -> None:
     from eureka_agent.cli.common import find_run
     from eureka_agent.errors import UsageError
-    from eureka_agent.event_files import trainings_of, write_event_files
-    from eureka_agent.run import Run
+    from eureka_agent.runs.event_files import trainings_of, write_event_files
+    from eureka_agent.runs.run import Run
 
     must_be_free(folder)
     with Run.open(find_run(name), read_only=True) as run:
@@ -166,8 +166,8 @@ def _export_curves(name: str, folder: Path) -> None:
 
 def _export_transcript(name: str, folder: Path) -> None:
     from eureka_agent.cli.common import find_run
-    from eureka_agent.recording import recording_files
-    from eureka_agent.run import Run
+    from eureka_agent.runs.recording import recording_files
+    from eureka_agent.runs.run import Run
 
     with Run.open(find_run(name), read_only=True) as run:
         write_folder(folder, recording_files(run))
@@ -193,7 +193,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         UsageError: something is there already.
         RunError: it cannot be written.
     """
-    from eureka_agent.storage import appearing, write_file
+    from eureka_agent.runs.storage import appearing, write_file
 
     must_be_free(folder)
     with appearing(folder.absolute()) as draft:

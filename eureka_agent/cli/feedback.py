@@ -21,10 +21,10 @@ def feedback(
 
     from eureka_agent.cli.common import find_run
     from eureka_agent.errors import UsageError
-    from eureka_agent.inbox import Feedback, GoOn, Message, Pause, StopAfterGeneration, post
-    from eureka_agent.people import reads_words
     from eureka_agent.review.record import MOST_WORDS
-    from eureka_agent.run import Run
+    from eureka_agent.runs.inbox import Feedback, GoOn, Message, Pause, StopAfterGeneration, post
+    from eureka_agent.runs.run import Run
+    from eureka_agent.search.people import reads_words
 
     if text is None and not (pause or go_on or stop):
         raise UsageError('nothing to say; `eureka feedback RUN "keep the torso level"`, or --pause, --go-on, --stop')

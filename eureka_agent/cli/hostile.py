@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from eureka_agent.boxes import affordable_jobs
 from eureka_agent.cli.common import print_json, progress_console, result_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.errors import EnvironmentMissing, UsageError
-from eureka_agent.proof import prove
-from eureka_agent.wall import described
+from eureka_agent.lab.boxes import affordable_jobs
+from eureka_agent.lab.proof import prove
+from eureka_agent.lab.wall import described
 from eureka_sandbox.hostile import Finding, Report, load_corpus, run_suite
 
 

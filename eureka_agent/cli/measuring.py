@@ -12,22 +12,22 @@ from pathlib import Path
 
 import yaml
 
-from eureka_agent.boxes import affordable_jobs
 from eureka_agent.cli.common import must_be_writable, progress_console, result_console
 from eureka_agent.cli.evolve import build_settings
 from eureka_agent.cli.interrupts import last_words
 from eureka_agent.cli.sandboxes import chosen_sandbox
-from eureka_agent.display import watching
+from eureka_agent.contract.task import Anchor, Anchors, Task, load_task, task_from_files
 from eureka_agent.errors import RunError
-from eureka_agent.estimate import Estimate, cache_path, cached_speed, learn_from
-from eureka_agent.lab import Lab
+from eureka_agent.lab.boxes import affordable_jobs
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.wall import proven_wall
 from eureka_agent.population import Brief, Candidate, Score
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.storage import storage_errors, write_file
+from eureka_agent.search.estimate import Estimate, cache_path, cached_speed, learn_from
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.storage import storage_errors, write_file
-from eureka_agent.task import Anchor, Anchors, Task, load_task, task_from_files
+from eureka_agent.terminal.display import watching
 from eureka_agent.text import command, count, interval, measure, percent
-from eureka_agent.wall import proven_wall
 
 HEADER = "# Measured by `eureka tasks measure {name}`; do not edit, measure again.\n"
 

@@ -14,10 +14,10 @@ from eureka_agent.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from eureka_agent.contract.task import Task
     from eureka_agent.population import Population
-    from eureka_agent.run import Run
+    from eureka_agent.runs.run import Run
     from eureka_agent.settings import Settings
-    from eureka_agent.task import Task
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def read_seeds(paths: Sequence[Path], task: Task, population: int) -> tuple[str,
     Raises:
         UsageError: naming file and line of what is wrong.
     """
+    from eureka_agent.contract.reward_code import check_reward_code, normalised_source
     from eureka_agent.review.record import read_small_file
-    from eureka_agent.reward_code import check_reward_code, normalised_source
 
     if len(paths) > population:
         raise UsageError(
@@ -94,8 +94,8 @@ def send_reviews(paths: Sequence[Path], run: Run) -> None:
     Raises:
         UsageError: one is of another run, or of other code.
     """
-    from eureka_agent.inbox import Reviewed, post
     from eureka_agent.review.record import check_review, read_review
+    from eureka_agent.runs.inbox import Reviewed, post
 
     reviews = [read_review(path) for path in paths]
     for path, review in zip(paths, reviews, strict=True):
@@ -109,7 +109,7 @@ def send_reviews(paths: Sequence[Path], run: Run) -> None:
 
 def let_go_on(run: Run) -> None:
     """Whoever resumes a paused or stopped search wants it to go on."""
-    from eureka_agent.inbox import GoOn, Pause, StopAfterGeneration, forget, letters, post
+    from eureka_agent.runs.inbox import GoOn, Pause, StopAfterGeneration, forget, letters, post
 
     found, _ = letters(run.folder)
     for letter in found:

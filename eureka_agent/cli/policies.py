@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eureka_agent.errors import EurekaError, UsageError
 from eureka_agent.population import Candidate
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 
 
 @dataclass(frozen=True)

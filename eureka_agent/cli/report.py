@@ -13,7 +13,7 @@ def report(
     """Write a run's report.html (also of a run that is still going) and print its path."""
     from eureka_agent.cli.common import find_run
     from eureka_agent.report.build import write_report
-    from eureka_agent.run import Run
+    from eureka_agent.runs.run import Run
 
     with Run.open(find_run(run), read_only=True) as opened:
         typer.echo(write_report(opened))

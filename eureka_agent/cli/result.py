@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eureka_agent import prescreen
-from eureka_agent.catches import caught, in_words
 from eureka_agent.cli.candidates import print_candidates
 from eureka_agent.cli.common import print_json, print_python, result_console
+from eureka_agent.lab.variations import Held, told
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
-from eureka_agent.run import Run
+from eureka_agent.runs.catches import caught, in_words
+from eureka_agent.runs.run import Run
+from eureka_agent.search import prescreen
 from eureka_agent.text import count, duration
-from eureka_agent.variations import Held, told
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eureka_agent.comparison import Arm, Estimate
+    from eureka_agent.search.comparison import Arm, Estimate
 
 
 def print_result(run: Run, report: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from eureka_agent.task import Task
+    from eureka_agent.contract.task import Task
     from eureka_sandbox.protocol import Finished, Job
 
 
@@ -26,8 +26,8 @@ def rollout(
     from eureka_agent.cli.common import find_run, must_be_writable, print_json
     from eureka_agent.cli.policies import find_policy
     from eureka_agent.errors import EnvironmentMissing
-    from eureka_agent.run import Run
-    from eureka_agent.storage import storage_errors, write_file
+    from eureka_agent.runs.run import Run
+    from eureka_agent.runs.storage import storage_errors, write_file
     from eureka_sandbox.protocol import Job, ScoreResult, ScoreSpec, VideoSpec
 
     if video is not None:
@@ -64,7 +64,7 @@ def _seeds(root: int | None, count: int) -> tuple[int, ...]:
 def _run(job: Job, name: str) -> Finished:
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.errors import EurekaError
-    from eureka_agent.jobs import run_alone
+    from eureka_agent.lab.jobs import run_alone
     from eureka_sandbox.protocol import Failed
 
     outcome = run_alone(chosen_sandbox(), job)

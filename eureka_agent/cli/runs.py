@@ -43,8 +43,8 @@ def runs(
 def _line(folder: Path) -> dict[str, Any]:
     """One run; a folder that cannot be read says why in place of a status."""
     from eureka_agent.errors import EurekaError
-    from eureka_agent.run import Run
-    from eureka_agent.summaries import summary
+    from eureka_agent.runs.run import Run
+    from eureka_agent.runs.summaries import summary
     from eureka_agent.text import dollars, duration, measure
 
     here = Path.cwd()

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from eureka_agent.task import Task
+    from eureka_agent.contract.task import Task
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check and measure tasks.")
 
@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 def list_tasks(as_json: AsJson = False) -> None:
     """List the shipped tasks with their metric and measured anchors."""
     from eureka_agent.cli.common import print_json, result_console
-    from eureka_agent.task import builtin_tasks, load_task
+    from eureka_agent.contract.task import builtin_tasks, load_task
 
     tasks = [load_task(name) for name in builtin_tasks()]
     if as_json:
@@ -46,7 +46,7 @@ def list_tasks(as_json: AsJson = False) -> None:
 def show(task: TaskName, as_json: AsJson = False) -> None:
     """Show a task: description, metric, state variables that a reward may name, anchors."""
     from eureka_agent.cli.common import print_json, result_console
-    from eureka_agent.task import load_task
+    from eureka_agent.contract.task import load_task
 
     loaded = load_task(task)
     if as_json:

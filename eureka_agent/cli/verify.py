@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from eureka_agent.verify import Verification
-    from eureka_agent.verify_records import Records
+    from eureka_agent.runs.verify import Verification
+    from eureka_agent.runs.verify_records import Records
     from eureka_sandbox.protocol import Sandbox, Wall
 
 
@@ -27,12 +27,12 @@ def verify(
     import threading
     from functools import partial
 
-    from eureka_agent.boxes import affordable_jobs
     from eureka_agent.cli.common import ChecksFailed, find_run, print_json, progress_console
-    from eureka_agent.machine import available_memory_mb
-    from eureka_agent.run import Run
-    from eureka_agent.verify import verify as measure_again
-    from eureka_agent.verify_records import Records
+    from eureka_agent.lab.boxes import affordable_jobs
+    from eureka_agent.lab.machine import available_memory_mb
+    from eureka_agent.runs.run import Run
+    from eureka_agent.runs.verify import verify as measure_again
+    from eureka_agent.runs.verify_records import Records
 
     console = progress_console()
     side_by_side = affordable_jobs(jobs)
@@ -54,7 +54,7 @@ def verify(
 def _sandbox(records: Records, name: str | None) -> tuple[Sandbox, Wall]:
     """The backend that was asked for, else the one that most scores came from, else the run's setting; and its wall."""
     from eureka_agent.errors import EnvironmentMissing, UsageError
-    from eureka_agent.verify import usual_backend
+    from eureka_agent.runs.verify import usual_backend
     from eureka_sandbox.backends import make_sandbox
     from eureka_sandbox.protocol import SandboxError
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from eureka_agent.calls import Message
 from eureka_agent.llm.answers import CutOff, UnreadableAnswer, anthropic_answer, at, parsed_document, text_at
 from eureka_agent.llm.attempt import Progress
 from eureka_agent.llm.keys import NO_KEY, VARIABLES
 from eureka_agent.llm.openai_sdk import hang_up, plain, read_body, sendable
 from eureka_agent.llm.wire import Answered, Ask
+from eureka_agent.runs.calls import Message
 
 SHARED_PART = re.compile(r"\A.*?^# State variables$.*?^(?=# )", re.DOTALL | re.MULTILINE)
 """Prompts begin with the task and its variables, the same in every call; under the next heading they differ."""

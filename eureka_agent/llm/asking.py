@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eureka_agent.calls import Call, Message
 from eureka_agent.errors import BudgetExhausted
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import LLM, AskingStopped, Completion, NoAnswer
@@ -26,6 +25,7 @@ from eureka_agent.llm.sending import Sender
 from eureka_agent.llm.stops import gave_up, refused, rejected, undecided
 from eureka_agent.llm.wire import Fault, FaultKind
 from eureka_agent.proposers import Sitting
+from eureka_agent.runs.calls import Call, Message
 from eureka_agent.text import plural
 from eureka_sandbox.protocol import Failure, Verdict
 

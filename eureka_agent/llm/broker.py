@@ -16,13 +16,13 @@ from pathlib import Path
 from threading import Event
 from types import TracebackType
 
-from eureka_agent.crashpoints import CRASH_AT
 from eureka_agent.errors import EurekaError
 from eureka_agent.llm.completion import AskingStopped
 from eureka_agent.llm.keys import withdraw
 from eureka_agent.llm.spool import Spool
 from eureka_agent.llm.wire import Ask, Fault, FaultKind, Outcome, dump_record, load_outcome
-from eureka_agent.storage import storage_errors
+from eureka_agent.runs.crashpoints import CRASH_AT
+from eureka_agent.runs.storage import storage_errors
 
 POLL_SECONDS = 0.2
 GOODBYE_SECONDS = 2.0

@@ -16,11 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eureka_agent.crashpoints import BROKER_CRASH_AT, crashpoint, listen
 from eureka_agent.llm.attempt import attempt
 from eureka_agent.llm.keys import hide_memory
 from eureka_agent.llm.spool import HEARD_ALL, Spool
 from eureka_agent.llm.wire import Ask, Fault, FaultKind, Outcome, dump_record
+from eureka_agent.runs.crashpoints import BROKER_CRASH_AT, crashpoint, listen
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from eureka_agent.calls import Message
-from eureka_agent.commenting import MOST
+from eureka_agent.contract.task import Task
+from eureka_agent.critique.commenting import MOST
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.prices import cost_of, longest_answer, most_input_tokens, price_of, worst_cost
@@ -15,8 +15,8 @@ from eureka_agent.llm.providers import ensemble_of
 from eureka_agent.llm.shorten import estimated_tokens
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import asks_providers
+from eureka_agent.runs.calls import Message
 from eureka_agent.settings import Settings
-from eureka_agent.task import Task
 from eureka_agent.text import dollars
 
 REPAIRED = 0.25

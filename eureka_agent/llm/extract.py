@@ -14,8 +14,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eureka_agent.reward_code import FUNCTION, normalised_source, undefined_names
-from eureka_agent.syntax import parse
+from eureka_agent.contract.reward_code import FUNCTION, normalised_source, undefined_names
+from eureka_agent.contract.syntax import parse
 from eureka_sandbox.protocol import Failure, Verdict
 
 CUT_OFF = frozenset({"length", "max_tokens", "incomplete", "model_context_window_exceeded"})

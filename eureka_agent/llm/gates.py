@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eureka_agent.duplicates import packed
+from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.task import Task
 from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.reasons import told
 from eureka_agent.population import Catch, Proposal
-from eureka_agent.reward_code import check_reward_code
-from eureka_agent.task import Task
+from eureka_agent.search.duplicates import packed
 from eureka_sandbox.protocol import Failure, SmokeResult, TermStatistics, Verdict
 
 Smoke = Callable[[str], SmokeResult | Failure]

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Mapping
 from threading import Event
 
-from eureka_agent.calls import Booked, Call
 from eureka_agent.llm.completion import AskingStopped, Usage
 from eureka_agent.llm.prices import cost_of, worst_cost
 from eureka_agent.llm.wire import Price
-from eureka_agent.run import Run, standing
+from eureka_agent.runs.calls import Booked, Call
+from eureka_agent.runs.run import Run, standing
 from eureka_agent.text import command, count, dollars, from_here, plural
 
 ABSURD = 10

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eureka_agent.calls import as_markdown
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import AskingStopped, Completion
 from eureka_agent.llm.extract import Extracted, extract_code
@@ -25,8 +25,8 @@ from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.review import ends_in_verdict
 from eureka_agent.proposers import Sitting
-from eureka_agent.storage import storage_errors, write_file
-from eureka_agent.task import Task
+from eureka_agent.runs.calls import as_markdown
+from eureka_agent.runs.storage import storage_errors, write_file
 from eureka_agent.text import plural
 
 OWNER = "mailbox.json"

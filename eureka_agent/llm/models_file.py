@@ -20,10 +20,10 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from eureka_agent.contract.yaml_lines import line_of
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.wire import Price
 from eureka_agent.text import objection
-from eureka_agent.yaml_lines import line_of
 
 
 class Entry(BaseModel):

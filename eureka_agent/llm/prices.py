@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eureka_agent.calls import Message
 from eureka_agent.llm.completion import Usage
 from eureka_agent.llm.wire import ModelConfig, Price
+from eureka_agent.runs.calls import Message
 
 TABLE = "model_prices_and_context_window_backup.json"
 BARE = {"openai": ("openai",), "anthropic": ("anthropic",)}

@@ -14,17 +14,17 @@ from typing import Any
 
 import jinja2
 
-from eureka_agent.calls import Message as Message
 from eureka_agent.content import content
+from eureka_agent.contract.reward_code import component_names
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
-from eureka_agent.floor import Floor
+from eureka_agent.lab.floor import Floor
 from eureka_agent.llm.reasons import told
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.review.steering import Said
-from eureka_agent.reward_code import component_names
+from eureka_agent.runs.calls import Message as Message
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
-from eureka_agent.task import Task
 from eureka_agent.text import visible
 from eureka_evaluation.finding import most_telling
 from eureka_sandbox.bodies import TRAINING_PROGRESS

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from eureka_agent.contract.task import Task
 from eureka_agent.llm.completion import LLM, Completion, NoAnswer
 from eureka_agent.llm.extract import REFUSED
 from eureka_agent.llm.gates import Examined, Smoke, examine
@@ -13,10 +14,9 @@ from eureka_agent.llm.prompting import Prompts, Request
 from eureka_agent.llm.review import MOST_ROUNDS, commentary_of, verdict_of
 from eureka_agent.llm.shorten import fitted
 from eureka_agent.llm.transcript import RunTranscript
-from eureka_agent.people import told
 from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal
 from eureka_agent.proposers import Sitting
-from eureka_agent.task import Task
+from eureka_agent.search.people import told
 
 
 def proposer_of(

@@ -11,15 +11,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from eureka_agent.calls import prompt_hash
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion, NoAnswer, Usage
 from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.transcript import call_key
 from eureka_agent.proposers import Sitting
-from eureka_agent.recording import Recording, load_recording
-from eureka_agent.task import Task
+from eureka_agent.runs.calls import prompt_hash
+from eureka_agent.runs.recording import Recording, load_recording
 from eureka_sandbox.protocol import Failure, Verdict
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion, NoAnswer
 from eureka_agent.llm.prompting import Request, fenced
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.proposers import Sitting
-from eureka_agent.task import Task
 from eureka_sandbox.protocol import Failure, Verdict
 
 SUFFIXES = (".md", ".txt", ".py")

@@ -7,7 +7,6 @@ import threading
 import time as wall
 import uuid
 
-from eureka_agent.calls import Call, Message, packed, unpacked
 from eureka_agent.errors import BudgetExhausted
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.ensemble import Ensemble
@@ -17,6 +16,7 @@ from eureka_agent.llm.prices import longest_answer, most_input_tokens, price_of,
 from eureka_agent.llm.stops import lost_answer
 from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Outcome
 from eureka_agent.proposers import Sitting
+from eureka_agent.runs.calls import Call, Message, packed, unpacked
 from eureka_agent.text import visible
 
 BUSY = (FaultKind.OVERLOADED, FaultKind.CONNECT, FaultKind.LOST, FaultKind.STREAM)

@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from eureka_agent.calls import Message
 from eureka_agent.llm.prompting import Request
+from eureka_agent.runs.calls import Message
 
 BYTES_PER_TOKEN = 3.0
 """Fewer than any current tokeniser needs for English and Python, so that the estimate is an upper one."""

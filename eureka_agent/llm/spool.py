@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from eureka_agent.llm.wire import Ask, Outcome, dump_record, load_outcome
-from eureka_agent.storage import TEMPORARY, write_file
+from eureka_agent.runs.storage import TEMPORARY, write_file
 
 SENT = ".sent"
 OUTCOME = ".outcome"

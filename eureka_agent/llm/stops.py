@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eureka_agent.calls import Call
 from eureka_agent.errors import EnvironmentMissing, EurekaError, Paused, UsageError
 from eureka_agent.llm.ledger import again, cost_text
 from eureka_agent.llm.wire import Fault, FaultKind
-from eureka_agent.run import Run, standing
+from eureka_agent.runs.calls import Call
+from eureka_agent.runs.run import Run, standing
 from eureka_agent.text import visible
 
 MOST_TEXT = 600

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 
-from eureka_agent.calls import Call, packed, unpacked
 from eureka_agent.errors import BudgetExhausted, EurekaError
 from eureka_agent.llm.completion import LLM, Completion
 from eureka_agent.llm.ledger import Ledger, usage_of
 from eureka_agent.llm.prompting import Request
-from eureka_agent.run import Run
+from eureka_agent.runs.calls import Call, packed, unpacked
+from eureka_agent.runs.run import Run
 
 
 def call_key(request: Request) -> str:

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from eureka_agent.calls import Message
 from eureka_agent.llm.completion import Usage
 from eureka_agent.population import Record
+from eureka_agent.runs.calls import Message
 
 
 class Price(Record):

@@ -15,16 +15,16 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.settings import Settings
-from eureka_agent.task import Task
 from eureka_agent.text import flag_of
 from eureka_sandbox.protocol import Failure, SmokeResult
 
 if TYPE_CHECKING:
-    from eureka_agent.run import Run
-    from eureka_agent.watcher import Watcher
+    from eureka_agent.runs.run import Run
+    from eureka_agent.terminal.watcher import Watcher
 
 
 class Proposer(Protocol):

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from eureka_agent.contract.syntax import parse
+from eureka_agent.contract.task import Task
 from eureka_agent.population import Record
-from eureka_agent.syntax import parse
-from eureka_agent.task import Task
 from eureka_sandbox.bodies import TRAINING_PROGRESS, Kind
 from eureka_sandbox.protocol import VariableSpec
 

@@ -12,14 +12,14 @@ from random import Random
 
 from pydantic import ValidationError
 
+from eureka_agent.contract.reward_code import normalised_hash
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Sitting
 from eureka_agent.proposers.grammar import Genome, slots
 from eureka_agent.proposers.operators import Operators
 from eureka_agent.proposers.writing import write_reward
-from eureka_agent.reward_code import normalised_hash
-from eureka_agent.task import Task
 from eureka_evaluation.components import ComponentStatistics, component_statistics
 from eureka_sandbox.protocol import Failure, Verdict
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from eureka_agent.contract.task import Task
 from eureka_agent.proposers.grammar import Gate, Genome, Range, Role, Rule, Slot, Term, gates, slots, standing_height
 from eureka_agent.proposers.naming import component_names
 from eureka_agent.proposers.words import Wish, asked_direction, read_wish, relevance, sign_convention
-from eureka_agent.task import Task
 from eureka_evaluation.components import ComponentStatistics
 from eureka_sandbox.protocol import VariableSpec
 

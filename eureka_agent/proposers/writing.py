@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from eureka_agent.contract.task import Task
 from eureka_agent.proposers.grammar import Gate, Genome, Term
 from eureka_agent.proposers.naming import component_names, summary
-from eureka_agent.task import Task
 from eureka_sandbox.protocol import VariableSpec
 
 WIDTH = 120

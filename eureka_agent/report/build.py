@@ -17,8 +17,8 @@ from eureka_agent.report.lineage import tree, words
 from eureka_agent.report.maps import map_rows
 from eureka_agent.report.page import environment, policy
 from eureka_agent.review.page import sheet
-from eureka_agent.run import Run
-from eureka_agent.storage import storage_errors, write_file
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.storage import storage_errors, write_file
 
 FILM_BYTES = 9_000_000
 """Most bytes of films in one page, a third of it beside very many candidates; in base64 they take a third more."""

@@ -13,11 +13,11 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from eureka_agent import __version__, text
-from eureka_agent.comparison import can_settle
 from eureka_agent.llm.ledger import cost_text
 from eureka_agent.report import charts, markup
 from eureka_agent.report.page import environment, policy
-from eureka_agent.summaries import FINISHED, Summary
+from eureka_agent.runs.summaries import FINISHED, Summary
+from eureka_agent.search.comparison import can_settle
 
 BANDS = 5
 COLOURS = 8

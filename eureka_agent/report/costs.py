@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eureka_agent.catches import Caught, caught
 from eureka_agent.llm.ledger import cost_text
 from eureka_agent.report.facts import RunFacts
-from eureka_agent.spending import Share
+from eureka_agent.runs.catches import Caught, caught
+from eureka_agent.runs.spending import Share
 from eureka_agent.text import count, dollars, duration, number, plural
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from eureka_agent import text
-from eureka_agent.comparison import FEW_SEEDS, Arm
 from eureka_agent.population import Candidate, Training
 from eureka_agent.report import charts
 from eureka_agent.report.components import STEPS
 from eureka_agent.report.facts import RunFacts, has_interval
+from eureka_agent.search.comparison import FEW_SEEDS, Arm
 from eureka_evaluation.components import LENGTH
 
 RETURN = "rollout/ep_rew_mean"

@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from eureka_agent import __version__
-from eureka_agent.comparison import Arm, Comparison, Estimate, can_settle
-from eureka_agent.contest import Incumbency, incumbency_key
-from eureka_agent.floor import Floor
+from eureka_agent.contract.task import Task
+from eureka_agent.lab.floor import Floor
+from eureka_agent.lab.wall import walls
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.report.maps import Surface, surfaces
 from eureka_agent.report.neighbours import Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.review.steering import Steering
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.spending import Spending, spending
+from eureka_agent.runs.work import Work
+from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle
+from eureka_agent.search.contest import Incumbency, incumbency_key
+from eureka_agent.search.stopping import Stop
 from eureka_agent.settings import Settings
-from eureka_agent.spending import Spending, spending
-from eureka_agent.stopping import Stop
-from eureka_agent.task import Task
 from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
-from eureka_agent.wall import walls
-from eureka_agent.work import Work
 from eureka_sandbox.protocol import Wall
 
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from eureka_agent.maps import Axis, Maps, loaded, maps_key
+from eureka_agent.lab.maps import Axis, Maps, loaded, maps_key
 from eureka_agent.population import Candidate
 from eureka_agent.report.charts import Frame, Tick, tick_label, ticks
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.text import number
 
 BANDS = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eureka_agent.population import Candidate, Population
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 
 NEAREST = 3
 MOST_GENERATIONS = 12
@@ -26,7 +26,7 @@ class Neighbours:
 
 def neighbours(run: Run, population: Population, best: Candidate | None) -> dict[str, Neighbours]:
     """By candidate's id, as far as rewards were judged."""
-    from eureka_agent.suspicions import reward_distances
+    from eureka_agent.critique.suspicions import reward_distances
 
     last = population.generations - 1
     wanted = [g for g in range(last, -1, -1) if best is None or g != best.brief.generation][: MOST_GENERATIONS - 1]

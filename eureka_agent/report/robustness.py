@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eureka_agent.lab.variations import Held
 from eureka_agent.report.facts import RunFacts
 from eureka_agent.report.facts import share as placed
 from eureka_agent.text import measure, plural
-from eureka_agent.variations import Held
 
 
 @dataclass(frozen=True)

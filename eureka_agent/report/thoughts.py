@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eureka_agent.calls import Call
-from eureka_agent.run import Run
+from eureka_agent.runs.calls import Call
+from eureka_agent.runs.run import Run
 
 LONGEST = 4000
 """Characters of an answer that are shown."""

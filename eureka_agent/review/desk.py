@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from eureka_agent import progress
 from eureka_agent.errors import UsageError
-from eureka_agent.inbox import Feedback, GoOn, Message, Pause, Reviewed, StopAfterGeneration, message_of, post
-from eureka_agent.people import reads_words
 from eureka_agent.review.record import Review, check_review
-from eureka_agent.run import Run
-from eureka_agent.storage import has_writer
+from eureka_agent.runs import progress
+from eureka_agent.runs.inbox import Feedback, GoOn, Message, Pause, Reviewed, StopAfterGeneration, message_of, post
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.storage import has_writer
+from eureka_agent.search.people import reads_words
 from eureka_sandbox.backends.untrusted import Violation, parse_model
 
 LOOK_SECONDS = 0.5

@@ -63,7 +63,7 @@ def sheet(facts: RunFacts) -> Sheet:
 
 def _told(facts: RunFacts) -> dict[str, tuple[Said, ...]]:
     """Empty where the model reads nothing."""
-    from eureka_agent.people import reads_words
+    from eureka_agent.search.people import reads_words
 
     steering = facts.steering
     if not reads_words(facts.settings) or not (steering.feedback or steering.opinions):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from eureka_agent.contract.reward_code import MAX_BYTES, check_reward_code, normalised_source
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Candidate, Population, Record
-from eureka_agent.reward_code import MAX_BYTES, check_reward_code, normalised_source
-from eureka_agent.task import Task
 from eureka_sandbox.backends.untrusted import Violation, parse_model
 
 if TYPE_CHECKING:
-    from eureka_agent.run import Run
+    from eureka_agent.runs.run import Run
 
 MOST_BYTES = 2_000_000
 """Largest file that is read."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from eureka_agent.inbox import Feedback, Reviewed, Taken
 from eureka_agent.population import Brief, Candidate
 from eureka_agent.review.record import Opinion, edited_code
+from eureka_agent.runs.inbox import Feedback, Reviewed, Taken
 
 WRITTEN = frozenset({"sample", "mutate", "cross"})
 """Operators whose author can be told something."""

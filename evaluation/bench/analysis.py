@@ -16,9 +16,9 @@ import argparse
 import time
 from pathlib import Path
 
-from eureka_agent.analysis import analysed
+from eureka_agent.critique.analysis import analysed
 from eureka_agent.population import Population
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 
 ROUNDS = 5
 

@@ -25,7 +25,7 @@ def train_and_score(task: str, learner: str, timesteps: int, seed: int) -> dict[
     """Train on the native reward and score the exported policy on fresh seeds; one fitness per episode."""
     import numpy as np
 
-    from eureka_agent.task import load_task
+    from eureka_agent.contract.task import load_task
     from eureka_sandbox.protocol import ScoreSpec
 
     known = load_task(task)

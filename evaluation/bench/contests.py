@@ -5,7 +5,7 @@
 A search has five generations of eight. Three quarters of each are mutations of the incumbent (true quality times 1 + a
 normal number of mean -0.25 and deviation 0.35), the others are fresh. A training shows the true quality with relative
 noise; a quarter finish their race, chosen by a mixture of two noisy looks. The decisions are those of
-`eureka_agent.contest`. Without contests their trainings buy half as many candidates again: that is the equal budget.
+`eureka_agent.search.contest`. Without contests their trainings buy half as many candidates again: the equal budget.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from eureka_agent import contest
-from eureka_agent.contest import Spread, Standing, decision, wanted
+from eureka_agent.search import contest
+from eureka_agent.search.contest import Spread, Standing, decision, wanted
 
 GENERATIONS, SIZE, SEEDS = 5, 8, 3
 EQUAL = 12

@@ -18,10 +18,10 @@ from hacking_trials import CACHE, PLAYS, Reward, Trial, Trials, rewards
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from eureka_agent.jobs import judging_job
-from eureka_agent.judging import PROBED, ROOM, SCALES, judging_bank
-from eureka_agent.suspicions import goals
-from eureka_agent.task import Task, builtin_tasks, load_task
+from eureka_agent.contract.task import Task, builtin_tasks, load_task
+from eureka_agent.critique.suspicions import goals
+from eureka_agent.lab.jobs import judging_job
+from eureka_agent.lab.judging import PROBED, ROOM, SCALES, judging_bank
 from eureka_evaluation.decomposition import TRUSTED, PerStep, metric_per_step
 from eureka_evaluation.distances import starc_matrix
 from eureka_evaluation.hacking import suspicions

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from eureka_agent.checkpoints import continued
-from eureka_agent.jobs import score_job, train_job, warm_up_job
+from eureka_agent.contract.task import Task, builtin_tasks, load_task
+from eureka_agent.lab.jobs import score_job, train_job, warm_up_job
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer
+from eureka_agent.runs.checkpoints import continued
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.task import Task, builtin_tasks, load_task
 from eureka_sandbox.backends import compile_cache, make_sandbox
 from eureka_sandbox.protocol import (
     Finished,

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Lock
 
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Job, Outcome, Progress, Sandbox
 

@@ -18,12 +18,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.population import Brief, Candidate, Score, Training
-from eureka_agent.rows import candidate_row, outcome_row
-from eureka_agent.run import Run
+from eureka_agent.runs.rows import candidate_row, outcome_row
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import STRATEGIES
-from eureka_agent.task import load_task
 
 LIMIT = 2.0
 ROUNDS = 3
@@ -40,10 +40,10 @@ LOADED = "run = Run.open(folder, read_only=True); population = run.population(cu
 IMPORTS = """
 import sys, time
 from pathlib import Path
-import eureka_agent.llm.prompting, eureka_agent.proposers.offline, eureka_agent.searching, eureka_agent.cli.runs
+import eureka_agent.llm.prompting, eureka_agent.proposers.offline, eureka_agent.search.searching, eureka_agent.cli.runs
 import rich.table
-from eureka_agent.run import Run
-from eureka_agent.duplicates import linked
+from eureka_agent.runs.run import Run
+from eureka_agent.search.duplicates import linked
 from eureka_agent.strategies import strategy_of
 """
 OPERATIONS = {
@@ -66,12 +66,12 @@ def mark():
     began = time.process_time()
 def compose(population):
     from eureka_agent.llm.prompting import Prompts
-    from eureka_agent.task import load_task
+    from eureka_agent.contract.task import load_task
     brief = strategy_of("incumbent").select(population, settings)[0]
     Prompts(None, settings).compose(brief, load_task("hopper_forward"), population)
 def offline(run, population):
     from eureka_agent.proposers.offline import OfflineProposer
-    from eureka_agent.task import load_task
+    from eureka_agent.contract.task import load_task
     brief = strategy_of("incumbent").select(population, settings)[0]
     OfflineProposer().propose(brief, load_task("hopper_forward"), population)
 {operation}

@@ -6,7 +6,7 @@
 `train` takes the human reward, the files of FOLDER/**/TASK/*.py and N proposals of the offline grammar, trains one
 after the other with stops at a quarter, a third, a half and two thirds, and scores each as a search would: 10 fresh
 episodes on the way, all at the end. What has finished is kept in one run folder per task and not repeated. `replay`
-draws groups of eight, races them by `eureka_agent.racing`, and prints what was saved and what the chosen reward lacks
+draws groups of eight, races them by `eureka_agent.lab.racing`, prints what was saved and what the chosen reward lacks
 against the group's best. FILE holds trainings made elsewhere: a CSV with `task` and fitness at each third of them,
 `fitness_100k`, `fitness_200k`, `fitness_300k`.
 """
@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.racing import Bracket, Fate, dealt, fates
 from eureka_agent.population import Brief, Population, Score, rung_key
 from eureka_agent.proposers import make_proposer
-from eureka_agent.racing import Bracket, Fate, dealt, fates
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 
 LOOKS = (1 / 4, 1 / 3, 1 / 2, 2 / 3)

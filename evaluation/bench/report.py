@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from eureka_agent.contract.task import load_task
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.task import load_task
 from eureka_evaluation.finding import Finding
 
 TASK = "hopper_forward"

@@ -3,8 +3,9 @@
     .venv/bin/python evaluation/bench/sandbox.py [--starts N] [--rounds N] [--timesteps T] [--jobs docker=50]
 
 Start-up is a box that answers at once, less the same script as a plain process. Training speed is that of the same
-training (seed included), inside and outside in turn, with the 95 % interval of the ratio of medians. Under load, boxes
-that score random actions are run side by side; failures are counted, and processes, containers and folders left behind.
+training (seed included), inside and outside in turn: the median share of rounds, with its 95 % interval. Under load,
+boxes that score random actions are run side by side; failures are counted, and processes, containers and folders left
+behind.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from intervals import ratio_interval, samples
+from intervals import median_interval, samples
 
 from eureka_agent.text import plural
 from eureka_sandbox.backends import make_sandbox
@@ -123,22 +124,33 @@ def _plain_start() -> None:
 
 
 def speed(backends: Sequence[Backend], rounds: int, timesteps: int) -> None:
-    """Print training steps per second of each backend as a share of a plain process's, measured in turn."""
+    """Print training steps per second of each backend as a share of a plain process's of the same round.
+
+    A machine's speed drifts more within minutes than a wall could cost, so neighbours are compared, in turning order.
+    """
     job = Job(TrainSpec(environment=ENVIRONMENT, total_timesteps=timesteps, seed=0))
-    outside: list[float] = []
-    inside: dict[str, list[float]] = {backend.name: [] for backend in backends}
-    for _ in range(rounds):
-        outside.append(_plain_speed(job))
-        for backend in backends:
-            outcome = backend.sandbox.run(job, _ignore, Event())
-            if isinstance(outcome, Failed):
-                raise RuntimeError(f"{backend.name}: {outcome.failure}")
-            inside[backend.name].append(outcome.result.timesteps / outcome.result.seconds)
+    arms: dict[str, Callable[[], float]] = {"plain process": lambda: _plain_speed(job)}
+    for backend in backends:
+        arms[backend.name] = lambda sandbox=backend.sandbox: _speed(sandbox, job)
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds):
+        turned = [*arms][number % len(arms) :] + [*arms][: number % len(arms)]
+        for name in turned:
+            rates[name].append(arms[name]())
+    outside = rates.pop("plain process")
     print(f"\ntraining speed, {plural(rounds, 'training')} of {timesteps} steps each, PPO on {ENVIRONMENT.body}")
     print(f"  {'plain process':14} {statistics.median(outside):8.0f} steps/s")
-    for name, rates in inside.items():
-        ratio = ratio_interval(samples(rates), samples(outside))
-        print(f"  {name:14} {statistics.median(rates):8.0f} steps/s   {ratio.text('.3f')} of it   limit {SPEED_LIMIT}")
+    for name, inside in rates.items():
+        share = median_interval(samples([a / b for a, b in zip(inside, outside, strict=True)])).text(".3f")
+        print(f"  {name:14} {statistics.median(inside):8.0f} steps/s   {share} of it   limit {SPEED_LIMIT}")
+
+
+def _speed(sandbox: Sandbox, job: Job) -> float:
+    """Steps per second of the worker behind a wall."""
+    outcome = sandbox.run(job, _ignore, Event())
+    if isinstance(outcome, Failed):
+        raise RuntimeError(str(outcome.failure))
+    return outcome.result.timesteps / outcome.result.seconds
 
 
 def _plain_speed(job: Job) -> float:
@@ -208,8 +220,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--timesteps", type=int, default=16_384)
+    parser.add_argument("--rounds", type=int, default=13)
+    parser.add_argument("--timesteps", type=int, default=8_192)
     parser.add_argument("--jobs", type=counts, default=counts("embedded=200,docker=50"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="eureka-bench-") as folder:

@@ -12,17 +12,17 @@ from typing import Any
 
 from orchestration import cpu_seconds
 
-from eureka_agent.comparison import Comparison
-from eureka_agent.lab import Lab
+from eureka_agent.contract.task import load_task
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Candidate
 from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
-from eureka_agent.run import Run
+from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
+from eureka_agent.search.steps import propose, select
 from eureka_agent.settings import Settings
-from eureka_agent.steps import propose, select
 from eureka_agent.strategies.incumbent import Incumbent
-from eureka_agent.task import load_task
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.protocol import Finished, Job, Outcome, Progress, Sandbox, ScoreResult, ScoreSpec, TrainResult
 

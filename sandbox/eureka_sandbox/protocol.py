@@ -90,6 +90,21 @@ class VideoSpec(Boundary):
     frames_per_second: int = Field(default=25, ge=1, le=60)
 
 
+class SheetSpec(Boundary):
+    """A contact sheet of one scored episode (the one of median fitness): evenly spaced frames in reading order, the
+    first at the reset, the last at the end, each with its time. Sizes in pixels."""
+
+    columns: int = Field(default=3, ge=1, le=3)
+    rows: int = Field(default=3, ge=1, le=3)
+    frame_width: int = Field(default=256, ge=64, le=256, multiple_of=2)
+    frame_height: int = Field(default=192, ge=64, le=192, multiple_of=2)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole."""
+        return self.columns * self.frame_width, self.rows * self.frame_height
+
+
 class Variation(Boundary):
     """How a simulation differs from the one that was trained in; the defaults change nothing."""
 
@@ -127,6 +142,7 @@ class ScoreSpec(Boundary):
     variation: Variation | None = None
     """None: the simulation that was trained in."""
     video: VideoSpec | None = None
+    sheet: SheetSpec | None = None
 
 
 class SmokeSpec(Boundary):
@@ -270,7 +286,7 @@ WARM_META, WARM_WEIGHTS = "warm.json", "warm.safetensors"
 
 class ScoreResult(Boundary):
     """Box B's answer. Blobs: `episodes.npz` (if any were recorded), `video.mp4` and a still of it, `poster.jpg` (if one
-    was filmed)."""
+    was filmed), `frames.jpg` (if a contact sheet was asked for)."""
 
     fitness: list[float]
     """The task's own score, one per seed; higher is better."""
@@ -279,7 +295,7 @@ class ScoreResult(Boundary):
     recorded: list[int] = []
     """Which seeds' episodes are in `episodes.npz`, by position."""
     video_note: str = ""
-    """Why there is no video, if one was asked for and none could be made."""
+    """Why there is no video or contact sheet, if one was asked for and none could be made."""
     seconds: float
     versions: dict[str, str]
 
@@ -343,7 +359,7 @@ class PolicyMeta(Boundary):
 
 BLOBS: dict[str, frozenset[str]] = {
     "train": frozenset({"policy.safetensors", "policy.json"}),
-    "score": frozenset({"episodes.npz", "video.mp4", "poster.jpg"}),
+    "score": frozenset({"episodes.npz", "video.mp4", "poster.jpg", "frames.jpg"}),
     "smoke": frozenset({"values.safetensors"}),
 }
 """Blob names that a job of each kind may emit."""

@@ -17,10 +17,11 @@ from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, p
 from eureka_sandbox.bank import VALUES, VALUES_FILE
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.hyperparameters import settle
-from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, TrainResult, TrainSpec, VideoSpec
+from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, SheetSpec, TrainResult, TrainSpec, VideoSpec
 
 WEIGHTS, META, EPISODES, VIDEO = "policy.safetensors", "policy.json", "episodes.npz", "video.mp4"
-POSTER, POSTER_BYTES = "poster.jpg", 2**18
+POSTER, FRAMES = "poster.jpg", "frames.jpg"
+PICTURE_BYTES = 2**18
 STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu", [400, 300])}
 """Activation and hidden widths of Stable-Baselines3's MlpPolicy where a recipe names none."""
 HEADER_BYTES = 2**18
@@ -166,36 +167,52 @@ def check_video(data: bytes) -> None:
 
 @_verdict_on(POSTER)
 def check_poster(data: bytes, video: VideoSpec) -> None:
-    """`poster.jpg` is one baseline JPEG of the film's size, with tables and a short comment and nothing else.
-
-    Whoever opens the report decodes it, so no profile, thumbnail, metadata or trailing byte gets that far.
+    """`poster.jpg` is a plain JPEG of the film's size.
 
     Raises:
         Violation: it is not.
     """
-    if len(data) > POSTER_BYTES:
-        raise Violation(POSTER, f"{len(data)} bytes, at most {POSTER_BYTES} are allowed")
+    _check_jpeg(POSTER, data, (video.width // 2 * 2, video.height // 2 * 2))
+
+
+@_verdict_on(FRAMES)
+def check_frames(data: bytes, sheet: SheetSpec) -> None:
+    """`frames.jpg` is a plain JPEG of the contact sheet's size.
+
+    Raises:
+        Violation: it is not.
+    """
+    _check_jpeg(FRAMES, data, sheet.size)
+
+
+def _check_jpeg(name: str, data: bytes, wanted: tuple[int, int]) -> None:
+    """One baseline JPEG of the wanted width and height, with tables and a short comment and nothing else.
+
+    Whoever opens the report or is shown frames decodes it, so no profile, thumbnail, metadata or trailing byte gets
+    that far.
+    """
+    if len(data) > PICTURE_BYTES:
+        raise Violation(name, f"{len(data)} bytes, at most {PICTURE_BYTES} are allowed")
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
-        raise Violation(POSTER, "does not begin and end as a JPEG does")
+        raise Violation(name, "does not begin and end as a JPEG does")
     place, sizes = 2, []
     while True:
         mark, marker = data[place], data[place + 1]
         length = int.from_bytes(data[place + 2 : place + 4], "big")
         if mark != 0xFF or marker not in JPEG_SEGMENTS:
-            raise Violation(POSTER, f"byte {place}: {mark:02x}{marker:02x} begins no segment of a plain JPEG")
+            raise Violation(name, f"byte {place}: {mark:02x}{marker:02x} begins no segment of a plain JPEG")
         if not 2 <= length <= JPEG_SEGMENTS[marker] or place + 2 + length > len(data):
-            raise Violation(POSTER, f"byte {place}: a segment of {length} bytes, at most {JPEG_SEGMENTS[marker]}")
+            raise Violation(name, f"byte {place}: a segment of {length} bytes, at most {JPEG_SEGMENTS[marker]}")
         if marker == 0xC0:
             sizes.append(struct.unpack_from(">HH", data, place + 5)[::-1])
         place += 2 + length
         if marker == 0xDA:
             break
-    wanted = (video.width // 2 * 2, video.height // 2 * 2)
     if sizes != [wanted]:
-        raise Violation(POSTER, f"sizes {sizes}, expected one picture of {wanted}")
+        raise Violation(name, f"sizes {sizes}, expected one picture of {wanted}")
     inside = re.search(rb"\xff[^\x00\xd0-\xd7]", data[place:-2])
     if inside:
-        raise Violation(POSTER, f"byte {place + inside.start()}: another segment after the picture's")
+        raise Violation(name, f"byte {place + inside.start()}: another segment after the picture's")
 
 
 def _check_meta(meta: PolicyMeta, spec: TrainSpec, result: TrainResult) -> None:

@@ -6,7 +6,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from eureka_sandbox.backends.blob_check import check_policy, check_poster, check_recording, check_values, check_video
+from eureka_sandbox.backends.blob_check import (
+    check_frames,
+    check_policy,
+    check_poster,
+    check_recording,
+    check_values,
+    check_video,
+)
 from eureka_sandbox.backends.checkpoint_check import earlier_seconds, earlier_steps
 from eureka_sandbox.backends.frames import Answer
 from eureka_sandbox.backends.untrusted import Violation, one_line
@@ -54,7 +61,7 @@ def checked(answer: Answer, job: Job) -> Answer:
         return replace(answer, result=result.model_copy(update={"versions": versions, "checkpoint_note": note}))
     if isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult):
         _check_score(result, spec)
-        optional = ("video.mp4", "poster.jpg") if spec.video else ()
+        optional = (*(("video.mp4", "poster.jpg") if spec.video else ()), *(("frames.jpg",) if spec.sheet else ()))
         _check_names(answer.blobs, {"episodes.npz"} if result.recorded else set(), optional)
         if "episodes.npz" in answer.blobs:
             check_recording(answer.blobs["episodes.npz"], spec, result)
@@ -62,6 +69,8 @@ def checked(answer: Answer, job: Job) -> Answer:
             check_video(answer.blobs["video.mp4"])
         if "poster.jpg" in answer.blobs and spec.video:
             check_poster(answer.blobs["poster.jpg"], spec.video)
+        if "frames.jpg" in answer.blobs and spec.sheet:
+            check_frames(answer.blobs["frames.jpg"], spec.sheet)
         note = one_line(result.video_note, NOTE_LENGTH)
         return replace(answer, result=result.model_copy(update={"versions": versions, "video_note": note}))
     if isinstance(spec, SmokeSpec) and isinstance(result, SmokeResult):

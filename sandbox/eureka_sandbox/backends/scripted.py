@@ -4,7 +4,7 @@ A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the rewar
 mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
 one, fitness follows from the text's hash and lies in [0, 10). `late=2` makes fitness grow with the square of the share
 of the training that a rung lets it come (`TrainSpec.stop_at`), `behaves=1.5` is what a smoke box sees it pay. Random
-and zero actions (no policy) come to -1. A smoke box answers at once; of the verdicts, it gives only those that a first
+and zero actions (no policy) come to -1. A contact sheet is a grey picture. A smoke box answers at once; of the verdicts, it gives only those that a first
 batch can have: code error, policy violation.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import Event, Lock
@@ -165,7 +166,28 @@ class ScriptedSandbox:
             seconds=1e-3,
             versions=VERSIONS,
         )
-        return Finished(result, _recording(spec, recorded) if recorded else {}, 0.0)
+        blobs = _recording(spec, recorded) if recorded else {}
+        return Finished(result, blobs | ({"frames.jpg": _grey(*spec.sheet.size)} if spec.sheet else {}), 0.0)
+
+
+def _grey(width: int, height: int) -> bytes:
+    """A grey JPEG of so many pixels, sides in whole blocks of 8; each block is two zero bits: as before, and no more."""
+
+    def segment(marker: int, payload: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+    one_code = b"\x01" + bytes(15) + b"\x00"  # one symbol, 0, which is one bit long
+    return b"".join(
+        (
+            b"\xff\xd8",
+            segment(0xDB, b"\x00" + b"\x01" * 64),
+            segment(0xC4, b"\x00" + one_code + b"\x10" + one_code),
+            segment(0xC0, struct.pack(">BHHB", 8, height, width, 1) + b"\x01\x11\x00"),
+            segment(0xDA, b"\x01\x01\x00\x00\x3f\x00"),
+            bytes(width // 8 * height // 8 // 4),
+            b"\xff\xd9",
+        )
+    )
 
 
 def _values(job: Job, value: float) -> dict[str, bytes]:

@@ -38,7 +38,7 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
     """Score `policy.safetensors` + `policy.json` in `folder` (absent: random or zero actions) under its `task.py`.
 
     Args:
-        spec: environment, seeds, what to record and film.
+        spec: environment, seeds, what to record and show.
         folder: the job folder; films are made in its `scratch`.
         emit: where progress would go; a score takes seconds and reports none.
 
@@ -68,8 +68,8 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
     blobs: dict[str, bytes] = {}
     if recorded:
         blobs["episodes.npz"] = save_episodes({i: episodes[i] for i in recorded})
-    filmed, video_note = _film(spec, simulation, episodes, fitness, folder)
-    blobs |= filmed
+    shown, video_note = _shown(spec, simulation, episodes, fitness, folder)
+    blobs |= shown
     result = ScoreResult(
         fitness=fitness,
         success=success,
@@ -93,16 +93,24 @@ def _processor() -> str:
     return models[0] if models else platform.machine()
 
 
-def _film(
+def _shown(
     spec: ScoreSpec, simulation: Simulation, episodes: Sequence[Episode], fitness: Sequence[float], folder: Path
 ) -> tuple[dict[str, bytes], str]:
-    """Film the episode of median fitness, if a film was asked for."""
-    if spec.video is None:
+    """The episode of median fitness as a film, a contact sheet or both, as far as they were asked for."""
+    if spec.video is None and spec.sheet is None:
         return {}, ""
-    from eureka_sandbox.worker.video import film
+    from eureka_sandbox.worker.video import contact_sheet, film
 
     median = episodes[by_fitness(fitness)[(len(fitness) - 1) // 2]]
-    return film(spec.environment.body, simulation.model, median, spec.video, folder / "scratch")
+    body, model, scratch = spec.environment.body, simulation.model, folder / "scratch"
+    blobs, notes = {}, []
+    for made, note in (
+        film(body, model, median, spec.video, scratch) if spec.video else ({}, ""),
+        contact_sheet(body, model, median, spec.sheet, scratch) if spec.sheet else ({}, ""),
+    ):
+        blobs |= made
+        notes.append(note)
+    return blobs, "; ".join(filter(None, notes))
 
 
 def by_fitness(fitness: Sequence[float]) -> list[int]:

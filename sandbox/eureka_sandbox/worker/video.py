@@ -1,4 +1,5 @@
-"""Film a recorded episode: MuJoCo draws each frame from qpos and qvel, PyAV encodes H.264.
+"""Show a recorded episode: MuJoCo draws each frame from qpos and qvel, PyAV encodes them, as a film (H.264) or as a
+contact sheet (JPEG).
 
 A camera that follows the robot hides how far it came, so the floor is drawn as a grid of one-metre squares with posts
 that carry their distance, and time and distance are written on every frame.
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eureka_evaluation.episode import Episode
-from eureka_sandbox.protocol import VideoSpec
+from eureka_sandbox.protocol import SheetSpec, VideoSpec
 
 if TYPE_CHECKING:
     import mujoco
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 INSTALL_GL = "install EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0) or OSMesa (libosmesa6)"
 RENDERING_OFF = ("disable", "disabled", "off", "false", "0")
 """Values of `MUJOCO_GL` that mean no OpenGL at all."""
-FILM, POSTER = "video.mp4", "poster.jpg"
+FILM, POSTER, FRAMES = "video.mp4", "poster.jpg", "frames.jpg"
 RENDER_SECONDS = 120
 """A renderer that takes longer has hung: the film is given up, the scores are not."""
 
@@ -78,24 +79,48 @@ def film(
         `video.mp4` with a still from its middle, `poster.jpg`, and an empty note; or nothing, and why there is no film
         and what to install.
     """
+    rate, rows = frame_rows(episode, video)
+    size = {"width": video.width // 2 * 2, "height": video.height // 2 * 2}  # 4:2:0 needs even sides
+    made, reason = _drawn(body, model, episode, rows, {"rate": str(rate), **size}, (FILM, POSTER), scratch)
+    return made, f"no video: {reason}" if reason else ""
+
+
+def contact_sheet(
+    body: str, model: mujoco.MjModel, episode: Episode, sheet: SheetSpec, scratch: Path
+) -> tuple[dict[str, bytes], str]:
+    """Frames of one episode in one picture. As `film`, but for `frames.jpg`."""
+    rows = [round(row) for row in np.linspace(0, episode.length, sheet.columns * sheet.rows)]
+    order = {"width": sheet.frame_width, "height": sheet.frame_height, "columns": sheet.columns}
+    made, reason = _drawn(body, model, episode, rows, order, (FRAMES,), scratch)
+    return made, f"no frames: {reason}" if reason else ""
+
+
+def _drawn(
+    body: str,
+    model: mujoco.MjModel,
+    episode: Episode,
+    rows: list[int],
+    order: dict[str, Any],
+    wanted: tuple[str, ...],
+    scratch: Path,
+) -> tuple[dict[str, bytes], str]:
+    """The wanted files, drawn from recorded rows; or nothing, and why."""
     import mujoco
 
     if importlib.util.find_spec("av") is None:
-        return {}, "no video: the package 'av' is missing; pip install av"
+        return {}, "the package 'av' is missing; pip install av"
     scratch.mkdir(exist_ok=True)
-    files = [scratch / name for name in ("film.mjb", "film.npz", "film.json", FILM, POSTER)]
+    files = [scratch / name for name in ("film.mjb", "film.npz", "film.json", *wanted)]
     try:
         mujoco.mj_saveModel(model, str(files[0]), None)
-        rate, rows = frame_rows(episode, video)
         np.savez(files[1], qpos=episode.qpos[rows], qvel=episode.qvel[rows])
         view = VIEWS.get(body, View(4.0))
         captions = [caption(view, episode, row) for row in rows]
-        size = {"width": video.width // 2 * 2, "height": video.height // 2 * 2}  # 4:2:0 needs even sides
-        files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, "rate": str(rate), **size}))
-        note = _render_in_a_process(scratch)
-        return ({}, note) if note else ({file.name: file.read_bytes() for file in files[3:]}, "")
-    except OSError as error:  # a film is not worth a score
-        return {}, f"no video: {error}"
+        files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, **order}))
+        reason = _render_in_a_process(scratch)
+        return ({}, reason) if reason else ({file.name: file.read_bytes() for file in files[3:]}, "")
+    except OSError as error:  # a picture is not worth a score
+        return {}, str(error)
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -124,7 +149,7 @@ def _render_in_a_process(folder: Path) -> str:
     """Try each OpenGL back end; return the empty string, or why none worked."""
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if chosen in RENDERING_OFF:
-        return f"no video: MUJOCO_GL={chosen} turns rendering off; unset it"
+        return f"MUJOCO_GL={chosen} turns rendering off; unset it"
     reasons = []
     for backend in [chosen] if chosen else ["egl", "osmesa"]:
         command = [sys.executable, "-I", "-m", "eureka_sandbox.worker.video", str(folder)]
@@ -140,20 +165,20 @@ def _render_in_a_process(folder: Path) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            reasons.append(f"{backend}: no film after {RENDER_SECONDS} s")
+            reasons.append(f"{backend}: nothing after {RENDER_SECONDS} s")
             continue
         if done.returncode == 0:
             return ""
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         reasons.append(f"{backend}: {lines[-1][:160] if lines else f'ended with {done.returncode}'}")
-    return f"no video: {'; '.join(reasons)}; {INSTALL_GL}"
+    return f"{'; '.join(reasons)}; {INSTALL_GL}"
 
 
 # ------------------------------------------------------------------------------------------ in the rendering process
 
 
 def main(folder: Path) -> None:
-    """Render and encode what `film` put into the folder."""
+    """Render and encode what was put into the folder: as a contact sheet if its order has columns, else as a film."""
     import mujoco
 
     order = json.loads((folder / "film.json").read_text())
@@ -165,10 +190,22 @@ def main(folder: Path) -> None:
         painter.paint(position, velocity, lines)
         for position, velocity, lines in zip(qpos, qvel, order["captions"], strict=True)
     )
-    encode(folder / FILM, frames, Fraction(order["rate"]), order["width"], order["height"])
-    middle = len(qpos) // 2
-    (folder / POSTER).write_bytes(still(painter.paint(qpos[middle], qvel[middle], order["captions"][middle])))
+    if "columns" in order:
+        (folder / FRAMES).write_bytes(still(tiled(list(frames), order["columns"])))
+    else:
+        encode(folder / FILM, frames, Fraction(order["rate"]), order["width"], order["height"])
+        middle = len(qpos) // 2
+        (folder / POSTER).write_bytes(still(painter.paint(qpos[middle], qvel[middle], order["captions"][middle])))
     painter.close()
+
+
+def tiled(frames: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Frames, each `(height, width, 3)`, in reading order as one picture `(rows × height, columns × width, 3)`, with
+    white lines between them."""
+    for frame in frames:
+        frame[:2], frame[:, :2] = 255, 255
+    rows = [np.concatenate(frames[i : i + columns], axis=1) for i in range(0, len(frames), columns)]
+    return np.concatenate(rows, axis=0)
 
 
 def still(frame: NDArray[np.uint8]) -> bytes:

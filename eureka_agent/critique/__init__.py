@@ -1,0 +1,1 @@
+"""What a candidate's training and episodes show, as findings, signs and one page of text for the next proposal."""

@@ -1,0 +1,108 @@
+"""What a candidate's recorded episodes show, as typed findings and behaviour descriptors: no language model, no reward.
+
+Everything comes from simulator state, the task's own score and what play without learning reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from eureka_agent.critique.reflection import per_step
+from eureka_agent.lab.floor import RANDOM
+from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.runs.run import Run
+from eureka_agent.terminal.watcher import Watcher
+from eureka_evaluation.finding import Finding, most_telling
+from eureka_sandbox.protocol import Failure
+
+if TYPE_CHECKING:
+    from eureka_evaluation.analysis import Recorded, Subject
+
+OWN_RETURN = "rollout/ep_rew_mean"
+_known: dict[str, Recorded] = {}
+"""Random play's and the incumbent's episodes, by the digest of the recording: the same for a whole generation."""
+MOST_KNOWN = 4
+
+
+def analysed(candidate: Candidate, population: Population, run: Run) -> Candidate:
+    """The candidate with `findings`, and with `behaviour` if episodes of it were recorded.
+
+    Args:
+        candidate: measured.
+        population: the generations before its own, whose incumbent it is held against.
+        run: holds the recordings.
+
+    Raises:
+        RunError: a recording is missing or damaged.
+    """
+    from eureka_evaluation.analysis import analyse, behaviour
+
+    subject = _subject(candidate, population, run)
+    about_reward = _component_findings(candidate)
+    if subject is None:
+        return candidate.model_copy(update={"findings": most_telling(about_reward)})
+    findings = most_telling((*analyse(subject), *about_reward))
+    found = {"findings": findings, "behaviour": behaviour(subject, run.task.spec.descriptors)}
+    return candidate.model_copy(update=found)
+
+
+def tell(watcher: Watcher, candidates: Iterable[Candidate]) -> None:
+    """Say what stands out about the fittest of a generation, and whether it looks exploited."""
+    scored = [c for c in candidates if c.fitness is not None and not c.stopped]
+    if not scored:
+        return
+    best = max(scored, key=lambda c: c.fitness or 0.0)
+    for finding in (*most_telling(best.findings, 1), *most_telling(best.suspicions, 1)):
+        watcher.stage(f"{best.id}: {finding.text}")
+
+
+def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
+    from eureka_evaluation.component_findings import component_findings
+    from eureka_evaluation.components import component_statistics
+
+    if candidate.training is None:
+        return ()
+    return tuple(component_findings(component_statistics(per_step(candidate.training.curves))))
+
+
+def _subject(candidate: Candidate, population: Population, run: Run) -> Subject | None:
+    from eureka_evaluation.analysis import Variable, subject_of
+    from eureka_evaluation.recording import load_episodes
+
+    score, task = candidate.score, run.task
+    if score is None or score.episodes is None:
+        return None
+    kinds = {v.name: v.kind for v in task.body.variables}
+    declared = [*(v.spec for v in task.body.variables), *task.spec.derived]
+    best = population.best
+    leader = None if best is None or best.score is None or best.score.episodes == score.episodes else best.score
+    incumbent = _recorded(leader, run)
+    return subject_of(
+        load_episodes(run.blob(score.episodes)),
+        score.fitness,
+        score.success,
+        score.lengths,
+        task.spec.environment.episode_steps,
+        variables=[Variable(v.name, v.unit, kinds.get(v.name, ""), v.frame) for v in declared],
+        floor=_recorded(run.score(RANDOM), run),
+        incumbent=incumbent.tracks if incumbent else (),
+        own_return=candidate.training.curves.get(OWN_RETURN, ()) if candidate.training else (),
+        unit=task.spec.metric.unit,
+        human=task.anchors.human.mean if task.anchors else None,
+    )
+
+
+def _recorded(score: Score | Failure | None, run: Run) -> Recorded | None:
+    """The episodes of a score as tables, or None if it has none."""
+    from eureka_evaluation.analysis import Recorded, tracks_of
+    from eureka_evaluation.recording import load_episodes
+
+    if not isinstance(score, Score) or score.episodes is None:
+        return None
+    if score.episodes not in _known:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        tracks = tracks_of(load_episodes(run.blob(score.episodes)), score.fitness)
+        _known[score.episodes] = Recorded.of(tracks, score.fitness)
+    return _known[score.episodes]

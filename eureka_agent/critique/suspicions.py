@@ -1,0 +1,147 @@
+"""Signs that a reward is exploited rather than the task solved. They are shown and told; they never steer selection."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from eureka_agent.lab.judging import HUMAN, Judged, JudgedBank, bank_key, judged_key, probes_in, transitions_of
+from eureka_agent.population import Candidate, Population
+from eureka_agent.runs.run import Run
+from eureka_sandbox.bank import VALUES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eureka_evaluation.decomposition import PerStep
+    from eureka_evaluation.hacking_evidence import Evidence
+    from eureka_evaluation.transitions import Transitions
+
+    Floats = NDArray[np.float64]
+
+
+def suspected(candidate: Candidate, population: Population, run: Run) -> Candidate:
+    """The candidate with `suspicions` set: what its curves, its episodes and its code show, the weightiest first.
+
+    Args:
+        candidate: measured; one that failed comes back as it is.
+        population: the generations before it.
+        run: whose journal and blobs hold the values that its reward gave on the generation's bank.
+
+    Raises:
+        RunError: a blob is missing or damaged.
+    """
+    from eureka_evaluation.hacking import suspicions
+    from eureka_evaluation.hacking_code import smells
+
+    if candidate.score is None:
+        return candidate
+    original = candidate.duplicate_of or candidate.id
+    born = {c.id: c.brief.generation for c in population.candidates if c.id == original}
+    generation = born.get(original, candidate.brief.generation)
+    evidence = evidence_of(candidate, original, generation, run)
+    known = goals(run.task.files["task.py"])
+    found = suspicions(evidence, known) if evidence else smells(candidate.code, known)
+    return candidate.model_copy(update={"suspicions": found})
+
+
+def evidence_of(candidate: Candidate, name: str, generation: int, run: Run) -> Evidence | None:
+    """What there is to judge a reward by; None if it was not judged, or its policy's episodes were not recorded."""
+    from eureka_evaluation.hacking_evidence import METRIC, Evidence, Probes
+
+    judged, bank = run.decided(judged_key(generation, name), Judged), run.decided(bank_key(generation), JudgedBank)
+    if judged is None or bank is None or judged.values is None:
+        return None
+    common = _common(run, generation)
+    if name not in common.transitions.policies or not common.fits(bank):
+        return None
+    values = common.values[name]
+    count = bank.transitions
+    metric = common.distances.get((name, METRIC))
+    return Evidence(
+        policy=name,
+        transitions=common.transitions,
+        components=judged.components,
+        values=values[:, :count],
+        per_step=common.per_step,
+        code=candidate.code,
+        probes=Probes(values[:, count:], common.scales) if values.shape[1] == count + probes_in(bank) else None,
+        rungs=_rungs(candidate),
+        distances={} if metric is None else {METRIC: metric},
+        spread=tuple(d for (a, b), d in common.distances.items() if b == METRIC and a != METRIC),
+        anchor=run.task.anchors.human.mean if run.task.anchors else None,
+        success_rate=candidate.score.success_rate if candidate.score else None,
+    )
+
+
+def reward_distances(run: Run, generation: int) -> tuple[tuple[str, ...], Floats] | None:
+    """Names and STARC distances `(K, K)` of the rewards that were judged together; None if none were.
+
+    `metric`, the task's metric per step, is among them where the recorded variables tell it.
+    """
+    if run.decided(bank_key(generation), JudgedBank) is None:
+        return None
+    common = _common(run, generation)
+    return common.names, common.matrix
+
+
+class _Common:
+    """What all rewards of a generation are held against."""
+
+    def __init__(self, run: Run, generation: int) -> None:
+        import numpy as np
+        from safetensors.numpy import load
+
+        from eureka_agent.lab.judging import SCALES
+        from eureka_evaluation.decomposition import TRUSTED, metric_per_step
+        from eureka_evaluation.distances import starc_matrix
+        from eureka_evaluation.hacking_evidence import METRIC
+
+        bank = run.decided(bank_key(generation), JudgedBank)
+        assert bank is not None
+        self.transitions: Transitions = transitions_of(run, bank.players)
+        self.per_step: PerStep = metric_per_step(self.transitions)
+        self.scales = np.repeat(np.array(SCALES), probes_in(bank) // len(SCALES))
+        self.values: dict[str, Floats] = {}
+        for name in (*dict.fromkeys(self.transitions.policies), HUMAN):
+            judged = run.decided(judged_key(generation, name), Judged)
+            if judged and judged.values:
+                self.values[name] = load(run.blob(judged.values))[VALUES].astype(np.float64)
+        rows = {name: values[0, : bank.transitions] for name, values in self.values.items()} if self.fits(bank) else {}
+        if self.per_step.explained >= TRUSTED:
+            rows[METRIC] = self.per_step.values
+        self.names = tuple(rows)
+        self.matrix: Floats = (
+            starc_matrix(np.stack(list(rows.values())), self.transitions) if rows else np.zeros((0, 0))
+        )
+        pairs = [(a, b) for a in self.names for b in self.names]
+        self.distances = dict(zip(pairs, self.matrix.ravel().tolist(), strict=True))
+
+    def fits(self, bank: JudgedBank) -> bool:
+        """Whether the transitions are those that the rewards were asked about, and not those of another version."""
+        return len(self.transitions.trajectory) == bank.transitions
+
+
+@lru_cache(maxsize=1)
+def _common(run: Run, generation: int) -> _Common:
+    return _Common(run, generation)
+
+
+def _rungs(candidate: Candidate) -> tuple[tuple[float, float | None], ...]:
+    seen = [(rung.fitness, rung.own_return) for rung in candidate.rungs]
+    if not candidate.stopped and candidate.training and candidate.score:
+        seen.append((candidate.score.mean, candidate.training.peak_return))
+    return tuple(seen)
+
+
+def goals(task_code: bytes) -> tuple[float, ...]:
+    """Numbers that the task's own module gives a name to, such as `FAR = 10.0`."""
+    found: list[float] = []
+    for node in ast.parse(task_code).body:
+        value: Any = node.value if isinstance(node, ast.Assign) else None
+        number = value.value if isinstance(value, ast.Constant) else None
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            found.append(float(number))
+    return tuple(found)

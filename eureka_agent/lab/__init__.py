@@ -1,0 +1,1 @@
+"""Where rewards are measured: jobs for boxes, and what comes back as values."""

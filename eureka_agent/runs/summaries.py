@@ -1,0 +1,141 @@
+"""One run in a few plain values: for the list of runs, and for comparing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eureka_agent.population import Candidate, Population
+from eureka_agent.runs.run import Run
+from eureka_agent.runs.storage import has_writer
+from eureka_agent.search.comparison import Estimate
+from eureka_agent.settings import Recipe
+
+FINISHED, RUNNING, PAUSED = "finished", "running", "paused"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run stands."""
+
+    folder: Path
+    task: str
+    digest: str
+    """Of the task's files: fitness under another is another quantity."""
+    metric: str
+    unit: str
+    strategy: str
+    model: str
+    timesteps: int
+    """Environment steps of one whole training."""
+    status: str
+    """`finished`, `running` or `paused` (`eureka evolve --resume` continues it)."""
+    generations: int
+    wanted: int
+    """Generations that were asked for."""
+    candidates: int
+    failed: int
+    best: str | None
+    code: str
+    fitness: float | None
+    """IQM over fresh trainings; of an unfinished run the score that selected the best."""
+    interval: tuple[float, float] | None
+    """95 %, over two trainings or more."""
+    human: float | None
+    """The human reward's in the same comparison; of an unfinished run as it was measured with the task."""
+    random: float | None
+    over_human: Estimate | None
+    """P(an episode of the best beats one of the human reward)."""
+    trainings: int
+    """Fresh trainings behind it, of whichever reward has fewer."""
+    success: float | None
+    cost: float
+    """US dollars, as far as prices are known."""
+    unpriced: int
+    calls: int
+    seconds: float
+    steps: int
+    """Environment steps of all trainings."""
+    began: float
+    """Seconds since 1970."""
+    history: tuple[tuple[float, float], ...]
+    """Environment steps of the search's candidates and the highest single score until then."""
+
+    @property
+    def score(self) -> float | None:
+        """Fitness with random play at 0 and the human reward at 1, or at -1 where it is the worse of the two.
+
+        None until fresh trainings were compared: the score that selected the best promises too much.
+        """
+        if self.over_human is None or self.fitness is None or self.human is None or self.random is None:
+            return None
+        if self.human == self.random:
+            return None
+        return (self.fitness - self.random) / abs(self.human - self.random)
+
+    @property
+    def method(self) -> str:
+        """`incumbent, offline`."""
+        return f"{self.strategy}, {self.model}"
+
+
+def summary(run: Run) -> Summary:
+    """Summarise a run at any stage."""
+    population, comparison, booked = run.population(partial=True, curves=False), run.comparison(), run.booked()
+    anchors, best = run.task.anchors, population.best
+    if comparison:
+        best = population[comparison.candidate]
+    arms = {arm.name: arm for arm in comparison.arms} if comparison else {}
+    ours = arms.get("candidate")
+    human = arms["human"].iqm.value if arms else anchors.human.mean if anchors else None
+    random = arms["random"].iqm.value if arms else anchors.random.mean if anchors else None
+    return Summary(
+        folder=run.folder,
+        task=run.task.name,
+        digest=run.task.digest,
+        metric=run.task.spec.metric.name,
+        unit=run.task.spec.metric.unit,
+        strategy=run.settings.strategy,
+        model=run.settings.model,
+        timesteps=Recipe.of(run.task, run.settings).timesteps,
+        status=FINISHED if comparison else RUNNING if has_writer(run.folder) else PAUSED,
+        generations=run.generations,
+        wanted=run.settings.generations,
+        candidates=len(population.candidates),
+        failed=sum(c.failure is not None for c in population.candidates),
+        best=best.id if best else None,
+        code=best.code if best else "",
+        fitness=ours.iqm.value if ours else best.fitness if best else None,
+        interval=(ours.iqm.low, ours.iqm.high) if ours and len(ours.fitness) > 1 else None,
+        human=human,
+        random=random,
+        over_human=comparison.over_human if comparison else None,
+        trainings=min(len(ours.fitness), len(arms["human"].fitness)) if ours else 0,
+        success=ours.success_rate if ours else best.score.success_rate if best and best.score else None,
+        cost=booked.cost,
+        unpriced=booked.unpriced,
+        calls=booked.calls,
+        seconds=run.elapsed_seconds,
+        steps=run.trained_steps,
+        began=run.created,
+        history=_history(population),
+    )
+
+
+def _history(population: Population) -> tuple[tuple[float, float], ...]:
+    """In order of birth; what racing stopped costs steps and leads nowhere."""
+    steps, best, points = 0.0, None, []
+    for c in population.candidates:
+        if c.training is None or c.duplicate_of:
+            continue
+        steps += c.training.timesteps
+        best = _higher(best, c)
+        if best is not None:
+            points.append((steps, best))
+    return tuple(points)
+
+
+def _higher(best: float | None, candidate: Candidate) -> float | None:
+    if candidate.fitness is None or candidate.stopped:
+        return best
+    return candidate.fitness if best is None else max(best, candidate.fitness)

@@ -1,0 +1,36 @@
+"""What boxes have computed, as the journal counts it: a training that came in rungs is one, as far as it came."""
+
+from __future__ import annotations
+
+from eureka_agent.population import Record
+from eureka_agent.runs.journal import Journal
+
+TRAINED = (
+    "SELECT MAX(timesteps) AS timesteps, MAX(seconds) AS seconds FROM trainings "
+    "WHERE key NOT LIKE ? AND verdict IS NULL GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1)"
+)
+"""One row per training that did not fail at its first rung; both numbers are of all its boxes together."""
+
+
+class Work(Record):
+    """What boxes have computed."""
+
+    trainings: int
+    training_seconds: float
+    """The start of every box included."""
+    scoring_seconds: float
+
+
+def steps_of(journal: Journal, but: str = "") -> int:
+    """Environment steps of all finished trainings whose keys are not like `but`."""
+    sql = f"SELECT COALESCE(SUM(timesteps), 0) FROM ({TRAINED})"
+    return int(journal.rows(sql, (but,))[0][0])
+
+
+def work_of(journal: Journal) -> Work:
+    """All finished boxes."""
+    trainings, seconds = journal.rows(f"SELECT COUNT(*), COALESCE(SUM(seconds), 0) FROM ({TRAINED})", ("",))[0]
+    started = "SELECT COALESCE(SUM(json_extract(record, '$.startup_seconds')), 0) FROM trainings"
+    scored = "SELECT COALESCE(SUM(seconds), 0) FROM scores"
+    startups, scoring = (float(journal.rows(sql)[0][0]) for sql in (started, scored))
+    return Work(trainings=trainings, training_seconds=seconds + startups, scoring_seconds=scoring)

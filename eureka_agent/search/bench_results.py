@@ -1,0 +1,244 @@
+"""What a bench has come to: figures of each way to search, pooled over its repeats, and how they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from eureka_agent.contract.task import Task
+from eureka_agent.runs.journal import DATABASE
+from eureka_agent.runs.run import Run
+from eureka_agent.search.benching import Bench, cpu_by_search, search_folder
+from eureka_agent.search.comparison import Comparison, Estimate
+from eureka_agent.text import count, duration, interval, measure, percent, plural
+from eureka_sandbox.protocol import Failure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eureka_evaluation.statistics import Interval
+
+HEADINGS = ("", "IQM", "95 % interval", "beats human", "optimism", "steps", "wall", "CPU", "searches")
+SEED = 0
+"""Of the bootstrap."""
+Trainings = tuple[tuple[float, ...], ...]
+"""Fitness per fresh training, per episode."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One search that has ended."""
+
+    repeat: int
+    comparison: Comparison | None
+    """None: nothing trained."""
+    promised: float | None
+    """Mean fitness for which its winner was chosen."""
+    steps: int
+    seconds: float
+    cpu_seconds: float | None
+
+    def fitness(self, arm: str) -> Trainings:
+        """Of one side of its last comparison."""
+        return self.comparison.arm(arm).fitness if self.comparison else ()
+
+
+class Row(BaseModel):
+    """One way to search at one task, or a baseline."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    name: str
+    unit: str
+    iqm: Estimate | None = None
+    """Of the winners' fresh trainings; None while no search has ended."""
+    over_human: Estimate | None = None
+    """P(a fresh episode of a winner beats one of the human reward)."""
+    optimism: Estimate | None = None
+    """What selection promised of the winners above what their fresh trainings kept."""
+    steps: float | None = None
+    """Environment steps of a search, mean, without the last comparison."""
+    seconds: float | None = None
+    """Wall time of a search, mean, without the last comparison."""
+    cpu_seconds: float | None = None
+    """Of host and boxes, mean, last comparison included (the first of a repeat trains the human reward for all)."""
+    searches: int = 0
+    """That ended with a winner; of a baseline, repeats."""
+    barren: int = 0
+    """In which nothing trained, or whose winner failed in every fresh training."""
+    fitness: tuple[Trainings, ...] = ()
+    """Per search, per fresh training, per episode."""
+
+
+def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
+    """A row per task and way to search as far as searches have ended, then the human reward and random play."""
+    cpu, rows = cpu_by_search(root), []
+    for name in bench.tasks:
+        unit = tasks[name].spec.metric.unit
+        found: dict[str, list[Ended]] = {}
+        for contestant in bench.contestants:
+            for repeat in range(bench.repeats):
+                spent = cpu.get(f"{name}/{contestant.name}/{repeat}")
+                ended = _ended(search_folder(root, name, contestant, repeat), repeat, spent)
+                found.setdefault(contestant.name, []).extend([ended] if ended else [])
+        of_repeat = {e.repeat: e for searches in found.values() for e in reversed(searches) if e.comparison}
+        human = tuple(e.fitness("human") for e in of_repeat.values())
+        random = tuple(e.fitness("random") for e in of_repeat.values())
+        rows += [_row(name, unit, who, searches, human) for who, searches in found.items()]
+        if human:
+            every = _distinct(human)
+            rows.append(
+                Row(task=name, name="human reward", unit=unit, iqm=_iqm(every), searches=len(human), fitness=human)
+            )
+            alone = _distinct(random).reshape(-1, 1)  # no training joins the episodes of random play
+            odds = _better(alone, every)
+            rows.append(
+                Row(task=name, name="random policy", unit=unit, iqm=_iqm(alone), over_human=odds, searches=len(random))
+            )
+    return rows
+
+
+def _ended(folder: Path, repeat: int, cpu_seconds: float | None) -> Ended | None:
+    """What became of a search; None while it has not ended."""
+    if not (folder / DATABASE).is_file():
+        return None
+    with Run.open(folder, read_only=True) as run:
+        comparison, stop, last = run.comparison(), run.end(), run.incumbency()
+        if stop is None:
+            return None
+        best = run.population(curves=False).best
+        if comparison is None and best is not None and not _untrainable(run, best.id):
+            return None
+        promised = last.leader.mean if last and last.leader else best.fitness if best else None
+        return Ended(repeat, comparison, promised, stop.steps, stop.seconds, cpu_seconds)
+
+
+def _untrainable(run: Run, best: str) -> bool:
+    """Whether every fresh training with the winner failed: a result like any other, and no search that goes on."""
+    keys = [f"final/{best}/{index}" for index in range(run.settings.final_seeds)]
+    return all(isinstance(run.training(key), Failure) or isinstance(run.score(key), Failure) for key in keys)
+
+
+def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...]) -> Row:
+    won = [e for e in searches if e.comparison]
+    row = Row(task=task, name=name, unit=unit, searches=len(won), barren=len(searches) - len(won))
+    if not won:
+        return row
+    fitness = tuple(e.fitness("candidate") for e in won)
+    pooled = _clustered(fitness)
+    cpu = [e.cpu_seconds for e in won if e.cpu_seconds is not None]
+    measured = {
+        "iqm": _iqm(pooled),
+        "over_human": _better(pooled, _distinct(human)),
+        "optimism": _optimism(won),
+        "steps": fmean(e.steps for e in won),
+        "seconds": fmean(e.seconds for e in won),
+        "cpu_seconds": fmean(cpu) if cpu else None,
+        "fitness": fitness,
+    }
+    return row.model_copy(update=measured)
+
+
+def _clustered(searches: Sequence[Trainings]) -> NDArray[np.float64]:
+    """Scores whose rows vary independently: whole searches, or the trainings of a single one.
+
+    Searches differ more than the trainings of one winner. Where trainings failed, all searches count as many.
+    """
+    import numpy as np
+
+    if len(searches) == 1:
+        return np.array(searches[0], dtype=np.float64)
+    least = min(len(trainings) for trainings in searches)
+    return np.array([np.ravel(trainings[:least]) for trainings in searches], dtype=np.float64)
+
+
+def _distinct(searches: Sequence[Trainings]) -> NDArray[np.float64]:
+    """Every training a row: nothing but its own seed joins those of the human reward."""
+    import numpy as np
+
+    return np.array([episodes for trainings in searches for episodes in trainings], dtype=np.float64)
+
+
+def _iqm(scores: NDArray[np.float64]) -> Estimate:
+    from eureka_evaluation.statistics import interquartile_mean
+
+    return _estimate(interquartile_mean(scores, seed=SEED))
+
+
+def _better(x: NDArray[np.float64], y: NDArray[np.float64]) -> Estimate:
+    from eureka_evaluation.statistics import probability_of_improvement
+
+    return _estimate(probability_of_improvement(x, y, seed=SEED))
+
+
+def _optimism(won: Sequence[Ended]) -> Estimate | None:
+    import numpy as np
+
+    from eureka_evaluation.statistics import selection_optimism
+
+    pairs = [(e.promised, np.mean(e.fitness("candidate"))) for e in won if e.promised is not None]
+    if not pairs:
+        return None
+    promised, kept = np.array(pairs, dtype=np.float64).T
+    return _estimate(selection_optimism(promised, kept, seed=SEED))
+
+
+def _estimate(found: Interval) -> Estimate:
+    return Estimate(value=found.value, low=found.low, high=found.high)
+
+
+def in_searches(amount: int) -> str:
+    """`1 search`, `3 searches`."""
+    return plural(amount, "search") if amount == 1 else f"{amount} searches"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of the table, under `HEADINGS`; a difference from one search or training has no interval."""
+    barren = f" + {row.barren} barren" if row.barren else ""
+    if row.iqm is None:
+        return (row.name, *("–",) * 7, f"0{barren}")
+    several = row.searches > 1 or len(row.fitness[0] if row.fitness else ()) > 1 or row.name == "random policy"
+    odds, optimism = row.over_human, row.optimism
+    return (
+        row.name,
+        measure(row.iqm.value, row.unit),
+        interval(row.iqm.low, row.iqm.high) if several else "–",
+        f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "–",
+        measure(optimism.value, row.unit) if optimism else "–",
+        count(row.steps) if row.steps is not None else "–",
+        duration(row.seconds),
+        duration(row.cpu_seconds),
+        f"{row.searches}{barren}",
+    )
+
+
+def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
+    """What the figures mean and can bear, in words."""
+    trainings = max((len(t) for row in rows for t in row.fitness), default=0)
+    said = [
+        f"IQM of each winner's {plural(trainings, 'fresh training')}, pooled over {in_searches(bench.repeats)}; steps "
+        "and wall time are of one search without its last comparison.",
+        "Optimism: what selection promised of the winner above what its fresh trainings kept.",
+    ]
+    if bench.repeats == 1:
+        said.append("One search each: the intervals say nothing about how much searches differ (--repeats).")
+    elif bench.repeats < 5:
+        said.append(f"{in_searches(bench.repeats)} each settle only large differences, so the intervals are wide.")
+    return said
+
+
+def markdown(bench: Bench, rows: Sequence[Row]) -> str:
+    """The tables of all tasks."""
+    lines = []
+    for task in bench.tasks:
+        lines += [f"## {Path(task).name}", "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+        lines += ["| " + " | ".join(cells(row)) + " |" for row in rows if row.task == task]
+        lines.append("")
+    return "\n".join([*lines, *(f"* {remark}" for remark in remarks(bench, rows)), ""])

@@ -1,0 +1,224 @@
+"""Strategies side by side: searches at one budget of environment steps, each an ordinary run that can be resumed.
+
+Every search of a repeat has the same seed, so the human reward's last trainings are the same in all of them: they are
+made once and handed on. Random play, the human reward, independent samples and the search without a language model are
+the baselines.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from eureka_agent.contract.task import Task
+from eureka_agent.errors import EurekaError, RunError, UsageError
+from eureka_agent.lab.scores import EvaluationSeeds, seeds_key
+from eureka_agent.proposers import usual_settings
+from eureka_agent.runs.journal import DATABASE
+from eureka_agent.runs.run import AMENDABLE, Run
+from eureka_agent.runs.storage import storage_errors, write_file
+from eureka_agent.search.searching import search
+from eureka_agent.settings import Recipe, Settings
+from eureka_agent.terminal.watcher import Watcher
+from eureka_sandbox.protocol import Failure, Sandbox
+
+PLAN, CPU = "plan.json", "cpu.json"
+AS_PUBLISHED = frozenset({"eureka", "zero_shot"})
+"""Strategies that train every candidate to the end, once, unless racing or contests are asked for."""
+ROOM = 20
+"""How many times the generations a search may have that spends less on each than the budget reckons with."""
+
+
+class Contestant(BaseModel):
+    """One way to search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    strategy: str
+    model: str
+    name: str
+    """In tables and as a folder: the strategy, with `-offline` beside another model's."""
+
+
+class Bench(BaseModel):
+    """What is to be compared; kept in the bench's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[str, ...]
+    contestants: tuple[Contestant, ...]
+    repeats: int
+    population: int
+    generations: int
+    """With the population: how many whole trainings the budget is worth, unless `steps` says otherwise."""
+    steps: int | None
+    """Environment steps that each search may take, its last comparison not included."""
+    settings: dict[str, Any]
+    """Of every search: whatever else was asked for."""
+
+    def searches(self) -> Iterable[tuple[str, Contestant, int]]:
+        """Every task, contestant and repeat; whole repeats first, so that an early end still compares."""
+        for repeat in range(self.repeats):
+            for task in self.tasks:
+                for contestant in self.contestants:
+                    yield task, contestant, repeat
+
+    def settings_of(self, task: Task, contestant: Contestant, repeat: int) -> Settings:
+        """Those of one search."""
+        thorough = {"racing": "none", "contest_seeds": 1} if contestant.strategy in AS_PUBLISHED else {}
+        given = {**thorough, **usual_settings(contestant.model), **self.settings}
+        given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat}
+        recipe = Recipe.of(task, Settings.model_validate(given))
+        budget = self.steps or self.population * self.generations * recipe.timesteps
+        sized = {"population": self.population, "generations": min(ROOM * self.generations, 10_000), "steps": budget}
+        return Settings.model_validate({**given, **sized})
+
+
+def contestants(strategies: Sequence[str], model: str) -> tuple[Contestant, ...]:
+    """Those asked for, and the baselines that are missing: independent samples, and the offline search."""
+    wanted = [(strategy, model) for strategy in strategies]
+    wanted += [("zero_shot", model), ("incumbent", "offline")]
+    known = dict.fromkeys(wanted)
+    return tuple(
+        Contestant(strategy=strategy, model=who, name=strategy if who == model else f"{strategy}-{who}")
+        for strategy, who in known
+    )
+
+
+def search_folder(root: Path, task: str, contestant: Contestant, repeat: int) -> Path:
+    """Where one search is kept."""
+    return root / Path(task).name / contestant.name / str(repeat)
+
+
+def keep_plan(root: Path, bench: Bench) -> None:
+    """Note in the bench's folder what it compares.
+
+    Raises:
+        UsageError: the folder holds another bench.
+    """
+    path = root / PLAN
+    with storage_errors(path, "choose another folder with --output"):
+        if path.is_file():
+            if Bench.model_validate_json(path.read_bytes()) != bench:
+                raise UsageError(f"{root}: holds a bench with other tasks or settings; choose another --output")
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        write_file(path, bench.model_dump_json(indent=1).encode())
+
+
+def run_bench(
+    root: Path,
+    bench: Bench,
+    tasks: Mapping[str, Task],
+    sandbox_of: Callable[[Settings], Sandbox],
+    watching: Callable[[Run, str], AbstractContextManager[Watcher]],
+    machine: Mapping[str, Any] | None = None,
+) -> None:
+    """Run every search that has not ended; whatever was finished is not run again.
+
+    Args:
+        root: the bench's folder.
+        bench: what is compared.
+        tasks: by the names that the bench has.
+        sandbox_of: makes the wall of a search.
+        watching: shows a search under its title.
+        machine: settings of this sitting that change no result: how many boxes side by side, which wall.
+
+    Raises:
+        EurekaError: the task, the machine or the money does not allow a search. One in which nothing trained is no
+            reason to stop.
+    """
+    all_searches = list(bench.searches())
+    for number, (name, contestant, repeat) in enumerate(all_searches, 1):
+        title = f"search {number} of {len(all_searches)}: {name}, {contestant.name}, repeat {repeat + 1}"
+        folder = search_folder(root, name, contestant, repeat)
+        settings = bench.settings_of(tasks[name], contestant, repeat).model_copy(update=dict(machine or {}))
+        began = _cpu_seconds()
+        try:
+            with opened(folder, tasks[name], settings) as run:
+                if run.comparison() is not None:
+                    continue
+                for other in bench.contestants:
+                    _hand_on(search_folder(root, name, other, repeat), run)
+                with watching(run, title) as watcher:
+                    search(run, sandbox_of(settings), watcher)
+        except EurekaError as error:
+            if type(error) is not EurekaError:  # the kinds that stop everything
+                raise
+        finally:
+            _book(root / CPU, f"{name}/{contestant.name}/{repeat}", _cpu_seconds() - began)
+
+
+def opened(folder: Path, task: Task, settings: Settings) -> Run:
+    """The search's run, as it was left or new.
+
+    Raises:
+        RunError: it was begun with other settings.
+    """
+    if not (folder / DATABASE).is_file():
+        return Run.create(folder, task, settings)
+    run = Run.open(folder)
+    changes = {
+        name: getattr(settings, name) for name in AMENDABLE if getattr(run.settings, name) != getattr(settings, name)
+    }
+    if changes:
+        run.amend(changes)
+    if run.settings != settings or run.task.digest != task.digest:
+        run.close()
+        raise RunError(f"{folder}: begun with other settings or another version of the task; choose another --output")
+    return run
+
+
+def _hand_on(folder: Path, run: Run) -> None:
+    """Take over the human reward's last trainings and random play from a search of the same seed that has ended."""
+    if folder == run.folder or not (folder / DATABASE).is_file():
+        return
+    with Run.open(folder, read_only=True) as other:
+        same = Recipe.of(other.task, other.settings) == Recipe.of(run.task, run.settings)
+        if other.comparison() is None or not same or other.settings.seed != run.settings.seed:
+            return
+        for key in ["final/random", *(f"final/human/{index}" for index in range(run.settings.final_seeds))]:
+            _copy_trial(key, other, run)
+
+
+def _copy_trial(key: str, other: Run, run: Run) -> None:
+    """One training and its score with all that they name, in the order in which they arose."""
+    training, score = other.training(key), other.score(key)
+    seeds = other.decided(seeds_key(key), EvaluationSeeds)
+    if score is None or isinstance(score, Failure) or isinstance(training, Failure) or seeds is None or run.score(key):
+        return
+    for digest in (training and training.policy, training and training.policy_meta, score.episodes):
+        if digest:
+            run.put_blob(other.blob(digest))
+    if training:
+        run.save_training(key, training)
+    run.decide(seeds_key(key), EvaluationSeeds, lambda: seeds)
+    run.save_score(key, score)
+
+
+def _cpu_seconds() -> float:
+    """User and system time of this process and of the boxes that have ended (those of Docker are not its children)."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+def cpu_by_search(root: Path) -> dict[str, float]:
+    """CPU seconds of each search so far, all its sittings together."""
+    try:
+        known: dict[str, float] = json.loads((root / CPU).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return known
+
+
+def _book(path: Path, search_name: str, seconds: float) -> None:
+    known = cpu_by_search(path.parent)
+    known[search_name] = round(known.get(search_name, 0.0) + seconds, 2)
+    with storage_errors(path):
+        write_file(path, json.dumps(known, indent=1).encode())

@@ -1,0 +1,67 @@
+"""What the loop's steps do: who is asked for, who asks, what is made of the answers, and who wins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from eureka_agent.critique.analysis import analysed
+from eureka_agent.critique.reflection import reflect
+from eureka_agent.critique.suspicions import suspected
+from eureka_agent.errors import EurekaError
+from eureka_agent.lab.lab import Lab
+from eureka_agent.population import Brief, Candidate, Population, Proposal
+from eureka_agent.proposers import Proposer
+from eureka_agent.runs.run import Run
+from eureka_agent.search.duplicates import linked
+from eureka_agent.search.people import proposed, with_people
+from eureka_agent.search.prescreen import prescreened
+from eureka_agent.search.stopping import affordable
+from eureka_agent.search.tuning import with_tuning
+from eureka_agent.strategies import Briefs, Strategy
+
+ASKED_AT_ONCE = 16
+"""Most requests to a language model at the same time."""
+
+
+def understood(candidate: Candidate, population: Population, run: Run) -> Candidate:
+    """The candidate with what its episodes and curves show, and the text that later prompts hold about it."""
+    candidate = suspected(analysed(candidate, population, run), population, run)
+    return reflect(candidate, population, run)
+
+
+def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief, ...]:
+    """What to ask for in the next generation, decided once."""
+
+    def decide() -> Briefs:
+        briefs = with_tuning(strategy.select(population, run.settings), population, run.settings)
+        briefs = briefs[: affordable(population, run.settings, run.searched_steps)]
+        return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
+
+    return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
+
+
+def related(briefs: Sequence[Brief], population: Population) -> set[str]:
+    """Whose curves the next candidates are made from, or compared with: the parents' and the incumbent's."""
+    return {name for brief in briefs for name in brief.parents} | ({population.best.id} if population.best else set())
+
+
+def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
+    """One candidate per brief, asked for side by side."""
+
+    def ask(brief: Brief) -> Candidate:
+        answer = partial(proposed, lab, proposer, brief, briefs, population)
+        proposal = lab.run.decide(f"{brief.id}/proposal", Proposal, answer)
+        return Candidate(brief=brief, **dict(proposal))
+
+    asked = lab.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs)))
+    return prescreened(lab, linked(lab.run, asked, population))
+
+
+def winner(population: Population) -> Candidate:
+    """The best candidate; an `EurekaError` with the commonest verdicts if none trained."""
+    if population.best is None:
+        failures = Counter(str(c.failure) for c in population.candidates).most_common(3)
+        raise EurekaError("no candidate trained: " + "; ".join(f"{count} × {text}" for text, count in failures))
+    return population.best
