@@ -5,7 +5,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench bench-full bench-report bench-sandbox bench-hacking image crash clean
+.PHONY: help setup demo test check fix bench bench-full bench-report bench-sandbox bench-hacking bench-strategies image crash clean
 
 help:
 	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, a few minutes on two cores"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-report  size of a report, time to write and to open it, up to 1,000 candidates (minutes)"
 	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
 	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (20 minutes, the first time)"
+	@echo "make bench-strategies  strategies at matched steps (hours, can be interrupted); writes docs/strategies.md"
 	@echo "make crash   kill searches and fail disks at every durable step, and resume them (half an hour)"
 	@echo "make image   build the sandbox container image"
 
@@ -34,7 +35,7 @@ demo: setup
 	@$(BIN)/eureka evolve hopper_forward --population 4 --generations 3 --timesteps 120000
 
 test: setup
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup
 	@$(BIN)/ruff check .
@@ -66,6 +67,10 @@ bench-sandbox: setup
 # Trainings are kept in ~/.cache/eureka-agent/bench/hacking; ARGS as `evaluation/bench/hacking.py --help` says.
 bench-hacking: setup
 	@$(BIN)/python evaluation/bench/hacking.py $(ARGS)
+
+# In as many sittings as it takes, e.g. make bench-strategies ARGS="--max-minutes 60"; see evaluation/bench/README.md.
+bench-strategies: setup
+	@$(BIN)/python evaluation/bench/strategies.py $(ARGS)
 
 # BASE is any image with Python 3.11 on Debian; see sandbox/image/README.md for machines without a registry.
 BASE ?= python:3.11-slim-bookworm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eureka_agent.critique.analysis import tell
 from eureka_agent.critique.commenting import commented
+from eureka_agent.critique.vision import Eyes, looked_at
 from eureka_agent.lab.lab import Lab
 from eureka_agent.proposers import Proposer
 from eureka_agent.runs.run import Run
@@ -15,15 +16,16 @@ from eureka_agent.search.stopping import stopped
 from eureka_agent.strategies import Strategy
 
 
-def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab) -> Comparison:
+def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab, eyes: Eyes | None = None) -> Comparison:
     """Search for the best reward, and compare it with the human reward and a random policy."""
     population = heard(lab, run.population(curves=False))  # resume is the ordinary path
     while not stopped(run, population):
         briefs = select(run, strategy, population)  # parents, operators and seeds, journaled
         known = run.with_curves(population, related(briefs, population))
         candidates = propose(lab, proposer, briefs, known)  # code or the reason there is none, journaled
-        measured = lab.measure(candidates)  # trained in box A, scored in box B on seeds drawn after training
-        reflected = [understood(candidate, known, run) for candidate in measured]  # numbers → findings → text
+        measured = lab.measure(candidates, population)  # trained in box A, scored in box B on seeds drawn afterwards
+        seen = looked_at(lab, eyes, measured)  # frames shown to a vision model, if wanted; journaled
+        reflected = [understood(candidate, known, run) for candidate in seen]  # numbers → findings → text
         tell(lab.watcher, reflected)
         reflected = commented(lab, proposer, reflected)  # a model's words on the best of them, if wanted; journaled
         incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled

@@ -10,7 +10,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from eureka_agent.review.ordering import preferred
 from eureka_evaluation.finding import Finding
@@ -69,6 +69,25 @@ class Proposal(Record):
     """What it pays on the smoke box's probes, see `duplicates.packed`; empty where none ran."""
 
 
+class Vision(Record):
+    """What a vision model saw in frames of a policy: an opinion, in untrusted words."""
+
+    progress: float = Field(ge=0, le=100)
+    """How far from the task's baseline (0) to its goal (100)."""
+    seen: str
+    """What it saw, a sentence or two in one line."""
+
+
+class Judgement(Record):
+    """What came of showing frames to a vision model."""
+
+    vision: Vision | None = None
+    why_not: str = ""
+    """Why there is none, one line for a person."""
+    blind: bool = False
+    """Whether that holds for every candidate: no frames can be drawn here, or the model takes none."""
+
+
 class Training(Record):
     """Box A's answer, with its policy in the blob store."""
 
@@ -118,6 +137,8 @@ class Score(Record):
     """Blob: video.mp4."""
     poster: str | None = None
     """Blob: poster.jpg, a still of it."""
+    frames: str | None = None
+    """Blob: frames.jpg, a contact sheet."""
     video_note: str = ""
     seconds: float
     versions: dict[str, str] = {}
@@ -170,6 +191,8 @@ class Candidate(Record):
     """What its episodes show, the weightiest first."""
     commentary: str = ""
     """What a language model said of the findings, if it was asked; words, never a number that counts."""
+    vision: Vision | None = None
+    """What a vision model saw, if it was asked; selects only where the task says so (`fitness: vision`)."""
     suspicions: tuple[Finding, ...] = ()
     """Signs that the reward is exploited rather than the task solved, the weightiest first; never used in selection."""
     behaviour: dict[str, float] = {}
@@ -214,7 +237,8 @@ class Population(Record):
     rejected: frozenset[str] = frozenset()
     """Ids of those that a person sent from the gene pool: they lead nothing, and have no more children."""
     preference: dict[str, float] = {}
-    """How much people prefer a candidate's film, by id, 0 for whoever was not compared (Bradley-Terry log-odds)."""
+    """How much people prefer a candidate's film, by id, 0 for whoever was not compared (Bradley-Terry log-odds); or
+    what a vision model saw, see `as_seen`."""
     by_preference: bool = False
     """Whether that is the fitness; else it settles ties."""
 
@@ -225,6 +249,11 @@ class Population(Record):
     def with_(self, **changes: Any) -> Population:
         """This population with other fields; what was worked out from the old ones is forgotten."""
         return Population(**{name: getattr(self, name) for name in Population.model_fields} | changes)
+
+    @property
+    def as_seen(self) -> dict[str, float]:
+        """Strength by id as a vision model saw it: 1 and its progress, so that whoever it did not judge, 0, is last."""
+        return {c.id: 1 + c.vision.progress for c in self.candidates if c.vision}
 
     @cached_property
     def generations(self) -> int:
@@ -267,7 +296,7 @@ class Population(Record):
         return preferred(left, self.preference, self.by_preference) if self.preference else left
 
     def merit(self, candidate: Candidate) -> float:
-        """What selects: fitness, or people's preference where that is the fitness."""
+        """What selects: fitness, or the preference of people or a vision model where that is the fitness."""
         if self.by_preference:
             return self.preference.get(candidate.duplicate_of or candidate.id, 0.0)
         return candidate.fitness or 0.0

@@ -45,6 +45,8 @@ class Settings(BaseModel):
     """Code of rewards that a person gives to the first generation."""
     analyst: bool = False
     """Whether a language model comments on the findings, for the next prompt."""
+    vision_model: str | None = None
+    """Who looks at frames of trained policies: `openai/NAME`, `mailbox:DIR`, …; None: nobody."""
     model: str = "offline"
     """Who writes the rewards: `offline`, `scripted:DIR`, `openai/NAME`, …; several joined by commas, `NAME=WEIGHT`."""
     models_file: str | None = None

@@ -20,6 +20,7 @@ from eureka_sandbox.protocol import (
     Limits,
     PolicyMeta,
     ScoreSpec,
+    SheetSpec,
     TrainSpec,
     VideoSpec,
 )
@@ -38,7 +39,7 @@ TRAIN = Job(
     Limits(wall_seconds=20, result_mb=1),
 )
 SCORE = Job(
-    ScoreSpec(environment=ENVIRONMENT, seeds=(1, 2, 3, 4), video=VideoSpec()),
+    ScoreSpec(environment=ENVIRONMENT, seeds=(1, 2, 3, 4), video=VideoSpec(), sheet=SheetSpec()),
     {"task.py": b""},
     Limits(wall_seconds=20, result_mb=1),
 )
@@ -131,6 +132,7 @@ def score_blobs() -> dict[str, bytes]:
         "episodes.npz": save_episodes({0: episode(20), 2: episode(3)}),
         "video.mp4": b"\0\0\0\x18ftypisom" + b"\0" * 16,
         "poster.jpg": poster(),
+        "frames.jpg": poster(768, 576),
     }
 
 

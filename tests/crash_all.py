@@ -296,8 +296,13 @@ def _try(part: str, cases: list[Case], place: Callable[[str], Place], expected: 
         return bool(wrong)
 
     started = time.monotonic()
+    failed = 0
     with ThreadPoolExecutor(jobs if part != "real" else 1) as pool:
-        failed = sum(pool.map(attempt, enumerate(cases)))
+        for done, wrong in enumerate(pool.map(attempt, enumerate(cases)), start=1):
+            failed += wrong
+            if done % 50 == 0 and done < len(cases):
+                left = (time.monotonic() - started) / done * (len(cases) - done)
+                print(f"{part}: {done} of {len(cases)}, about {left:.0f} s left", file=sys.stderr, flush=True)  # noqa: T201
     took = time.monotonic() - started
     print(f"{part}: {len(cases)} tried, {failed} failed, {took:.0f} s", flush=True)  # noqa: T201
     return failed

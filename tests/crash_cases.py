@@ -255,7 +255,7 @@ def search(place: Place, run: Run, boxes: Boxes) -> None:
     lab = Lab(boxes, run)
     lab.begin()
     lab.begin()
-    here = Sitting(run, lab.watcher, lab.stopping, lab.smoke)
+    here = Sitting(run, lab.watcher, lab.boxes.stopping, lab.smoke)
     with patch("eureka_agent.llm.providers.Broker", lambda *_: FakeBroker(place)):
         proposer = from_settings(run.settings, None, here)
     with here.resources:

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eureka_agent.contract.task import load_task
-from eureka_agent.lab.lab import Lab, Silent
+from eureka_agent.critique.vision import Eyes
+from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import fenced
 from eureka_agent.loop import evolve
 from eureka_agent.population import Candidate
-from eureka_agent.proposers import Sitting, make_proposer
+from eureka_agent.proposers import Sitting, make_judge, make_proposer
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Comparison, Trial
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Progress
 
@@ -74,11 +76,13 @@ def small_run(folder: Path, model: str, **settings: object) -> Run:
     return Run.create(folder, TASK, Settings.model_validate({**small, **settings}))
 
 
-def search(run: Run, log: Log | None = None) -> Comparison:
-    """The whole search with the run's own model."""
-    lab = Lab(ScriptedSandbox(), run, watcher=log or Log())
-    sitting = Sitting(run, lab.watcher, lab.stopping)
-    return evolve(run, make_proposer(run.settings.model, run.task, None, sitting), Incumbent(), lab)
+def search(run: Run, log: Log | None = None, sandbox: ScriptedSandbox | None = None) -> Comparison:
+    """The whole search with the run's own models."""
+    lab = Lab(sandbox or ScriptedSandbox(), run, watcher=log or Log())
+    sitting = Sitting(run, lab.watcher, lab.boxes.stopping)
+    proposer = make_proposer(run.settings.model, run.task, None, sitting)
+    judge = make_judge(run.settings, run.task, sitting, proposer)
+    return evolve(run, proposer, Incumbent(), lab, Eyes(judge) if judge else None)
 
 
 class Person(threading.Thread):

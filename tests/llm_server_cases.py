@@ -114,6 +114,9 @@ STATUSES: dict[str, tuple[int, dict[str, str], Any]] = {
     "shall-retry": (400, {"x-should-retry": "true"}, {"message": "try again"}),
     "html-502": (502, {"Content-Type": "text/html"}, "<html><body>\n<h1>Bad gateway</h1>\x1b[31m\n</body></html>"),
     "empty-500": (500, {}, ""),
+    "blind-400": (400, {}, {"message": "Invalid content type. image_url is only supported by certain models."}),
+    "blind-404": (404, {}, {"message": "No endpoints found that support image input"}),
+    "blind-500": (500, {}, {"message": "image input is not supported - hint: you may need to provide the mmproj"}),
     "wild-error": (400, {}, "[" * 5000),
 }
 """Scenarios that are refused with a status, and not billed."""

@@ -64,7 +64,7 @@ def prompted(run: Run, log: Log | None = None) -> tuple[Population, Log]:
     """Search with the run's own model, up to the comparison."""
     log = log or Log()
     lab = ShortLab(ScriptedSandbox(), run, watcher=log)
-    sitting = Sitting(run, log, lab.stopping, lab.smoke)
+    sitting = Sitting(run, log, lab.boxes.stopping, lab.smoke)
     return finished(run, make_proposer(run.settings.model, run.task, None, sitting), lab), log
 
 

@@ -137,6 +137,7 @@ NUMBERS: dict[str, tuple[Callable[[], object], str]] = {
     "no recording": (lambda: check_score({}), "episodes.npz: is missing"),
     "a recording of nothing": (lambda: check_score(recorded=[]), "episodes.npz: was not asked for"),
     "an unasked film": (lambda: check_score(job=replace(SCORE, spec=SCORE.spec.model_copy(update={"video": None}))), "poster.jpg: was not asked for"),
+    "an unasked contact sheet": (lambda: check_score(job=replace(SCORE, spec=SCORE.spec.model_copy(update={"sheet": None}))), "frames.jpg: was not asked for"),
     "a film that is a page": (lambda: check_score(score_blobs() | {"video.mp4": b"<html><script>alert(1)</script>"}), "video.mp4: does not begin with an MP4"),
     "a film of no bytes": (lambda: check_score(score_blobs() | {"video.mp4": b""}), "video.mp4: does not begin"),
     "an answer to another job": (lambda: checked(Answer(ScoreResult.model_validate(score_result()), {}), TRAIN), "ScoreResult does not answer a train job"),
@@ -350,6 +351,10 @@ FILES: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "poster.jpg, a long comment": (lambda: score_blobs() | {"poster.jpg": poster(extra=b"\xff\xfe\x10\0" + b"x" * 4094)}, "poster.jpg: byte 491: a segment of 4096 bytes, at most 64"),
     "poster.jpg, a segment beyond the end": (lambda: score_blobs() | {"poster.jpg": b"\xff\xd8\xff\xdb\0\x43\xff\xd9"}, "poster.jpg: byte 2: a segment of 67 bytes"),
     "poster.jpg, a second picture behind the first": (lambda: score_blobs() | {"poster.jpg": poster(picture=b"\xff\xd9\xff\xd8")}, "poster.jpg: byte 524: another segment"),
+    "frames.jpg, a page": (lambda: score_blobs() | {"frames.jpg": b"<svg onload=alert(1)>"}, "frames.jpg: does not begin and end as a JPEG"),
+    "frames.jpg, of another size": (lambda: score_blobs() | {"frames.jpg": poster()}, "frames.jpg: sizes [(480, 360)], expected one picture of (768, 576)"),
+    "frames.jpg, too large": (lambda: score_blobs() | {"frames.jpg": poster(768, 576, picture=bytes(2**18))}, "bytes, at most 262144 are allowed"),
+    "frames.jpg, cut short": (lambda: score_blobs() | {"frames.jpg": poster(768, 576)[:100] + b"\xff\xd9"}, "frames.jpg: byte 71: a segment of 418 bytes"),
     "poster.jpg, 48 MiB": (lambda: score_blobs() | {"poster.jpg": poster(picture=bytes(48 * 2**20))}, "bytes, at most 262144 are allowed"),
 }  # fmt: skip
 """Hostile result files by name: what the box emits, and words of the rejection."""
@@ -373,4 +378,4 @@ def test_a_hostile_file_is_rejected_by_name_before_anything_is_made_of_it(name: 
 def test_there_are_hostile_files_of_every_kind() -> None:
     assert len(FILES) >= 25
     kinds = {name.partition(",")[0] for name in FILES}
-    assert kinds == {"policy.json", "policy.safetensors", "episodes.npz", "video.mp4", "poster.jpg"}
+    assert kinds == {"policy.json", "policy.safetensors", "episodes.npz", "video.mp4", "poster.jpg", "frames.jpg"}

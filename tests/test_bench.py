@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,10 +13,20 @@ from xml.etree import ElementTree
 
 import pytest
 
+from eureka_agent.contract.reward_code import check_reward_code, normalised_hash
+from eureka_agent.contract.task import load_task
+from eureka_agent.errors import UsageError
+from eureka_agent.population import Population
+from eureka_agent.runs.journal import DATABASE
+from eureka_agent.search.bench_results import Row as ResultRow
+from eureka_agent.search.comparison import Estimate
+from eureka_agent.strategies import STRATEGIES, strategy_of
+
 BENCH = Path(__file__).resolve().parents[1] / "evaluation" / "bench"
 sys.path.insert(0, str(BENCH))
 
 import plan  # noqa: E402
+import strategies  # noqa: E402
 import time_to_fitness  # noqa: E402
 from figures import Figures  # noqa: E402
 from intervals import Sample, median_interval, ratio_interval, samples  # noqa: E402
@@ -23,6 +34,7 @@ from machine import description  # noqa: E402
 from plan import PLANS, Measurement, Options  # noqa: E402
 from publish import publish  # noqa: E402
 from record import Record, Row  # noqa: E402
+from strategies_page import KINDS, Colophon, Tally, page  # noqa: E402
 from work import Sitting  # noqa: E402
 
 OPTIONS = Options(
@@ -238,3 +250,98 @@ def test_a_training_that_does_not_get_there_is_stopped_at_its_limit() -> None:
     assert not found["reached"]
     assert found["limit"] == 0.1
     assert found["seconds"] >= 0.1
+
+
+# ----------------------------------------------------------------------------------------------------- strategies
+
+
+def strategies_asked_for(*arguments: str) -> tuple[strategies.Searches, Path]:
+    given = strategies.parser().parse_args([*arguments])
+    bench = strategies.plan(given)
+    return bench, strategies.folder_of(Path("cache"), bench)
+
+
+def test_the_strategies_page_shows_what_has_ended_and_says_what_is_missing() -> None:
+    bench, _ = strategies_asked_for("--strategies", "incumbent", "eureka", "--tasks", "reacher_reach", "hopper_forward")
+    one = {"task": "reacher_reach", "unit": "m", "iqm": Estimate(value=-0.02, low=-0.03, high=-0.01)}
+    spent = {"steps": 1.5e6, "budget": 1_600_000, "seconds": 90.0, "searches": 2, "fitness": (((-0.02, -0.03),),) * 2}
+    rows = [ResultRow(name="incumbent-offline", **one, **spent), ResultRow(name="human reward", **one, searches=2)]
+    rows.append(ResultRow(task="hopper_forward", name="eureka-scripted", unit="m", searches=0))
+    tallies = {("reacher_reach", "incumbent-offline"): [Tally(4, 12, 5), Tally(5, 10, 4)]}
+    text = page(bench, rows, tallies, [Colophon("2026-01-01", "a machine", "abc", 0.0)])
+    measured = "−0.020 m | [−0.030, −0.010] | – | 1.5M of 1.6M | 1 min 30 s | 4.5 | 11 | 4.5 | 2 |"
+    assert f"| reacher_reach | incumbent | {measured}" in text
+    assert "| reacher_reach | human reward | −0.020 m |" in text
+    assert text.count("Not measured yet.") == 1  # the scripted writer
+    assert "* hopper_forward: everything" in text
+    assert "* reacher_reach: eureka-offline (0 of 2), incumbent-scripted (0 of 2), eureka-scripted (0 of 2)" in text
+    assert "an order of strategies is not" in text
+    assert "a machine" in text
+
+
+def test_a_script_is_asked_for_no_more_than_it_holds_and_offline_goes_on() -> None:
+    bench, _ = strategies_asked_for()
+    task = load_task("hopper_forward")
+    of = {c.name: bench.settings_of(task, c, 0) for c in bench.contestants}
+    assert of["incumbent-scripted"].generations == 2
+    assert Path(of["incumbent-scripted"].model.removeprefix("scripted:")).is_dir()
+    assert of["incumbent-offline"].generations > 2
+    assert of["incumbent-scripted"].steps == of["incumbent-offline"].steps
+    strategies.must_have_answers(bench)
+    with pytest.raises(UsageError, match="g2c0"):
+        strategies.must_have_answers(strategies_asked_for("--generations", "3")[0])
+
+
+def test_a_strategy_that_stands_for_others_with_a_script_searches_as_they_do() -> None:
+    task = load_task("hopper_forward")
+    assert {*KINDS, *(name for others in KINDS.values() for name in others)} == set(STRATEGIES)
+    for one, others in KINDS.items():
+        bench, _ = strategies_asked_for("--writers", "scripted", "--strategies", one, *others)
+        settings = [bench.settings_of(task, c, 0) for c in bench.contestants]
+        assert {s.model_copy(update={"strategy": one}).model_dump_json() for s in settings} == {
+            settings[0].model_dump_json()
+        }
+        asked = [[b.id for b in strategy_of(s.strategy).select(Population(), s)] for s in settings]
+        assert asked == asked[:1] * len(settings)
+
+
+def test_other_sizes_are_kept_elsewhere_and_more_repeats_join_those_that_there_are() -> None:
+    folder = strategies_asked_for()[1]
+    assert strategies_asked_for("--repeats", "5", "--writers", "offline")[1] == folder
+    assert strategies_asked_for("--timesteps", "5000")[1] != folder
+
+
+def test_no_search_begins_once_the_time_is_over() -> None:
+    sitting = strategies.Sitting([100.0, 100.0], max_minutes=0)
+    assert sitting.estimate() == "about 3 min 20 s left"
+    with pytest.raises(strategies.TimeIsUp), sitting.watching(None, "search 1"):  # type: ignore[arg-type]
+        pass
+    assert "once each task has been trained" in strategies.Sitting([math.nan], None).estimate()
+
+
+@pytest.mark.parametrize("folder", sorted(p for p in strategies.ANSWERS.iterdir() if p.is_dir()), ids=lambda p: p.name)
+def test_every_scripted_answer_is_a_reward_of_its_own_in_the_contract(folder: Path) -> None:
+    task, seen = load_task(folder.name), {}
+    for path in sorted(folder.glob("*.py")):
+        assert check_reward_code(path.read_text(), task.variables) is None, path.name
+        seen[normalised_hash(path.read_text())] = path.name
+    assert len(seen) == 16
+
+
+def test_the_page_is_about_everything_that_has_been_begun(tmp_path: Path) -> None:
+    for repeat in range(3):
+        folder = tmp_path / "hopper_forward" / "islands-scripted" / str(repeat)
+        folder.mkdir(parents=True)
+        (folder / DATABASE).touch()
+    given = strategies.parser().parse_args(
+        ["--tasks", "reacher_reach", "--writers", "offline", "--strategies", "eureka"]
+    )
+    bench = strategies.everything(tmp_path, given)
+    names = {c.name for c in bench.contestants}
+    assert names == {f"{name}-offline" for name in STRATEGIES} | {
+        "incumbent-scripted",
+        "eureka-scripted",
+        "islands-scripted",
+    }
+    assert bench.repeats == 3
+    assert bench.tasks == strategies.TASKS

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.cli import main
-from eureka_agent.contract.task import load_task
-from eureka_agent.errors import UsageError
+from eureka_agent.contract.task import load_task, task_from_files
+from eureka_agent.errors import BudgetExhausted, RunError, UsageError
+from eureka_agent.runs.calls import Booked
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
-from eureka_agent.search.bench_results import markdown, results
+from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
+from eureka_agent.search.bench_results import _clustered, _iqm, markdown, results
 from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
+from eureka_agent.settings import Settings
 from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec
@@ -31,6 +34,8 @@ def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, to
     return upright, {{"upright": upright}}
 """
 TASKS = {NAME: load_task(NAME)}
+WHOLE = 2048
+"""Environment steps of the shortest training: a rollout."""
 
 
 def plan(**changes: object) -> Bench:
@@ -41,7 +46,7 @@ def plan(**changes: object) -> Bench:
         "population": 3,
         "generations": 2,
         "steps": None,
-        "settings": {"timesteps": 1000, "final_seeds": 2},
+        "settings": {"timesteps": WHOLE, "final_seeds": 2},
     }
     return Bench.model_validate({**small, **changes})
 
@@ -51,9 +56,9 @@ def unwatched(run: Run, title: str) -> Iterator[Watcher]:
     yield Silent()
 
 
-def run_all(root: Path, bench: Bench, sandbox: ScriptedSandbox | None = None) -> ScriptedSandbox:
+def run_all(root: Path, bench: Bench, sandbox: ScriptedSandbox | None = None, caps: Caps = NO_CAPS) -> ScriptedSandbox:
     sandbox = sandbox or ScriptedSandbox()
-    run_bench(root, bench, TASKS, lambda settings: sandbox, unwatched, {"jobs": 2})
+    run_bench(root, bench, TASKS, lambda settings: sandbox, unwatched, {"jobs": 2}, caps)
     return sandbox
 
 
@@ -69,16 +74,16 @@ def test_the_baselines_are_always_beside_what_was_asked_for() -> None:
     assert names == ["zero_shot", "incumbent", "incumbent-offline"]
 
 
-def test_every_search_takes_about_the_same_steps_and_a_row_pools_its_repeats(
+def test_no_search_takes_more_than_its_budget_and_a_row_pools_its_repeats(
     done: tuple[Path, Bench, ScriptedSandbox],
 ) -> None:
     root, bench, _ = done
     rows = {row.name: row for row in results(root, bench, TASKS)}
     assert list(rows) == ["islands", "zero_shot", "incumbent", "human reward", "random policy"]
-    budget, dearest = 3 * 2 * 1000, 1000 + 2 * 2 * 1000  # a candidate with the contest that may follow
-    assert rows["zero_shot"].steps == budget
+    budget, dearest = 3 * 2 * WHOLE, 3 * WHOLE  # a candidate with the first round of its contest
+    assert rows["zero_shot"].steps == rows["zero_shot"].budget == budget
     for name in ("islands", "incumbent"):
-        assert abs((rows[name].steps or 0) - budget) <= dearest
+        assert budget - dearest < (rows[name].steps or 0) <= budget
         assert rows[name].searches == 2
         assert [len(trainings) for trainings in rows[name].fitness] == [2, 2]
         assert rows[name].iqm is not None
@@ -90,6 +95,7 @@ def test_every_search_takes_about_the_same_steps_and_a_row_pools_its_repeats(
     table = markdown(bench, list(rows.values()))
     assert all(f"| {name} |" in table for name in rows)
     assert "2 searches each settle only large differences" in table
+    assert table.count(" of 12.3k |") == 3
 
 
 def test_the_human_reward_is_trained_once_per_repeat_and_nothing_runs_again(
@@ -108,6 +114,22 @@ def test_the_human_reward_is_trained_once_per_repeat_and_nothing_runs_again(
             assert run.settings.seed == 0
     assert arms[0] == arms[1] == arms[2]
     assert run_all(root, bench).started == []
+
+
+def test_a_search_that_ended_under_another_budget_is_not_searched_on(
+    done: tuple[Path, Bench, ScriptedSandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, bench, _ = done
+    monkeypatch.setattr(Bench, "budget", lambda bench, task: 99 * WHOLE)
+    assert run_all(root, bench).started == []
+
+
+def test_a_search_of_another_version_of_the_task_is_refused(done: tuple[Path, Bench, ScriptedSandbox]) -> None:
+    root, bench, _ = done
+    yaml = TASKS[NAME].files["task.yaml"] + b"\n# changed\n"
+    changed = task_from_files(NAME, TASKS[NAME].folder, {**TASKS[NAME].files, "task.yaml": yaml}, None)
+    with pytest.raises(RunError, match="begun with other settings or another version of the task"):
+        run_bench(root, bench, {NAME: changed}, lambda settings: ScriptedSandbox(), unwatched)
 
 
 def test_what_was_handed_on_holds_in_every_search(done: tuple[Path, Bench, ScriptedSandbox]) -> None:
@@ -149,6 +171,121 @@ def test_an_interrupted_bench_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [(row.name, row.steps) for row in ends[0]] == [(row.name, row.steps) for row in ends[1]]
 
 
+def test_searches_whose_winners_failed_in_some_trainings_count_with_the_others() -> None:
+    """By hand: of the scores 0, 1, 2, 3, 4, 10 the middle half, 1 to 4, is left."""
+    searches = (((0.0, 1.0), (2.0, 3.0)), ((4.0, 10.0),))
+    rows = _clustered(searches)
+    assert [list(row) for row in rows] == [[0.0, 1.0, 2.0, 3.0], [4.0, 10.0]]
+    assert _iqm(rows).value == 2.5
+    assert [list(row) for row in _clustered(searches[:1])] == [[0.0, 1.0], [2.0, 3.0]]
+
+
+# ---------------------------------------------------------------------------------------------------------------- money
+
+
+def scripted(folder: Path, answers: int = 12) -> str:
+    """A language model without a price, whose calls count all the same."""
+    folder.mkdir()
+    for number in range(answers):
+        (folder / f"{number:02}.py").write_text(REWARD.format(number + 1))
+    return f"scripted:{folder}"
+
+
+def calls_of(root: Path, bench: Bench) -> list[int]:
+    found = []
+    for which in bench.searches():
+        folder = search_folder(root, *which)
+        if folder.exists():
+            with Run.open(folder, read_only=True) as run:
+                found.append(run.booked().calls)
+    return found
+
+
+def test_a_bench_stops_at_its_cap_and_goes_on_with_a_higher_one_without_repeating_a_search(tmp_path: Path) -> None:
+    model = scripted(tmp_path / "answers")
+    bench = plan(contestants=contestants([], model), population=2, generations=1)  # two calls per search with a model
+    assert [c.name for c in bench.contestants] == ["zero_shot", "incumbent-offline"]
+    root = tmp_path / "bench"
+    with pytest.raises(BudgetExhausted) as stopped:
+        run_all(root, bench, caps=Caps(max_calls=3))
+    told = str(stopped.value)
+    assert "--max-calls 3 leaves no room for the bench's next call (3 calls," in told
+    assert f"2 of 4 searches have not ended: {NAME}, zero_shot, repeat 2; {NAME}, incumbent-offline, repeat 2." in told
+    assert told.endswith(f"continue with the same command and --max-calls 6 --output {root}")
+    assert calls_of(root, bench) == [2, 0, 1]
+    assert [row.searches for row in results(root, bench, TASKS)][:2] == [1, 1]
+    again = run_all(root, bench, caps=Caps(max_calls=4))
+    assert calls_of(root, bench) == [2, 0, 2, 0]
+    trained = {job.origin for job in again.started if isinstance(job.spec, TrainSpec)}
+    assert {origin.partition("/")[0] for origin in trained} == {"1"}, "folders of the second repeat"
+    assert run_all(root, bench, caps=Caps(max_calls=1)).started == []
+
+
+def test_a_search_may_spend_what_the_others_have_left(tmp_path: Path) -> None:
+    class Spent(Purse):
+        def __init__(self, caps: Caps, **others: Booked) -> None:
+            super().__init__(caps, [])
+            self._booked = {Path(name): booked for name, booked in others.items()}
+
+    caps = Caps(max_cost=1.0, max_tokens=1000)
+    one, two = Booked(cost=0.3, tokens=400, calls=1, unpriced=0), Booked(cost=0.6, tokens=100, calls=2, unpriced=0)
+    paid = Settings(model="openai/a")
+    bounded = Spent(caps, one=one, two=two).bounded(paid, Path("two"))
+    assert (bounded.max_cost, bounded.max_tokens, bounded.max_calls) == (0.7, 600, None)
+    assert Spent(caps, one=one, two=two).bounded(Settings(), Path("three")) == Settings(), "offline spends nothing"
+    unpriced = one.model_copy(update={"unpriced": 1})
+    for others in ({"one": one, "two": one, "three": one}, {"one": unpriced}):
+        with pytest.raises(BudgetExhausted):
+            Spent(caps, **others).bounded(paid, Path("new"))
+    told = str(Spent(caps, one=unpriced).exhausted(tmp_path, [f"search {n}" for n in range(9)], 12))
+    assert "1 call of a model without a known price cannot be counted against the cost cap of $1.00" in told
+    assert "9 of 12 searches have not ended: search 0; search 1; search 2; search 3; search 4; search 5 …." in told
+    dear = Spent(caps, one=one, two=two).exhausted(tmp_path, ["last"], 3)
+    assert "--max-cost 1 leaves no room for the bench's next call (3 calls, 500 tokens, $0.90)" in str(dear)
+
+
+def test_caps_are_for_models_that_cost_and_must_have_room_for_a_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", NAME, "--max-cost", "2"]) == 2
+    assert "--max-cost is for models of a provider, and --model offline asks none" in capsys.readouterr().err
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert main(["bench", NAME, "--model", "openai/gpt-4o-mini", "--max-tokens", "100"]) == 2
+    assert "--max-tokens 100: one call of openai/gpt-4o-mini can come to" in capsys.readouterr().err
+
+
+def test_the_command_shows_what_has_ended_when_the_money_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
+    monkeypatch.setattr("eureka_agent.proposers.check_flags", lambda model, given: None)
+    words = [
+        "bench",
+        NAME,
+        "--strategies",
+        "zero_shot",
+        "-p",
+        "2",
+        "-g",
+        "1",
+        "--timesteps",
+        str(WHOLE),
+        "--repeats",
+        "2",
+    ]
+    words += ["--model", scripted(tmp_path / "answers"), "--final-seeds", "1", "--output", str(tmp_path / "b")]
+    assert main([*words, "--max-calls", "3"]) == 3
+    said = capsys.readouterr()
+    assert "2 of 4 searches have not ended" in said.err
+    assert "human reward" in said.out
+    assert json.loads((tmp_path / "b" / "bench.json").read_text())["rows"][0]["searches"] == 1
+
+
+def test_a_budget_without_room_for_a_training_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", NAME, "--steps", "1000", "--dry-run"]) == 2
+    assert f"--steps 1000: one training of {NAME} takes 30,720 environment steps" in capsys.readouterr().err
+
+
 def test_a_folder_keeps_one_bench(tmp_path: Path) -> None:
     keep_plan(tmp_path, plan())
     keep_plan(tmp_path, plan())
@@ -159,7 +296,7 @@ def test_a_folder_keeps_one_bench(tmp_path: Path) -> None:
 def test_published_strategies_neither_race_nor_contest_unless_asked_to() -> None:
     arms = {c.strategy: c for c in contestants(["eureka", "incumbent"], "offline")}
     usual = plan().settings_of(TASKS[NAME], arms["incumbent"], 3)
-    assert (usual.racing, usual.contest_seeds, usual.seed, usual.steps) == ("halving", 3, 3, 6000)
+    assert (usual.racing, usual.contest_seeds, usual.seed, usual.steps) == ("halving", 3, 3, 6 * WHOLE)
     published = plan().settings_of(TASKS[NAME], arms["eureka"], 0)
     assert (published.racing, published.contest_seeds) == ("none", 1)
     asked = plan(settings={"racing": "hyperband"}).settings_of(TASKS[NAME], arms["eureka"], 0)
@@ -172,7 +309,7 @@ def test_the_command_prints_tables_and_keeps_them(
     monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
     for number in (1, 2):
         (tmp_path / f"{number}.py").write_text(REWARD.format(number))
-    words = ["bench", NAME, "--strategies", "zero_shot", "-p", "2", "-g", "1", "--timesteps", "1000"]
+    words = ["bench", NAME, "--strategies", "zero_shot", "-p", "2", "-g", "1", "--timesteps", str(WHOLE)]
     words += ["--model", f"scripted:{tmp_path}"]
     words += ["--repeats", "1", "--final-seeds", "1", "--output", str(tmp_path / "b")]
     assert main([*words, "--dry-run"]) == 0

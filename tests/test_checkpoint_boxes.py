@@ -14,8 +14,8 @@ import pytest
 from checkpoint_cases import CLOCKS, REWARDS
 
 from eureka_agent.contract.task import load_task, task_from_files
+from eureka_agent.lab import lab as lab_module
 from eureka_agent.lab.lab import Lab
-from eureka_agent.lab.lab import lab as lab_module
 from eureka_agent.population import Training, rung_key
 from eureka_agent.runs.crashpoints import kill_boxes
 from eureka_agent.runs.run import Run
@@ -123,7 +123,7 @@ def test_a_training_whose_box_is_killed_ends_as_if_it_had_not_been(
 SEARCH = """
 import sys
 from pathlib import Path
-from eureka_agent.lab.lab import lab
+from eureka_agent.lab import lab
 from eureka_agent.runs.run import Run
 from test_checkpoint_boxes import EVERY, train
 lab.CHECKPOINT_SECONDS = EVERY

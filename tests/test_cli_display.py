@@ -185,6 +185,21 @@ def test_a_measured_speed_is_remembered_for_its_task_and_recipe(
     assert cached_speed(hopper, settings) is None
 
 
+def test_an_estimate_counts_what_a_review_has_people_write_once() -> None:
+    task = load_task("hopper_forward")
+    settings = Settings(population=2, generations=3, timesteps=90_000, final_seeds=1, racing="none", contest_seeds=1)
+    plain, edited = (price(task, settings, SPEED, 1, jobs=2, edits=edits) for edits in (0, 3))
+    assert (edited.trainings - plain.trainings, edited.steps - plain.steps) == (3, 3 * 90_000)
+    assert edited.seconds - plain.seconds == pytest.approx(2 * (7 + 90))  # two more waves, in one generation
+    assert workload(task, settings, 1, edits=3).startswith("9 trainings, 810k environment steps")
+
+
+def test_an_estimate_stays_within_a_budget_of_steps() -> None:
+    task = load_task("hopper_forward")
+    settings = Settings(population=8, generations=50, timesteps=90_000, steps=1_000_000, final_seeds=1)
+    assert price(task, settings, SPEED).steps <= 1_000_000 + 2 * 90_000
+
+
 def test_the_workload_is_known_without_a_measurement() -> None:
     settings = Settings(population=2, generations=1, final_seeds=1, timesteps=1000, contest_seeds=1)
     assert workload(load_task("hopper_forward"), settings) == "4 trainings, 4k environment steps, no LLM cost"

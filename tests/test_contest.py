@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.contract.task import Task, load_task
-from eureka_agent.lab.lab import Lab, Silent
+from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
+from eureka_agent.review.record import Opinion, Review, code_hash, population_hash, run_id
+from eureka_agent.runs.inbox import Reviewed, post
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search import contesting
@@ -30,6 +33,7 @@ from eureka_agent.search.contesting import contest
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.terminal.board import board_of
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Progress, TrainSpec, Verdict
 
@@ -98,6 +102,11 @@ def test_a_clearly_worse_contender_is_dropped_and_a_close_one_goes_on() -> None:
     worse, close = standing("worse", 9.9, 3.0), standing("close", 9.9, 9.0)
     assert wanted([worse, close], INCUMBENT, KNOWN, 3) == [("close", 2)]
     assert wanted([worse], INCUMBENT, KNOWN, 3) == []
+
+
+def test_one_that_no_steps_were_left_to_contest_replaces_nobody() -> None:
+    assert decision([standing("lucky", 99.0)], INCUMBENT, KNOWN, 1, "m", 2).id == "old"
+    assert decision([standing("lucky", 99.0, 99.0)], INCUMBENT, KNOWN, 2, "m", 2).id == "lucky"
 
 
 def test_seeds_are_wanted_in_turn_and_the_incumbents_only_once() -> None:
@@ -281,6 +290,47 @@ def test_a_contest_that_was_interrupted_ends_the_same_and_repeats_nothing(make_r
         assert len(first.started) + len(second.started) == len(reference.started)
 
 
+@pytest.mark.parametrize("trainings", range(4, 13))
+def test_a_budget_of_steps_is_never_overspent_and_less_than_a_contested_candidate_of_it_is_left(
+    make_run: Callable[..., Run], trainings: int
+) -> None:
+    run = make_run(timesteps=2048, generations=9, steps=trainings * 2048 + 2047)
+    search(run)
+    assert run.searched_steps <= trainings * 2048
+    assert run.searched_steps > (trainings - 3) * 2048
+
+
+def test_a_contest_without_steps_for_its_next_round_decides_on_what_there_is(make_run: Callable[..., Run]) -> None:
+    run, watcher = make_run(timesteps=2048, generations=9, steps=7 * 2048), Hearing()
+    search(run, watcher=watcher)
+    (first, second) = incumbents(run)
+    assert first is not None
+    assert (first.seeds, [len(s.later) for s in first.standings]) == (2, [1, 1])  # of the three that were left
+    assert (first.id, second) == ("g0c1", None)
+    assert any("no room for more trainings of those who may lead" in text for text in watcher.said)
+    assert not [wrong for wrong in Records(run).mismatches if "incumbent" in wrong.where]
+
+
+def test_a_contest_that_is_cut_short_by_steps_resumes_to_the_same_end(make_run: Callable[..., Run]) -> None:
+    whole = make_run(timesteps=2048, jobs=1, steps=13 * 2048)
+    search(whole)
+    for after in (9, 11, 13, 15, 17, 19):
+        run = make_run(timesteps=2048, jobs=1, steps=13 * 2048)
+        first = Noisy(run)
+
+        def interrupt(job: Job, first: Noisy = first, after: int = after) -> bool:
+            if len(first.started) >= after:
+                raise KeyboardInterrupt
+            return False
+
+        first.lose = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            search(run, first)
+        search(run)
+        assert incumbents(run) == incumbents(whole)
+        assert run.searched_steps == whole.searched_steps
+
+
 def test_a_contender_whose_later_training_fails_does_not_lead(make_run: Callable[..., Run]) -> None:
     run = make_run()
     search(run, Noisy(run, lambda job: job.origin.endswith("g1c1/seed/1")))
@@ -320,6 +370,46 @@ def test_what_a_contest_says_of_its_trainings_is_verified(make_run: Callable[...
     assert [str(wrong) for wrong in Records(run).mismatches] == [
         f"g1/incumbent: its copy of g1c1/seed/{i}'s mean: 11.5 is stored, 10.5 was found" for i in (1, 2)
     ]
+
+
+def test_a_contest_that_was_decided_otherwise_than_its_trainings_say_is_found(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    search(run)
+    for path, wrong, told in (
+        ("$.id", "g1c0", "g1/incumbent: who leads: g1c0 is stored, g1c1 was found"),
+        ("$.before", "g0c3", "g1/incumbent: who led before: g0c3 is stored, g0c1 was found"),
+        ("$.spread.squares", 1e6, "g1/incumbent: spread of trainings: squares=1000000.0"),
+        ("$.standings[1].later", [], "g1/incumbent: contest trainings that counted: g1c1 2, g0c1 0, g1c0"),
+        ("$.optimism", -3.0, "g1/incumbent: optimism: -3.0 is stored, 0.5 was found"),
+    ):
+        (true,) = run._open.rows("SELECT value FROM decisions WHERE key = 'g1/incumbent'")[0]
+        edit = f"json_set(value, '{path}', json(?))"
+        change = f"UPDATE decisions SET value = {edit} WHERE key = 'g1/incumbent'"
+        run._open.write([(change, (json.dumps(wrong),))], "settings")
+        found = [str(mismatch) for mismatch in Records(run).mismatches]
+        assert [line for line in found if line.startswith(told)], (told, found)
+        run._open.write([("UPDATE decisions SET value = ? WHERE key = 'g1/incumbent'", (true,))], "settings")
+    assert Records(run).mismatches == []
+
+
+def test_who_is_contested_after_a_person_rejected_the_incumbent_is_found_again(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    lab = Lab(Noisy(run), run)
+    lab.floor()
+    evolve(run, Proposals(PROMISED), Incumbent(), lab)
+    run.amend({"generations": 3})
+    rejected = Opinion(candidate="g1c1", code=code_hash(run.candidate("g1c1").code), verdict="reject")
+    population = run.population()
+    seen = population_hash(population.candidates, 2)
+    mine = run_id(run.created, run.task, run.settings.seed)
+    post(run.folder, Reviewed(review=Review(run=mine, generations=2, population=seen, opinions=(rejected,))))
+    evolve(run, Proposals(PROMISED), Incumbent(), Lab(Noisy(run), run))
+    third = run.decided("g2/incumbent", Incumbency)
+    assert third is not None
+    assert third.before == "g1c0"
+    assert Records(run).mismatches == []
+    run._open.write([("UPDATE decisions SET value = '{}' WHERE key = 'g2/inbox/0'", ())], "settings")
+    assert [wrong.what for wrong in Records(run).mismatches] == ["what people said"]
 
 
 def test_peoples_preferences_leave_no_room_for_contests(make_run: Callable[..., Run]) -> None:

@@ -166,7 +166,7 @@ def test_the_bank_grows_by_the_incumbents_episodes_and_keeps_its_beginning(make_
     before = lab.bank()
     assert lab.bank() == before
     evolve(run, Proposals(), Incumbent(), lab)
-    first, second = read_bank(before, shapes), read_bank(lab.bank(), shapes)
+    first, second = read_bank(before, shapes), read_bank(lab.bank(run.population().best), shapes)
     assert first.transitions == first.lasting == second.lasting < second.transitions
     for name, rows in first.arrays.items():
         np.testing.assert_array_equal(second.arrays[name][: first.transitions], rows)

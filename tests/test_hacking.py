@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hacking_cases import evidence, random_rewards, recorded, walk
 
 from eureka_agent.contract.reward_code import check_reward_code
-from eureka_agent.contract.task import builtin_tasks, load_task
+from eureka_agent.contract.task import Task, builtin_tasks, load_task
 from eureka_agent.critique.suspicions import goals, reward_distances, suspected
 from eureka_agent.lab.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
 from eureka_agent.lab.lab import Lab
-from eureka_agent.population import Brief, Candidate, Population
+from eureka_agent.loop import evolve
+from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.settings import Settings
+from eureka_agent.strategies.incumbent import Incumbent
 from eureka_evaluation import hacking_order, hacking_paths, hacking_scores, hacking_terms
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.hacking import FLAGGED, SIGNALS, suspicion, suspicions
@@ -335,9 +337,9 @@ def candidates(count: int = 2) -> list[Candidate]:
 def test_a_generation_is_judged_once_and_its_suspicions_follow_from_the_journal(run: Run) -> None:
     sandbox = Recording()
     lab = Lab(sandbox, run)
-    measured = lab.measure(candidates())
+    measured = lab.measure(candidates(), Population())
     boxes = len(sandbox.started)
-    judge(lab, measured)
+    judge(lab, measured, Population())
     assert len(sandbox.started) == boxes, "what was decided is not done again"
     bank = run.decided(bank_key(0), JudgedBank)
     assert bank is not None
@@ -356,9 +358,45 @@ def test_a_generation_is_judged_once_and_its_suspicions_follow_from_the_journal(
     assert not Records(run).mismatches
 
 
+def test_rewards_are_judged_and_tried_by_the_population_that_the_loop_has(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = Recording()
+    lab = Lab(sandbox, run)
+    population = run.extend(Population(), lab.measure(candidates(), Population()), "g0c0")
+    (later,) = candidates(1)
+    later = later.model_copy(update={"brief": later.brief.model_copy(update={"id": "g1c0", "generation": 1})})
+    monkeypatch.setattr(Run, "population", lambda *_, **__: pytest.fail("the journal was read for it"))
+    lab.measure([later], population)
+    bank = run.decided(bank_key(1), JudgedBank)
+    assert bank is not None
+    assert {player.policy for player in bank.players} == {"random", "idle", "g0c0", "g0c1", "g1c0"}
+    lab.incumbent = population.best
+    lab.smoke(later.code)
+    job = next(job for job in reversed(sandbox.started) if isinstance(job.spec, SmokeSpec))
+    tried = read_bank(job.files["bank.safetensors"], variable_shapes(run.task.environment))
+    assert tried.transitions > tried.lasting, "the incumbent's episodes are in it"
+
+
+def test_the_loop_says_whose_episodes_the_smoke_tests_have(tmp_path: Path) -> None:
+    class Proposals:
+        seen: ClassVar[list[str | None]] = []
+
+        def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
+            self.seen.append(lab.incumbent.id if lab.incumbent else None)
+            return Proposal(code=f"# {brief.id}\n# scripted: fitness={brief.slot}\n")
+
+    settings = Settings(population=2, generations=2, timesteps=256, final_seeds=1, jobs=1, contest_seeds=1)
+    with Run.create(tmp_path / "loop", load_task("inverted_pendulum_balance"), settings) as run:
+        lab = Lab(ScriptedSandbox(), run)
+        lab.floor()
+        evolve(run, Proposals(), Incumbent(), lab)
+    assert Proposals.seen == [None, None, "g0c1", "g0c1"]
+
+
 def test_without_recorded_episodes_nothing_is_judged_and_only_the_code_is_looked_at(run: Run) -> None:
     sandbox = ScriptedSandbox()
-    (measured,) = Lab(sandbox, run).measure(candidates(1))
+    (measured,) = Lab(sandbox, run).measure(candidates(1), Population())
     assert run.decided(bank_key(0), JudgedBank) is None
     assert kinds(suspected(measured, Population(), run).suspicions) == {"reads_the_clock"}
     assert reward_distances(run, 0) is None
@@ -371,7 +409,7 @@ def test_a_sandbox_that_fails_at_judging_ends_no_search(run: Run) -> None:
                 raise SandboxError("no room")
             return super().run(job, *arguments)
 
-    (measured,) = Lab(Failing(), run).measure(candidates(1))
+    (measured,) = Lab(Failing(), run).measure(candidates(1), Population())
     judged = run.decided(judged_key(0, "g0c0"), Judged)
     assert judged == Judged(reason="the sandbox failed")
     assert kinds(suspected(measured, Population(), run).suspicions) == {"reads_the_clock"}

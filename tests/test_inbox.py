@@ -49,7 +49,7 @@ def people_proposer(run: Run, send: object) -> tuple[object, Log]:
 
     log = Log()
     lab = ShortLab(ScriptedSandbox(), run, watcher=log)
-    inner = make_proposer(run.settings.model, run.task, None, Sitting(run, log, lab.stopping, lab.smoke))
+    inner = make_proposer(run.settings.model, run.task, None, Sitting(run, log, lab.boxes.stopping, lab.smoke))
     outer = Author()
     outer.propose = lambda brief, task, population: (send(brief), inner.propose(brief, task, population))[1]  # type: ignore[method-assign,operator]
     return finished(run, outer, lab), log
@@ -194,6 +194,22 @@ def test_a_file_that_is_no_letter_is_moved_aside_with_the_reason(
     assert complaint in complaints[0]
     assert complaint in (tmp_path / "inbox" / "refused" / "note.json.txt").read_text()
     assert (tmp_path / "inbox" / "refused" / "note.json").read_bytes() == content
+
+
+def test_what_a_killed_sender_left_half_written_goes_when_the_inbox_is_read_and_a_fresh_draft_stays(
+    tmp_path: Path,
+) -> None:
+    folder = post(tmp_path, Feedback(text="whole")).parent
+    (folder / "refused").mkdir()
+    old, fresh, aside = folder / ".tmp-old", folder / ".tmp-fresh", folder / "refused" / ".tmp-old"
+    for draft in (old, fresh, aside):
+        draft.write_text('{"kind": "feed')
+    (folder / ".tmp-folder").mkdir()
+    for draft in (old, aside, folder / ".tmp-folder"):
+        os.utime(draft, (0, 0))
+    found, complaints = inbox.letters(tmp_path)
+    assert ([letter.message for letter in found], complaints) == ([Feedback(text="whole")], [])
+    assert (old.exists(), aside.exists(), fresh.exists()) == (False, False, True)
 
 
 def test_links_pipes_and_folders_in_the_inbox_are_not_followed(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.scripted import ScriptedLLM
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.proposers import make_proposer
+from eureka_agent.runs.calls import Picture
 from eureka_agent.settings import Settings
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
@@ -145,6 +146,10 @@ def test_the_critics_prompt_and_its_objections_read_as_their_golden_files() -> N
     assert asked.purpose == "critic2"
     assert "> 1. `speed` is unbounded.\n> 2. No fall.\n" in asked.messages[0].content
     assert_golden("comment", prompts.comment(POPULATION["g0c0"], small_task()))
+    assert_golden("vision", prompts.look("g0c0", Picture(blob="", width=768, height=576), 380, small_task()))
+    again = prompts.look("g0c0", Picture(blob="", width=768, height=576), 380, small_task(), "progress: is missing")
+    assert (again.purpose, again.pictured) == ("vision2", True)
+    assert "of no use: progress: is missing" in again.messages[0].content
     revision = prompts.revise(first, fenced(GOOD), "1. `forward` has the wrong sign.", 2)
     assert revision.purpose == "revise2"
     assert revision.messages[:2] == first.messages

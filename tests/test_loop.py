@@ -13,14 +13,16 @@ import pytest
 
 from eureka_agent.contract.task import Task, load_task
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
-from eureka_agent.lab.lab import EvaluationSeeds, Lab, Silent
+from eureka_agent.lab.lab import Lab
 from eureka_agent.lab.machine import available_memory_mb, cores
+from eureka_agent.lab.scores import EvaluationSeeds
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Comparison, Trial
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies.incumbent import Incumbent
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     Failure,
@@ -418,7 +420,7 @@ def test_too_little_memory_is_said_before_anything_starts(
     with pytest.raises(EnvironmentMissing, match=r"--jobs 2 needs about \d+ MB of memory, 500 MB are free"):
         Lab(ScriptedSandbox(), make_run(jobs=2))
     monkeypatch.setattr("eureka_agent.lab.boxes.available_memory_mb", lambda: 1000.0)
-    assert Lab(ScriptedSandbox(), make_run(jobs=None)).jobs == 1
+    assert Lab(ScriptedSandbox(), make_run(jobs=None)).boxes.jobs == 1
 
 
 def test_a_containers_limits_bound_memory_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from eureka_agent.contract.task import load_task
 from eureka_agent.critique.reflection import MOST_CHARACTERS, MOST_LINES, reflection
-from eureka_agent.population import Brief, Candidate, Population, Rung, Score, Training
+from eureka_agent.population import Brief, Candidate, Population, Rung, Score, Training, Vision
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
@@ -81,6 +81,7 @@ STOPPED = trained(
             Finding("ends_early", 0.7, "67% of the episodes end early."),
         ),
         "suspicions": (Finding("survival_farming", 0.6, "Standing still earns 80% of the best return."),),
+        "vision": Vision(progress=35, seen="It hops twice and falls; # it never stands."),
         "rungs": (Rung(timesteps=100_000, fitness=3.25, own_return=80.0),),
         "stopped": True,
     }

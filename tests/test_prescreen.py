@@ -72,8 +72,8 @@ def search(folder: Path, **changes: Any) -> Iterator[tuple[Run, ScriptedSandbox]
         lab.floor()
         first = prescreened(lab, candidates(0))
         assert first == candidates(0), "nothing was recorded yet"
-        population = run.extend(Population(), lab.measure(first))
-        run.extend(population, lab.measure(prescreened(lab, candidates(1))))
+        population = run.extend(Population(), lab.measure(first, Population()))
+        run.extend(population, lab.measure(prescreened(lab, candidates(1)), population))
         yield run, sandbox
 
 

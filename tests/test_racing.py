@@ -14,9 +14,9 @@ from checkpoint_cases import arrays_of, meta_of
 from safetensors.numpy import save
 
 from eureka_agent.contract.task import load_task
-from eureka_agent.lab.lab import Lab, Silent
+from eureka_agent.lab.lab import Lab
 from eureka_agent.lab.racing import Bracket, Fate, brackets, fates, planned_steps, racing_note, saved
-from eureka_agent.population import Brief, Candidate, rung_key
+from eureka_agent.population import Brief, Candidate, Population, rung_key
 from eureka_agent.runs.crashpoints import heard_by
 from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.run import Run
@@ -25,6 +25,7 @@ from eureka_agent.search.estimate import planned
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.terminal.board import Board
 from eureka_agent.terminal.display import _halted
+from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import (
     CheckpointMeta,
@@ -196,7 +197,7 @@ def reached(measured: list[Candidate]) -> dict[str, int]:
 
 def test_a_generation_is_halved_twice_and_what_was_stopped_keeps_its_last_rung(make_run: Callable[..., Run]) -> None:
     run, sandbox = make_run(), ScriptedSandbox(training_spread=0.0)
-    measured = Lab(sandbox, run).measure(candidates(GENERATION))
+    measured = Lab(sandbox, run).measure(candidates(GENERATION), Population())
     assert reached(measured) == {
         **{f"g0c{i}": 30_000 for i in range(4)},
         **{f"g0c{i}": 60_000 for i in (4, 5)},
@@ -219,7 +220,7 @@ def test_one_that_was_stopped_never_leads_one_that_was_not(make_run: Callable[..
     """A late bloomer is stopped: that is the price."""
     run = make_run(population=4)
     scripts = ["fitness=9 late=9", "fitness=1", "fitness=2", "fitness=3"]
-    measured = Lab(ScriptedSandbox(training_spread=0.0), run).measure(candidates(scripts))
+    measured = Lab(ScriptedSandbox(training_spread=0.0), run).measure(candidates(scripts), Population())
     assert [c.id for c in measured if not c.stopped] == ["g0c3"]
     population = run.extend(run.population(), measured)
     assert [c.id for c in population.ranked] == ["g0c3", "g0c2", "g0c1", "g0c0"]
@@ -234,7 +235,7 @@ def test_failures_on_the_way_are_states_and_a_duplicate_is_stopped_with_its_orig
     stillborn = candidates([*scripts, "", ""])[7].model_copy(
         update={"failure": Failure(verdict=Verdict.CODE_ERROR, message="no code block")}
     )
-    measured = Lab(ScriptedSandbox(), run).measure([*candidates(scripts), same, stillborn])
+    measured = Lab(ScriptedSandbox(), run).measure([*candidates(scripts), same, stillborn], Population())
     assert [str(c.failure.verdict) if c.failure else "" for c in measured] == ["time", *[""] * 6, "code error"]
     assert measured[0].training is None
     assert (measured[6].stopped, measured[6].rungs, measured[6].score) == (
@@ -264,9 +265,9 @@ def test_a_race_that_was_interrupted_goes_on_to_the_same_end_and_repeats_nothing
 ) -> None:
     run, first, second = make_run(jobs=1), Halting(after), ScriptedSandbox(training_spread=0.0)
     with pytest.raises(KeyboardInterrupt):
-        Lab(first, run).measure(candidates(GENERATION))
-    measured = Lab(second, run).measure(candidates(GENERATION))
-    whole = Lab(ScriptedSandbox(training_spread=0.0), make_run()).measure(candidates(GENERATION))
+        Lab(first, run).measure(candidates(GENERATION), Population())
+    measured = Lab(second, run).measure(candidates(GENERATION), Population())
+    whole = Lab(ScriptedSandbox(training_spread=0.0), make_run()).measure(candidates(GENERATION), Population())
     assert [(c.stopped, c.fitness, reached([c])) for c in measured] == [
         (c.stopped, c.fitness, reached([c])) for c in whole
     ]
@@ -303,7 +304,7 @@ def test_rungs_of_one_training_share_one_checkpoint_which_goes_when_it_ends(make
 
     run, sandbox = make_run(population=4), Resting()
     watcher = Told()
-    Lab(sandbox, run, watcher=watcher).measure(candidates(GENERATION[:4]))
+    Lab(sandbox, run, watcher=watcher).measure(candidates(GENERATION[:4]), Population())
     place = f"{run.folder.name}/g0c3"
     assert [steps for origin, steps in sandbox.began if origin == place] == [0, 30_000, 60_000]
     assert watcher.told == ["racing stopped 3 of 4 trainings early and saved 150k of 360k environment steps (42%)"]
@@ -315,7 +316,7 @@ def test_a_killed_race_tells_from_where_a_training_goes_on(make_run: Callable[..
     passed: list[str] = []
     run = make_run(population=4)
     with heard_by(passed.append):
-        Lab(ScriptedSandbox(), run).measure(candidates(GENERATION[:4]))
+        Lab(ScriptedSandbox(), run).measure(candidates(GENERATION[:4]), Population())
     assert passed.count("training.inside") == 4 + 2 + 1
     assert passed.count("evaluation-seeds.inside") == 4 + 2 + 1
     assert passed.count("candidate.inside") == 4
@@ -325,7 +326,7 @@ def test_what_racing_left_is_verified_and_a_rung_that_was_changed_is_found(make_
     run = make_run(population=4)
     lab = Lab(ScriptedSandbox(), run)
     lab.floor()
-    run.extend(run.population(), lab.measure(candidates(GENERATION[:4])))
+    run.extend(run.population(), lab.measure(candidates(GENERATION[:4]), Population()))
     records = Records(run)
     assert records.mismatches == []
     assert {stored.key for stored in records.scores} >= {"g0c0/rung/0", "g0c2/rung/1", "g0c3"}
@@ -345,7 +346,7 @@ def test_what_racing_left_is_verified_and_a_rung_that_was_changed_is_found(make_
 
 def test_the_leaderboard_shows_a_stopped_candidate_with_its_last_rung(make_run: Callable[..., Run]) -> None:
     run = make_run(population=4)
-    Lab(ScriptedSandbox(training_spread=0.0), run).measure(candidates(GENERATION[:4]))
+    Lab(ScriptedSandbox(training_spread=0.0), run).measure(candidates(GENERATION[:4]), Population())
     rows = run._open.rows("SELECT id, fitness, timesteps FROM leaderboard")
     assert rows == [("g0c3", 4.0, 90_000), ("g0c2", 3.0, 60_000), ("g0c1", 2.0, 30_000), ("g0c0", 1.0, 30_000)]
 
@@ -358,13 +359,13 @@ def test_a_score_that_fails_at_a_rung_is_the_candidates_failure(make_run: Callab
             return super().run(job, on_progress, stop)
 
     run = make_run(population=4)
-    measured = Lab(NoScore(), run).measure(candidates(GENERATION[:4]))
+    measured = Lab(NoScore(), run).measure(candidates(GENERATION[:4]), Population())
     assert (str(measured[1].failure), measured[1].training) == ("bad result: scripted", None)
     assert run.population(partial=True).candidates == tuple(measured)
 
 
 def test_the_board_counts_what_a_stopped_training_came_to(make_run: Callable[..., Run]) -> None:
-    measured = Lab(ScriptedSandbox(training_spread=0.0), make_run()).measure(candidates(GENERATION))
+    measured = Lab(ScriptedSandbox(training_spread=0.0), make_run()).measure(candidates(GENERATION), Population())
     board = Board(task="", unit="m", generations=1, trainings=8, timesteps=STEPS)
     board.generation_begins(0, measured)
     board.raced(measured[7].model_copy(update={"rungs": measured[7].rungs[:1]}))

@@ -215,7 +215,8 @@ def test_a_resumed_run_heeds_its_review_even_if_it_had_ended(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
     with reviewed(tmp_path, generations=1) as run:
-        (tmp_path / "review.json").write_text(review(run, opinion(run, "g0c0", comment="higher")).model_dump_json())
+        said = opinion(run, "g0c0", comment="higher", edit=reward("edited"))
+        (tmp_path / "review.json").write_text(review(run, said).model_dump_json())
     assert main(["evolve", "--resume", "run", "--review", "gone.json"]) == 2
     tampered = json.loads((tmp_path / "review.json").read_text())
     tampered["opinions"][0]["code"] = "1" * 64
@@ -224,6 +225,7 @@ def test_a_resumed_run_heeds_its_review_even_if_it_had_ended(
     assert "tampered.json: g0c0: its code is not" in capsys.readouterr().err
     assert letters(tmp_path / "run")[0] == [], "all reviews or none"
     assert main(["evolve", "--resume", "run", "--review", "review.json"]) == 0, capsys.readouterr().err
+    assert "hopper_forward: 6 trainings, 6k environment steps" in capsys.readouterr().err  # 3, the edit, 2 at the end
     with Run.open(tmp_path / "run", read_only=True) as run:
         assert run.population().generations == 2
         assert "> higher" in prompt(run, "g1c0")
@@ -352,6 +354,8 @@ def test_nothing_that_goes_by_the_metric_is_mixed_with_preference() -> None:
     task = preference_task()
     assert suited_to(task, Settings(), {}).racing == "none"
     assert suited_to(load_task("hopper_forward"), Settings(target=3.0), {}).racing == "halving"
+    with pytest.raises(UsageError, match="--prescreen goes by the metric"):
+        suited_to(task, Settings(prescreen=True), {})
     for name, value in (("strategy", "islands"), ("target", 3.0), ("racing", "halving"), ("tune", 2)):
         with pytest.raises(UsageError, match=f"--{name} {value} goes by the metric"):
             suited_to(task, Settings.model_validate({name: value}), {name: value})

@@ -21,6 +21,7 @@ from eureka_agent.contract.task import Task, load_task
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.runs import storage
+from eureka_agent.runs.crashpoints import decision_step
 from eureka_agent.runs.run import Run, start_run
 from eureka_agent.runs.storage import DRAFT, appearing
 from eureka_agent.settings import Settings
@@ -223,6 +224,26 @@ def test_a_run_of_a_newer_format_is_refused_with_the_version_it_needs(run: Run) 
             Run.open(run.folder, read_only)
 
 
+@pytest.mark.parametrize(
+    ("key", "step"),
+    [
+        ("g0/briefs", "briefs"),
+        ("g12/inbox/3", "inbox"),
+        ("g0c1/seed/2/evaluation-seeds", "evaluation-seeds"),
+        ("variation/g0c1/evaluation-seeds", "evaluation-seeds"),
+        ("judged/0/human/bank", "bank"),
+        ("prescreen/g0c1/bank", "bank"),
+        ("maps/human-g0c1", "maps"),
+        ("stop/2/12345678", "stop"),
+        ("comparison/2", "comparison"),
+        ("floor", "floor"),
+        ("something/else", "something/else"),
+    ],
+)
+def test_a_decision_is_the_step_that_its_key_names(key: str, step: str) -> None:
+    assert decision_step(key) == step
+
+
 def test_what_is_not_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         Run.open(tmp_path)
@@ -249,7 +270,7 @@ def test_a_creation_that_fails_midway_leaves_nothing(
     def full(folder: Path, meta: object) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr("eureka_agent.runs.run.write_new_database", full)
+    monkeypatch.setattr("eureka_agent.runs.draft.write_new_database", full)
     with pytest.raises(RunError, match="No space left on device"):
         Run.create(tmp_path / "run", task, SETTINGS)
     assert os.listdir(tmp_path) == []
@@ -257,9 +278,9 @@ def test_a_creation_that_fails_midway_leaves_nothing(
 
 def test_a_creation_that_was_killed_leaves_a_draft_that_the_next_one_removes(tmp_path: Path, task: Task) -> None:
     code = (
-        "import os, signal; from pathlib import Path; import eureka_agent.runs.run as run\n"
+        "import os, signal; from pathlib import Path; from eureka_agent.runs import draft, run\n"
         "from eureka_agent.contract.task import load_task; from eureka_agent.settings import Settings\n"
-        "run.write_new_database = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "draft.write_new_database = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"run.Run.create(Path({str(tmp_path / 'killed')!r}), load_task('hopper_forward'), Settings())"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from eureka_evaluation.episode import Episode
-from eureka_sandbox.backends.blob_check import check_poster
+from eureka_sandbox.backends.blob_check import check_frames, check_poster
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.protocol import EnvironmentSpec, ScoreSpec, VideoSpec
+from eureka_sandbox.protocol import EnvironmentSpec, ScoreSpec, SheetSpec, VideoSpec
 from eureka_sandbox.worker.emit import Emitter
 from eureka_sandbox.worker.scoring import score
 from eureka_sandbox.worker.video import VIEWS, caption, frame_rows
@@ -23,11 +24,12 @@ TASK = "def fitness(episode): return float(episode.qpos[-1, 0])\ndef success(epi
 FILM = VideoSpec(width=161, height=120, seconds=0.5, frames_per_second=10)
 
 
-def scored(folder: Path, body: str, video: VideoSpec = FILM) -> Any:
+def scored(folder: Path, body: str, video: VideoSpec | None = FILM, sheet: SheetSpec | None = None) -> Any:
     (folder / "task.py").write_text(TASK)
     (folder / "scratch").mkdir()
     environment = EnvironmentSpec(body=body, max_episode_steps=20)
-    return score(ScoreSpec(environment=environment, seeds=(0, 1, 2), video=video), folder, Emitter(io.BytesIO()))
+    spec = ScoreSpec(environment=environment, seeds=(0, 1, 2), video=video, sheet=sheet)
+    return score(spec, folder, Emitter(io.BytesIO()))
 
 
 def recorded(steps: int, dt: float) -> Episode:
@@ -56,6 +58,25 @@ def test_a_film_is_h264_that_starts_to_play_while_it_loads(tmp_path: Path) -> No
     with av.open(io.BytesIO(blobs["poster.jpg"]), format="mjpeg") as container:
         (still,) = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
     assert np.abs(still.astype(int) - frames[3]).mean() < 6, "the frame in the middle"
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_contact_sheet_shows_an_episode_from_its_reset_to_its_end(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    result, blobs = scored(tmp_path, "half_cheetah", None, SheetSpec())
+    if result.video_note:
+        pytest.skip(result.video_note)
+    assert set(blobs) == {"episodes.npz", "frames.jpg"}
+    check_frames(blobs["frames.jpg"], SheetSpec())
+    with av.open(io.BytesIO(blobs["frames.jpg"]), format="mjpeg") as container:
+        (sheet,) = (frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0))
+    assert sheet.shape == (576, 768, 3)
+    frames = [
+        sheet[192 * row : 192 * (row + 1), 256 * column : 256 * (column + 1)] for row in range(3) for column in range(3)
+    ]
+    assert all(frame[10:, 10:].std() > 10 for frame in frames), "no frame is blank"
+    assert all(frame[0, 20:].min() > 200 for frame in frames), "white lines part them"
+    assert all(np.abs(a - b).mean() > 0.5 for a, b in pairwise(frames)), "each is another instant"
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

@@ -9,12 +9,20 @@ from eureka_evaluation.component_findings import component_findings
 from eureka_evaluation.components import component_statistics
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.statistics import (
+    _counts,
+    _draw,
     interquartile_mean,
     mean_of_trainings,
     probability_of_improvement,
     selection_optimism,
 )
 from eureka_evaluation.trajectories import episode_facts
+
+STORED = [
+    (0.0787954574229747, -1.8573749149401761, 2.0149658297861257),
+    (0.5472222222222223, 0.18616460661299172, 0.9583333190386233),
+]
+"""Of method 2, as runs hold them: value, low and high."""
 
 
 def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
@@ -26,6 +34,43 @@ def test_probability_of_improvement_counts_pairs_and_half_of_the_ties() -> None:
     x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 0.0]])
     # pairs won: 1>0, 2>0, 3>2, 3>0; tied: 2=2; of six
     assert probability_of_improvement(x, y, seed=0).value == pytest.approx(4.5 / 6)
+
+
+def test_trainings_with_fewer_episodes_than_others_count_with_all_they_have() -> None:
+    scores = [np.array([0.0, 1.0, 2.0, 3.0, 4.0]), np.array([5.0, 6.0]), np.array([1000.0])]
+    # eight scores: two are cut at either end
+    assert interquartile_mean(scores, seed=0).value == pytest.approx((2 + 3 + 4 + 5) / 4)
+    found = probability_of_improvement(scores, [np.array([2.0]), np.array([0.0, 5.0])], seed=0)
+    # above 2: 3, 4, 5, 6, 1000, and 2 ties; above 0: seven, and 0 ties; above 5: 6, 1000, and 5 ties
+    assert found.value == pytest.approx((5.5 + 7.5 + 2.5) / 24)
+
+
+def test_of_uneven_trainings_each_is_drawn_whole() -> None:
+    """By hand: of a row of three zeros and one of a single one, the mean is 0, 1/4 or 1 with chance 1/4, 1/2, 1/4."""
+    scores = [np.zeros(3), np.ones(1)]
+    found = probability_of_improvement(scores, [np.array([0.5])], seed=0, resamples=4000)
+    assert found.value == pytest.approx(1 / 4)
+    drawn = _draw(np.array([3, 1]), 4000, np.random.default_rng(0))
+    padded = np.append(np.concatenate(scores), np.nan)[drawn]
+    means, often = np.unique(np.nanmean(padded, axis=1), return_counts=True)
+    np.testing.assert_allclose(means, [0.0, 0.25, 1.0])
+    np.testing.assert_allclose(often / 4000, [0.25, 0.5, 0.25], atol=0.03)
+    np.testing.assert_allclose(_counts(drawn, 4).sum(axis=1), (drawn >= 0).sum(axis=1))
+
+
+def test_uneven_rows_of_one_length_are_an_array() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(3, 7)), rng.normal(size=(5, 4))
+    assert interquartile_mean(list(x), seed=1) == interquartile_mean(x, seed=1)
+    assert probability_of_improvement(list(x), list(y), seed=1) == probability_of_improvement(x, y, seed=1)
+
+
+def test_the_intervals_of_even_trainings_are_those_that_runs_hold() -> None:
+    """`eureka verify` computes them again."""
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(3, 5)), rng.normal(size=(4, 6))
+    found = (interquartile_mean(x, seed=2), probability_of_improvement(x, y, seed=2))
+    np.testing.assert_allclose([(f.value, f.low, f.high) for f in found], STORED, rtol=1e-12)
 
 
 def test_equal_arms_are_one_half_and_separate_arms_are_certain() -> None:
@@ -63,7 +108,9 @@ def test_one_training_gives_an_interval_over_its_episodes() -> None:
     assert found.low < found.value == 3.5 < found.high
 
 
-@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan]])])
+@pytest.mark.parametrize(
+    "bad", [np.zeros(3), np.zeros((0, 3)), np.array([[np.nan]]), [np.zeros(2), np.zeros(0)], [np.array([np.inf])]]
+)
 def test_scores_that_are_not_finite_trainings_by_episodes_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="scores must be finite"):
         interquartile_mean(bad, seed=0)

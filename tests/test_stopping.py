@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eureka_agent.cli import main
 from eureka_agent.contract.task import Task, load_task
+from eureka_agent.errors import UsageError
 from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.racing import most_steps
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.runs.run import Run
-from eureka_agent.search.stopping import affordable, reason_to_stop, stopped
-from eureka_agent.settings import Settings
+from eureka_agent.search.stopping import StepsLeft, check_budget, reason_to_stop, stop_key, stopped
+from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 TASK = load_task("inverted_pendulum_balance")
+WHOLE = 2048
+"""Environment steps of the shortest training: a rollout."""
+RECIPE = Recipe.of(TASK, Settings(timesteps=WHOLE))
 
 
 def history(*best: float) -> Population:
@@ -38,37 +44,78 @@ def settings(**changes: object) -> Settings:
 
 
 def test_it_ends_after_its_generations() -> None:
-    assert reason_to_stop(history(1.0, 2.0), settings(generations=2), 10) == "2 generations done"
-    assert reason_to_stop(history(1.0, 2.0), settings(generations=3), 10) is None
+    assert reason_to_stop(history(1.0, 2.0), settings(generations=2), None) == "2 generations done"
+    assert reason_to_stop(history(1.0, 2.0), settings(generations=3), None) is None
 
 
 def test_it_ends_at_the_target_of_the_contested_mean_and_not_of_one_lucky_training() -> None:
     wanted = settings(target=5.0)
-    assert reason_to_stop(history(1.0, 4.9), wanted, 10) is None
-    assert reason_to_stop(history(1.0, 6.0), wanted, 10, unit="m") == (
+    assert reason_to_stop(history(1.0, 4.9), wanted, None) is None
+    assert reason_to_stop(history(1.0, 6.0), wanted, None, unit="m") == (
         "target reached: g1c0 with 6.00 m, wanted 5.00 m"
     )
-    assert reason_to_stop(history(1.0, 6.0), wanted, 10, contested=4.0) is None
-    assert reason_to_stop(history(1.0, 4.0), wanted, 10, contested=5.5) is not None
-    assert reason_to_stop(Population(), wanted, 0) is None
+    assert reason_to_stop(history(1.0, 6.0), wanted, None, contested=4.0) is None
+    assert reason_to_stop(history(1.0, 4.0), wanted, None, contested=5.5) is not None
+    assert reason_to_stop(Population(), wanted, None) is None
 
 
 def test_it_ends_after_patience_without_a_better_candidate() -> None:
-    assert reason_to_stop(history(3.0, 5.0, 2.0), settings(patience=2), 10) is None
-    found = reason_to_stop(history(3.0, 5.0, 2.0, 4.0), settings(patience=2), 10)
+    assert reason_to_stop(history(3.0, 5.0, 2.0), settings(patience=2), None) is None
+    found = reason_to_stop(history(3.0, 5.0, 2.0, 4.0), settings(patience=2), None)
     assert found == "no better candidate than g1c0 in 2 generations"
 
 
-def test_it_ends_nearest_to_its_steps() -> None:
-    population = history(1.0, 2.0)  # four candidates
-    budget = settings(steps=1000)
-    assert affordable(population, settings(), 400) is None
-    assert affordable(population, budget, 400) == 6
-    assert affordable(population, budget, 800) == 1
-    assert reason_to_stop(population, budget, 800) is None
-    assert affordable(population, budget, 900) == 0  # another would end it further beyond than it is short
-    assert reason_to_stop(population, budget, 900) == "900 of 1k environment steps taken"
-    assert reason_to_stop(population, budget, 5000) == "5k of 1k environment steps taken"
+def test_no_generation_is_begun_that_might_not_fit_into_the_steps_that_are_left() -> None:
+    def room(taken: int, candidates: int = 4, **more: Any) -> StepsLeft:
+        return StepsLeft(settings(steps=10 * WHOLE, contest_seeds=1), RECIPE, taken, candidates, **more)
+
+    assert StepsLeft(settings(), RECIPE, 400, 4).candidates_at_most() is None
+    assert room(0, 0).candidates_at_most() == 4
+    assert room(8 * WHOLE + 1, 0).candidates_at_most() == 1
+    assert room(4 * WHOLE).candidates_at_most() == 4
+    assert room(4 * WHOLE).candidates_at_most(edits=3) == 6  # six trainings are left
+    assert room(6 * WHOLE).candidates_at_most() == 2  # one and a half each so far, contests included
+    assert room(9 * WHOLE).candidates_at_most() == 1
+    assert room(9 * WHOLE + 1).candidates_at_most() == 0
+
+
+def test_a_search_ends_where_one_more_candidate_might_not_fit() -> None:
+    population, budget = history(1.0, 2.0), settings(steps=10 * WHOLE)
+
+    def reason(taken: int) -> str | None:
+        return reason_to_stop(population, budget, StepsLeft(budget, RECIPE, taken, 4))
+
+    assert reason(9 * WHOLE) is None
+    assert reason(9 * WHOLE + 1) == "18.4k of 20.5k environment steps taken, one more candidate could take 2,048"
+    assert reason(50_000) == "50k of 20.5k environment steps taken"
+
+
+def test_where_somebody_leads_the_first_round_of_a_contest_must_fit_as_well() -> None:
+    def needed(size: int, **more: Any) -> int:
+        return StepsLeft(settings(steps=1, **more.pop("changes", {})), RECIPE, 0, 0, **more).needed(size) // WHOLE
+
+    assert needed(4) == 4
+    assert needed(4, incumbent=True) == 4 + 2 + 1
+    assert needed(4, incumbent=True, proven=True) == 4 + 2
+    assert needed(1, incumbent=True, proven=True) == 1 + 1
+    assert needed(4, incumbent=True, changes={"contest_seeds": 1}) == 4
+
+
+def test_a_training_counts_in_whole_rollouts_and_a_race_at_its_longest() -> None:
+    recipe = Recipe.of(TASK, Settings(timesteps=100_000))
+    assert most_steps(Settings(racing="none"), recipe, 2) == 2 * 49 * WHOLE
+    race = 4 * 17 * WHOLE + 2 * (33 - 17) * WHOLE + (49 - 33) * WHOLE  # rungs after 33.3k and 66.7k steps
+    assert most_steps(Settings(), recipe, 4) == race
+
+
+def test_a_budget_without_room_for_a_training_is_refused_with_what_it_takes() -> None:
+    check_budget(TASK, settings(timesteps=1000, steps=WHOLE))
+    with pytest.raises(UsageError, match=r"--steps 2047: one training of inverted_pendulum_balance takes 2,048"):
+        check_budget(TASK, settings(timesteps=1000, steps=WHOLE - 1))
+
+
+def test_the_keys_of_ends_are_those_that_runs_hold() -> None:
+    assert stop_key(3, Settings(generations=3, patience=2)) == "stop/3/224733558124087"
 
 
 @pytest.fixture
@@ -76,7 +123,7 @@ def make_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
     def make(**changes: object) -> Run:
-        small = {"population": 4, "generations": 9, "timesteps": 1000, "final_seeds": 1, "jobs": 2}
+        small = {"population": 4, "generations": 9, "timesteps": WHOLE, "final_seeds": 1, "jobs": 2}
         chosen = {**small, "racing": "none", "contest_seeds": 1, **changes}
         runs.append(Run.create(tmp_path / f"run{len(runs)}", TASK, Settings.model_validate(chosen)))
         return runs[-1]
@@ -104,7 +151,7 @@ def test_a_search_that_ends_early_is_finished_and_says_why(make_run: Callable[..
     assert run.generations == 3
     assert end is not None
     assert end.reason.startswith("no better candidate than g0c")
-    assert (end.steps, run.searched_steps, run.trained_steps) == (12_000, 12_000, 14_000)
+    assert (end.steps, run.searched_steps, run.trained_steps) == (12 * WHOLE, 12 * WHOLE, 14 * WHOLE)
     assert run.comparison() is not None
 
 
@@ -121,13 +168,13 @@ def test_other_bounds_let_it_search_on_and_the_old_ones_end_it_again(make_run: C
 
 
 def test_the_last_generation_is_as_large_as_the_steps_allow(make_run: Callable[..., Run]) -> None:
-    run = make_run(steps=10_000)
+    run = make_run(steps=10 * WHOLE)
     search(run)
     assert [len(run.population().born(g)) for g in range(run.generations)] == [4, 4, 2]
-    assert run.searched_steps == 10_000
+    assert run.searched_steps == 10 * WHOLE
     end = run.end()
     assert end is not None
-    assert end.reason == "10k of 10k environment steps taken"
+    assert end.reason == "20.5k of 20.5k environment steps taken"
 
 
 def test_a_generation_that_was_begun_is_finished_though_its_trainings_use_the_steps_up(
@@ -139,10 +186,10 @@ def test_a_generation_that_was_begun_is_finished_though_its_trainings_use_the_st
                 raise KeyboardInterrupt
             return super().run(*args)  # type: ignore[arg-type]
 
-    run = make_run(steps=7_600)
+    run = make_run(steps=8 * WHOLE)
     with pytest.raises(KeyboardInterrupt):
         evolve(run, Scripts(), Incumbent(), Lab(Killed(), run))
-    assert run.searched_steps >= 6_000
+    assert run.searched_steps >= 6 * WHOLE
     search(run)
     assert len(run.population().candidates) == 8
 
@@ -161,5 +208,8 @@ def test_the_command_says_why_it_ended_and_what_would_let_it_go_on(
     assert f"has ended already ({ended})" in " ".join(said.err.split())
     assert f"ended: {ended}" in said.out
     assert main(["evolve", "--resume", folder, "--strategy", "eureka"]) == 2
+    assert main(["evolve", TASK.name, "--steps", "1000", "-o", str(tmp_path / "other")]) == 2
+    assert "--steps 1000: one training of inverted_pendulum_balance takes 30,720" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     assert main(["evolve", TASK.name, "--strategy", "luck"]) == 2
     assert "--strategy luck: expected incumbent, eureka, islands" in capsys.readouterr().err

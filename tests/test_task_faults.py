@@ -11,7 +11,7 @@ import pytest
 from eureka_agent.contract.task import load_task
 from eureka_agent.errors import TaskError
 from eureka_agent.lab.lab import Lab
-from eureka_agent.population import Brief, Candidate
+from eureka_agent.population import Brief, Candidate, Population
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_sandbox.backends.scripted import ScriptedSandbox
@@ -39,7 +39,7 @@ class Fails(ScriptedSandbox):
 
 
 def measured(sandbox: Fails, run: Run) -> list[Candidate]:
-    return Lab(sandbox, run).measure(CANDIDATES)
+    return Lab(sandbox, run).measure(CANDIDATES, Population())
 
 
 @pytest.fixture

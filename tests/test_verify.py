@@ -306,7 +306,7 @@ def test_a_real_run_comes_out_equal_to_the_last_bit_and_a_changed_score_does_not
         lab = Lab(make_sandbox("embedded"), run)
         lab.floor()
         brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=1)
-        measured = lab.measure([Candidate(brief=brief, code=TASK.human_reward)])
+        measured = lab.measure([Candidate(brief=brief, code=TASK.human_reward)], Population())
         assert measured[0].score is not None, measured[0].failure
     assert main(["verify", str(folder), "--jobs", "2"]) == 0
     captured = capsys.readouterr()

@@ -14,71 +14,84 @@ if TYPE_CHECKING:
 
     from eureka_agent.contract.task import Task
     from eureka_agent.runs.run import Run
+    from eureka_agent.search.bench_caps import Caps
     from eureka_agent.search.benching import Bench
     from eureka_agent.terminal.watcher import Watcher
 
 
+Tasks = Annotated[list[str], typer.Argument(metavar="TASK…", help="Shipped tasks' names, or task folders.")]
+Strategies = Annotated[
+    str, typer.Option(metavar="A,B,…", help="Strategies; zero_shot and the offline search are always beside them.")
+]
+Model = Annotated[str, typer.Option(metavar="NAME", help="Who writes the rewards (offline); as for `eureka evolve`.")]
+Population = Annotated[
+    int, typer.Option("--population", "-p", metavar="K", min=1, max=1000, help="Candidates per generation.")
+]
+Generations = Annotated[
+    int,
+    typer.Option("--generations", "-g", metavar="N", min=1, max=500, help="K × N whole trainings are the budget."),
+]
+Timesteps = Annotated[
+    int | None, typer.Option(metavar="STEPS", min=1, help="Environment steps per training (the task's).")
+]
+Steps = Annotated[
+    int | None, typer.Option(metavar="STEPS", min=1, help="Budget of each search, instead of K × N trainings.")
+]
+Repeats = Annotated[int, typer.Option(metavar="R", min=1, max=1000, help="Searches of each, other seeds.")]
+FinalSeeds = Annotated[int | None, typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per winner (3).")]
+Racing = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="halving, hyperband or none, for all (halving; none for eureka and zero_shot)."),
+]
+ContestSeeds = Annotated[
+    int | None, typer.Option(metavar="S", min=1, help="Trainings of a contender, for all (3; 1 for those two).")
+]
+MaxCost = Annotated[
+    float | None, typer.Option(metavar="USD", min=0.0, help="Dollars that all searches together may cost.")
+]
+MaxTokens = Annotated[int | None, typer.Option(metavar="N", min=1, help="Tokens that they may use, input and output.")]
+MaxCalls = Annotated[int | None, typer.Option(metavar="N", min=1, help="Calls to models that they may make.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", metavar="J", min=1, max=1024, help="Trainings side by side.")]
+SandboxName = Annotated[str | None, typer.Option(metavar="NAME", help="docker, embedded, none or auto (auto).")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where it is kept; one that is there goes on.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
 def bench(
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK…", help="Shipped tasks' names, or task folders.")],
-    strategies: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Strategies; zero_shot and the offline search are always beside them.")
-    ] = "incumbent,eureka,islands,map_elites,zero_shot",
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="Who writes the rewards (offline); as for `eureka evolve`.")
-    ] = "offline",
-    population: Annotated[
-        int, typer.Option("--population", "-p", metavar="K", min=1, max=1000, help="Candidates per generation.")
-    ] = 8,
-    generations: Annotated[
-        int,
-        typer.Option("--generations", "-g", metavar="N", min=1, max=500, help="K × N whole trainings are the budget."),
-    ] = 5,
-    timesteps: Annotated[
-        int | None, typer.Option(metavar="STEPS", min=1, help="Environment steps per training (the task's).")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(metavar="STEPS", min=1, help="Budget of each search, instead of K × N trainings.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(metavar="R", min=1, max=1000, help="Searches of each, other seeds.")] = 3,
-    final_seeds: Annotated[
-        int | None, typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per winner (3).")
-    ] = None,
-    racing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="halving, hyperband or none, for all (halving; none for eureka and zero_shot)."
-        ),
-    ] = None,
-    contest_seeds: Annotated[
-        int | None, typer.Option(metavar="S", min=1, help="Trainings of a contender, for all (3; 1 for those two).")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", metavar="J", min=1, max=1024, help="Trainings side by side.")
-    ] = None,
-    sandbox: Annotated[str | None, typer.Option(metavar="NAME", help="docker, embedded, none or auto (auto).")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where it is kept; one that is there goes on.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    tasks: Tasks,
+    strategies: Strategies = "incumbent,eureka,islands,map_elites,zero_shot",
+    model: Model = "offline",
+    population: Population = 8,
+    generations: Generations = 5,
+    timesteps: Timesteps = None,
+    steps: Steps = None,
+    repeats: Repeats = 3,
+    final_seeds: FinalSeeds = None,
+    racing: Racing = None,
+    contest_seeds: ContestSeeds = None,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    max_calls: MaxCalls = None,
+    jobs: Jobs = None,
+    sandbox: SandboxName = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Compare strategies at equal environment steps: fitness on fresh seeds with intervals, steps, time."""
     from eureka_agent.cli.common import must_be_writable, progress_console, result_console
-    from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.contract.task import load_task
-    from eureka_agent.search.bench_results import results
-    from eureka_agent.search.benching import keep_plan, run_bench
+    from eureka_agent.search.bench_caps import Caps
+    from eureka_agent.search.benching import keep_plan
 
-    flags: dict[str, Any] = {
-        "timesteps": timesteps,
-        "final_seeds": final_seeds,
-        "racing": racing,
-        "contest_seeds": contest_seeds,
-    }
+    given = _given(timesteps=timesteps, final_seeds=final_seeds, racing=racing, contest_seeds=contest_seeds)
     loaded = {name: load_task(name) for name in dict.fromkeys(tasks)}
-    given = {name: value for name, value in flags.items() if value is not None}
-    plan = _plan(loaded, strategies.split(","), model, (repeats, population, generations, steps), given)
-    machine = {name: value for name, value in {"jobs": jobs, "sandbox": sandbox}.items() if value is not None}
+    caps = Caps(max_cost, max_tokens, max_calls)
+    plan = _plan(loaded, strategies.split(","), model, (repeats, population, generations, steps), given, caps)
+    machine = _given(jobs=jobs, sandbox=sandbox)
     console = progress_console()
     _say_estimate(plan, loaded, machine, result_console() if dry_run else console)
     if dry_run:
@@ -87,9 +100,35 @@ def bench(
     must_be_writable(root)
     keep_plan(root, plan)
     _say_how_to_continue(root)
+    _run(root, plan, loaded, machine, caps, as_json, console)
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _run(
+    root: Path,
+    plan: Bench,
+    tasks: Mapping[str, Task],
+    machine: dict[str, Any],
+    caps: Caps,
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Run what is missing, and show what has ended, if need be without the searches that money did not last for."""
+    from eureka_agent.cli.sandboxes import chosen_sandbox
+    from eureka_agent.errors import BudgetExhausted
+    from eureka_agent.search.bench_results import results
+    from eureka_agent.search.benching import run_bench
+
     watching = _watching(console)
-    run_bench(root, plan, loaded, lambda settings: chosen_sandbox(settings.sandbox), watching, machine)
-    _show(root, plan, results(root, plan, loaded), as_json)
+    try:
+        run_bench(root, plan, tasks, lambda settings: chosen_sandbox(settings.sandbox), watching, machine, caps)
+    except BudgetExhausted:
+        _show(root, plan, results(root, plan, tasks), as_json)
+        raise
+    _show(root, plan, results(root, plan, tasks), as_json)
 
 
 def _plan(
@@ -98,19 +137,22 @@ def _plan(
     model: str,
     sizes: tuple[int, int, int, int | None],
     given: dict[str, Any],
+    caps: Caps,
 ) -> Bench:
     """What to compare, checked before anything is run."""
     from eureka_agent.cli.evolve import build_settings
     from eureka_agent.errors import UsageError
-    from eureka_agent.proposers import absolute_model, check_keys, make_proposer
+    from eureka_agent.proposers import absolute_model, check_flags, check_keys, make_proposer
     from eureka_agent.search.benching import Bench, contestants
+    from eureka_agent.search.stopping import check_budget
     from eureka_agent.strategies import STRATEGIES
 
     for name in strategies:
         if name not in STRATEGIES:
             raise UsageError(f"--strategies: unknown strategy {name!r}; there is {', '.join(STRATEGIES)}")
     model = absolute_model(model)
-    build_settings({"model": model, **given})
+    check_flags(model, caps.given)
+    build_settings({"model": model, **given, **caps.given})
     repeats, population, generations, steps = sizes
     plan = Bench(
         tasks=tuple(tasks),
@@ -124,28 +166,30 @@ def _plan(
     for name, contestant, _ in plan.searches():
         settings = plan.settings_of(tasks[name], contestant, 0)
         make_proposer(settings.model, tasks[name], settings=settings)
-        check_keys(settings, tasks[name])
+        check_keys(settings.model_copy(update=caps.given), tasks[name])
+        check_budget(tasks[name], settings)
     return plan
 
 
 def _say_estimate(plan: Bench, tasks: Mapping[str, Task], machine: dict[str, Any], console: Console) -> None:
     from eureka_agent.search.bench_results import in_searches
-    from eureka_agent.search.estimate import cached_price, planned, within_steps
-    from eureka_agent.settings import Recipe
+    from eureka_agent.search.estimate import likely_price, llm_cost
     from eureka_agent.text import count, duration
 
-    steps, seconds, searches = 0, 0.0, list(plan.searches())
-    for name, contestant, repeat in searches:
-        settings = plan.settings_of(tasks[name], contestant, repeat).model_copy(update=machine)
-        likely, recipe = within_steps(tasks[name], settings), Recipe.of(tasks[name], settings)
-        steps += planned(likely, recipe, likely.generations).steps
-        known = cached_price(tasks[name], settings)
-        seconds += known.seconds if known else float("nan")
+    searches = list(plan.searches())
+    likely = [
+        likely_price(tasks[name], plan.settings_of(tasks[name], contestant, repeat).model_copy(update=machine))
+        for name, contestant, repeat in searches
+    ]
+    steps, seconds = sum(one.steps for one in likely), sum(one.seconds for one in likely)
+    costs = [one.dollars for one in likely]
+    dollars = None if None in costs else sum(cost for cost in costs if cost is not None)
+    cost = llm_cost(sum(one.calls for one in likely), sum(one.tokens for one in likely), dollars)
     time = f"about {duration(seconds)}" if seconds == seconds else "time is known once the task has been trained here"
     kinds = ", ".join(contestant.name for contestant in plan.contestants)
     console.print(
         f"{in_searches(len(searches))} ({kinds}), about {count(steps)} "
-        f"environment steps with the last comparisons, {time}",
+        f"environment steps with the last comparisons, {cost}, {time}",
         soft_wrap=True,
     )
 

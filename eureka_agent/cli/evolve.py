@@ -50,7 +50,8 @@ def evolve(
         int | None, typer.Option(metavar="N", min=1, help="Stop after N generations without a better candidate.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="STEPS", min=1, help="Stop once all trainings together took so many steps.")
+        int | None,
+        typer.Option(metavar="STEPS", min=1, help="Environment steps that the search may take in all."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Root of all training seeds (0).")
@@ -85,6 +86,13 @@ def evolve(
     analyst: Annotated[
         bool, typer.Option("--analyst", help="Let a model comment on the findings about each generation's best two.")
     ] = False,
+    vision_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Show frames of each generation's best two to a model that sees: openai/NAME, mailbox:DIR, …",
+        ),
+    ] = None,
     prescreen: Annotated[
         bool,
         typer.Option("--prescreen", help="Reject rewards that order recorded trajectories against the score."),
@@ -185,6 +193,7 @@ def evolve(
         "tune": tune,
         "warm_start": warm_start or None,
         "analyst": analyst or None,
+        "vision_model": vision_model,
         "max_cost": max_cost,
         "max_tokens": max_tokens,
         "max_calls": max_calls,
@@ -221,19 +230,32 @@ def _begin(
     from eureka_agent.cli.people import read_seeds, suited_to
     from eureka_agent.contract.task import load_task
     from eureka_agent.lab.boxes import affordable_jobs
-    from eureka_agent.proposers import check_flags, check_keys, default_model, make_proposer, usual_settings
+    from eureka_agent.proposers import (
+        check_flags,
+        check_keys,
+        default_model,
+        make_judge,
+        make_proposer,
+        usual_settings,
+        vision_name,
+    )
     from eureka_agent.runs.run import Run, start_run
+    from eureka_agent.search.stopping import check_budget
     from eureka_agent.search.tuning import check_tuning
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
-    check_flags(model, given)
+    if eyes := given.get("vision_model"):
+        given["vision_model"] = eyes = vision_name(eyes, model)
+    check_flags(model, given, eyes)
     settings = build_settings({"model": model, **usual_settings(model), **given})
     settings = suited_to(task, settings, given)
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
     check_tuning(settings)
+    check_budget(task, settings)
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
+    make_judge(settings, task)
     if dry_run:
         _dry_run(task, settings, 0, as_json)
         return
@@ -251,14 +273,15 @@ def _begin(
 
 def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.common import find_run
-    from eureka_agent.cli.people import let_go_on, send_reviews
+    from eureka_agent.cli.people import edits_in, let_go_on, send_reviews
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import check_flags, check_settings
     from eureka_agent.runs.run import Run, amended
+    from eureka_agent.search.stopping import check_budget
 
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
-        check_flags(given.get("model", run.settings.model), given)
+        check_flags(given.get("model", run.settings.model), given, run.settings.vision_model)
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.generations
         if hands.reviews and "generations" not in changes and done >= run.settings.generations:
@@ -266,8 +289,10 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
         build_settings({**run.settings.model_dump(), **changes})  # names the flag of a value that cannot be
         settings = amended(run.settings, changes)
         check_settings(settings)
+        if "steps" in changes:
+            check_budget(run.task, settings)
         if dry_run:
-            _dry_run(run.task, settings, done, as_json)
+            _dry_run(run.task, settings, done, as_json, edits_in(hands.reviews))
             return
         if hands.reviews and not changes and (end := run.end()):
             raise UsageError(
@@ -284,7 +309,7 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
             console.print(f"{run.folder} has ended already{why}; {further} would search on", soft_wrap=True)
         else:
             console.print(f"continuing {run.folder}", soft_wrap=True)
-            _say_estimate(run.task, run.settings, done, console)
+            _say_estimate(run.task, run.settings, done, console, edits_in(hands.reviews))
         _search(run, hands, as_json, console)
 
 
@@ -342,16 +367,18 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     print_result(run, write_report(run), as_json)
 
 
-def _say_estimate(task: Task, settings: Settings, done: int, console: Console) -> None:
+def _say_estimate(task: Task, settings: Settings, done: int, console: Console, edits: int = 0) -> None:
     """The line that comes before anything long."""
     from eureka_agent.search.estimate import cached_price, workload
 
-    known = cached_price(task, settings, done)
-    unknown = f"{workload(task, settings, done)}; time is known once the first have run (--dry-run measures it now)"
+    known = cached_price(task, settings, done, edits)
+    unknown = (
+        f"{workload(task, settings, done, edits)}; time is known once the first have run (--dry-run measures it now)"
+    )
     console.print(f"{task.name}: {known or unknown}", soft_wrap=True)
 
 
-def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
+def _dry_run(task: Task, settings: Settings, done: int, as_json: bool, edits: int = 0) -> None:
     from dataclasses import asdict
 
     from eureka_agent.cli.common import print_json, progress_console, result_console
@@ -363,7 +390,7 @@ def _dry_run(task: Task, settings: Settings, done: int, as_json: bool) -> None:
     jobs = affordable_jobs(settings.jobs)
     with progress_console().status("measuring this machine with a short training…"):
         speed = speed_of(task, settings, chosen_sandbox(settings.sandbox), jobs)
-    estimate = price(task, settings, speed, done, jobs)
+    estimate = price(task, settings, speed, done, jobs, edits)
     if as_json:
         print_json({"task": task.name, "jobs": jobs, **asdict(estimate), "speed": asdict(speed)})
         return

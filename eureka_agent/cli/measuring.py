@@ -21,7 +21,7 @@ from eureka_agent.errors import RunError
 from eureka_agent.lab.boxes import affordable_jobs
 from eureka_agent.lab.lab import Lab
 from eureka_agent.lab.wall import proven_wall
-from eureka_agent.population import Brief, Candidate, Score
+from eureka_agent.population import Brief, Candidate, Population, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import storage_errors, write_file
 from eureka_agent.search.estimate import Estimate, cache_path, cached_speed, learn_from
@@ -46,7 +46,7 @@ def measure_task(name: str, seeds: int, episodes: int, jobs: int | None, learner
         with watching(run, console) as watcher:
             lab = Lab(chosen_sandbox(), run, side_by_side, watcher)
             lab.wall = proven_wall(run, lab.sandbox)
-            human = _human_scores(lab.measure(_candidates(task, settings, seeds)))
+            human = _human_scores(lab.measure(_candidates(task, settings, seeds), Population()))
             random = [lab.random_score(f"random-{index}") for index in range(seeds)]
         anchors = _anchors(run, human, random, episodes)
         learn_from(run)

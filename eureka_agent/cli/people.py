@@ -69,22 +69,27 @@ def read_seeds(paths: Sequence[Path], task: Task, population: int) -> tuple[str,
 
 
 def suited_to(task: Task, settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """The settings of a search whose fitness is people's preference: nothing else may select.
+    """The settings of a search whose fitness is what people or a vision model prefer: nothing else may select.
 
     Raises:
-        UsageError: a strategy or a bound was named that goes by the metric.
+        UsageError: a strategy or a bound was named that goes by the metric, or no vision model was.
     """
-    if not task.spec.by_preference:
+    if not task.spec.by_preference and not task.spec.by_vision:
         return settings
+    what = "what a vision model sees" if task.spec.by_vision else "people's preference"
+    if task.spec.by_vision and settings.vision_model is None:
+        raise UsageError(f"the fitness of {task.name} is {what}: name one that looks (--vision-model openai/NAME)")
     for name, wrong in (
         ("strategy", settings.strategy in ("islands", "map_elites")),
         ("target", settings.target is not None),
         ("racing", "racing" in given and settings.racing != "none"),
         ("tune", settings.tune > 0),
+        ("prescreen", settings.prescreen),
     ):
         if wrong:
             value = getattr(settings, name)
-            raise UsageError(f"--{name} {value} goes by the metric; the fitness of {task.name} is people's preference")
+            said = f"--{name}" if value is True else f"--{name} {value}"
+            raise UsageError(f"{said} goes by the metric; the fitness of {task.name} is {what}")
     return settings.model_copy(update={"racing": "none"})
 
 
@@ -105,6 +110,17 @@ def send_reviews(paths: Sequence[Path], run: Run) -> None:
             raise UsageError(f"{path}: {wrong}") from wrong
     for review in reviews:
         post(run.folder, Reviewed(review=review))
+
+
+def edits_in(paths: Sequence[Path]) -> int:
+    """How many candidates reviews add to the next generation.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    from eureka_agent.review.record import read_review
+
+    return sum(opinion.edit is not None for path in paths for opinion in read_review(path).opinions)
 
 
 def let_go_on(run: Run) -> None:

@@ -147,8 +147,14 @@ evaluation_episodes: 30   # scored episodes per policy, each from its own fresh 
 #   heavy: {{mass: 1.3}}
 #   icy_and_late: {{friction: 0.3, delay: 2}}
 
-# Who selects: the metric (`metric`, as usual), or people who compare films in `eureka review` (`preference`).
+# Who selects: the metric (`metric`, as usual), people who compare films in `eureka review` (`preference`), or a vision
+# model that is shown frames (`vision`, with --vision-model).
 # fitness: preference
+
+# What a vision model is told to look for (`--vision-model`); the description and an untrained robot, if left out.
+# vision:
+#   goal: The robot runs upright to the right.
+#   baseline: The robot lies on its back and twitches.
 """
 
 

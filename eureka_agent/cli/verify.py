@@ -22,7 +22,7 @@ def verify(
 ) -> None:
     """Measure every score of a run again from its stored policy and seeds; fails if anything differs.
 
-    Bit for bit on the same machine, within a tolerance elsewhere. Also checks bindings, blobs, task and code.
+    Bit for bit on the same machine, within a tolerance elsewhere. Also checks bindings, blobs, task, code and contests.
     """
     import threading
     from functools import partial

@@ -80,6 +80,19 @@ class TrainingSettings(Section):
         return value
 
 
+class Sight(Section):
+    """What a vision model is asked to look for (`--vision-model`), one sentence each."""
+
+    goal: str = Field(default="", max_length=1000)
+    """What the frames of a perfect policy show; absent: the description."""
+    baseline: str = Field(
+        default="The robot as it moves before any training: limp, or twitching at random.",
+        min_length=10,
+        max_length=1000,
+    )
+    """What those of a worthless one show."""
+
+
 class TaskFile(Section):
     """The schema of task.yaml."""
 
@@ -91,8 +104,10 @@ class TaskFile(Section):
     derived: list[VariableSpec] = []
     """State variables that task.py's `derive` adds."""
     metric: Metric
-    fitness: Literal["metric", "preference"] = "metric"
-    """What selects: the metric, or what people prefer of the films (the metric is measured and shown all the same)."""
+    fitness: Literal["metric", "preference", "vision"] = "metric"
+    """What selects: the metric, what people prefer of the films, or what a vision model sees in frames (the metric is
+    measured and shown all the same)."""
+    vision: Sight = Sight()
     descriptors: list[str] = []
     """State variables whose means, beside effort and speed, tell behaviours apart (`--strategy map_elites`)."""
     training: TrainingSettings
@@ -112,6 +127,16 @@ class TaskFile(Section):
     def by_preference(self) -> bool:
         """Whether people's preference is the fitness."""
         return self.fitness == "preference"
+
+    @property
+    def by_vision(self) -> bool:
+        """Whether what a vision model sees is the fitness."""
+        return self.fitness == "vision"
+
+    @property
+    def goal(self) -> str:
+        """What a vision model is told to look for."""
+        return self.vision.goal or self.description
 
 
 class Anchor(Section):

@@ -47,7 +47,7 @@ def commented(lab: Lab, proposer: Proposer, candidates: Sequence[Candidate]) -> 
         return lab.run.decide(key, Commentary, lambda: Commentary(text=analyst.comment(candidate, lab.run.task)))
 
     chosen = fittest(candidates)
-    texts = {c.id: said.text for c, said in zip(chosen, lab.side_by_side(ask, chosen, workers=MOST), strict=True)}
+    texts = {c.id: said.text for c, said in zip(chosen, lab.boxes.side_by_side(ask, chosen, workers=MOST), strict=True)}
     return [c.model_copy(update={"commentary": texts.get(c.id, "")}) for c in candidates]
 
 

@@ -1,6 +1,7 @@
 """Reward reflection (Eureka, §3.3): what training and trajectories showed, as one page of text for the next proposal.
 
-Numbers, declared names and component names go in; of a failure, its verdict and the message that the wall cut to size.
+Numbers, declared names and component names go in; of a failure, its verdict and the message that the wall cut to size;
+of a vision model, words in one quoted line.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def reflection(
     for told_components, told_variables in DETAILS:
         parts = [
             _outcome(candidate, score, population, task),
+            _vision(candidate, task),
             _training(candidate, training, steps),
             _components(components, told_components),
             _trajectories(score, facts, told_variables),
@@ -125,6 +127,16 @@ def _outcome(candidate: Candidate, score: Score, population: Population, task: T
                 f"Against {role} {other.id} with {_n(other.score.mean)}: {told}{_other_parts(candidate, other)}."
             )
     return "\n".join(lines) + "\n"
+
+
+def _vision(candidate: Candidate, task: Task) -> str:
+    if candidate.vision is None:
+        return ""
+    selects = "; it is what selects" if task.spec.by_vision else ""
+    return (
+        f"A vision model that was shown frames of its median episode puts it at {_n(candidate.vision.progress)} of 100 "
+        f"from baseline to goal{selects}. Its words, an opinion and no measurement:\n> {candidate.vision.seen}\n"
+    )
 
 
 def _ahead(mine: Sequence[float], theirs: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from eureka_agent.population import Record
+from eureka_agent.population import Candidate, Record
 from eureka_sandbox.protocol import EnvironmentSpec
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ class BankRecord(Record):
     transitions: int
 
 
-def bank_of(run: Run, floor: Callable[[], Floor]) -> bytes:
+def bank_of(run: Run, best: Candidate | None, floor: Callable[[], Floor]) -> bytes:
     """The bank of the generation under way, decided once for it: random play, and the best policy before it."""
 
     def collect() -> BankRecord:
-        best = run.population(curves=False).best
         episodes = best.score.episodes if best and best.score else None
         random, incumbent = run.blob(floor().recording), run.blob(episodes) if episodes else None
         data, transitions = bank_bytes(random, incumbent, run.task.environment)

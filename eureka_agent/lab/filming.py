@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from eureka_agent.population import Candidate, Population, Score
 
+FILM, FRAMES = "film/", "frames/"
+"""Beginnings of the keys of scorings that show one episode: the policy's digest follows."""
 FILMED = 4
 """Candidates that are filmed at most: the one that was best before the best was born, then the highest."""
 

@@ -24,6 +24,7 @@ from eureka_sandbox.protocol import (
     Sandbox,
     SandboxError,
     ScoreSpec,
+    SheetSpec,
     SmokeSpec,
     TrainSpec,
     Variation,
@@ -94,6 +95,7 @@ def score_job(
     idle: bool = False,
     record_episodes: int = 3,
     variation: Variation | None = None,
+    sheet: SheetSpec | None = None,
 ) -> Job:
     """A scoring, one episode per reset seed, of a policy's two files (none: uniform random actions, or zero ones)."""
     spec = ScoreSpec(
@@ -103,6 +105,7 @@ def score_job(
         idle=idle,
         record_episodes=record_episodes,
         variation=variation,
+        sheet=sheet,
     )
     return Job(spec, {"task.py": task.files["task.py"], **policy}, limits or Limits())
 

@@ -65,16 +65,16 @@ class Judged(Record):
     """Why there are no values."""
 
 
-def judge(lab: Lab, measured: Sequence[Candidate]) -> None:
+def judge(lab: Lab, measured: Sequence[Candidate], population: Population) -> None:
     """Evaluate the human reward, the incumbent's and the measured ones on the generation's bank, each decided once.
 
-    Nothing is done for a generation of whose policies nothing was recorded.
+    `population` is that of the generations before. Nothing is done for a generation of whose policies nothing was
+    recorded.
     """
     run, generation = lab.run, measured[0].brief.generation
     judged = [c for c in measured if c.duplicate_of is None and c.score and c.score.episodes]
     if not judged:
         return
-    population = run.population(curves=False)
     lab.floor()
     bank = run.decide(bank_key(generation), JudgedBank, lambda: _bank(run, population, judged))
     codes = {c.id: c.code for c in judged} | {HUMAN: run.task.human_reward}
@@ -86,7 +86,7 @@ def judge(lab: Lab, measured: Sequence[Candidate]) -> None:
         return run.decide(key, Judged, lambda: _judged(lab, codes[name], bank, key))
 
     lab.watcher.stage("judging the rewards on common trajectories")
-    lab.side_by_side(evaluate, list(codes))
+    lab.boxes.side_by_side(evaluate, list(codes))
 
 
 def bank_key(generation: int) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.lab.bank import bank_of
-from eureka_agent.lab.boxes import Boxes, R, T
-from eureka_agent.lab.filming import median_seed, worth_filming
+from eureka_agent.lab.boxes import Boxes
+from eureka_agent.lab.filming import FILM, FRAMES, median_seed, worth_filming
 from eureka_agent.lab.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.lab.generation import raced
 from eureka_agent.lab.held_out import held_out
@@ -29,18 +29,16 @@ from eureka_agent.lab.jobs import (
 from eureka_agent.lab.judging import judge
 from eureka_agent.lab.maps import map_rewards
 from eureka_agent.lab.racing import RUNG_EPISODES, racing_note
-from eureka_agent.lab.scores import EvaluationSeeds as EvaluationSeeds
 from eureka_agent.lab.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
 from eureka_agent.lab.task_faults import blame_the_task
-from eureka_agent.lab.variations import Robustness, variations_of
+from eureka_agent.lab.variations import Robustness
 from eureka_agent.lab.wall import described, proven_wall
 from eureka_agent.lab.warm import warm_start
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.settings import Recipe
-from eureka_agent.terminal.watcher import Silent as Silent
-from eureka_agent.terminal.watcher import Watcher as Watcher
+from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_agent.text import plural
 from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.protocol import (
@@ -49,15 +47,15 @@ from eureka_sandbox.protocol import (
     Job,
     Outcome,
     Sandbox,
+    SheetSpec,
     SmokeResult,
     TrainResult,
-    Variation,
     Verdict,
     VideoSpec,
     Wall,
 )
 
-UNSHOWN = (RANDOM, ZERO, "film/", "variation/")
+UNSHOWN = (RANDOM, ZERO, FILM, FRAMES, "variation/")
 """Keys of scorings that no table of candidates needs, by how they begin."""
 SMOKE_SECONDS = 60
 """A smoke test starts in 1 to 10 s on a busy machine; its 128 calls take 0.05 s, or the reward is too slow."""
@@ -81,25 +79,17 @@ class Lab:
         """What the self-test of this sitting found; None before `begin`."""
         self.ask: Callable[[Population], str] | None = None
         """Asks a person at the terminal after each generation, see `people`."""
+        self.incumbent: Candidate | None = None
+        """The best of the generations before, which `propose` knows: rewards are tried on its episodes, too."""
         self._ground = threading.RLock()
         self._warm = False
 
-    @property
-    def jobs(self) -> int:
-        """How many boxes run side by side."""
-        return self.boxes.jobs
-
-    @property
-    def stopping(self) -> threading.Event:
-        """Set once the work must end: boxes and whoever waits for a language model heed it."""
-        return self.boxes.stopping
-
-    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
-        """See `Boxes.side_by_side`."""
-        return self.boxes.side_by_side(function, items, workers)
-
-    def measure(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def measure(self, candidates: Sequence[Candidate], population: Population) -> list[Candidate]:
         """Train and score each candidate once; those that come with a failure are only stored.
+
+        Args:
+            candidates: of one generation.
+            population: the generations before.
 
         Raises:
             BudgetExhausted: `max_seconds` is reached; what had finished is saved.
@@ -111,7 +101,7 @@ class Lab:
         known = {c.id: c for c in raced(self, originals)}
         measured = [self._likewise(c, known) for c in candidates]
         blame_the_task(self, measured)
-        judge(self, measured)
+        judge(self, measured, population)
         return measured
 
     def _likewise(self, candidate: Candidate, known: Mapping[str, Candidate]) -> Candidate:
@@ -153,16 +143,19 @@ class Lab:
         with self._ground:  # several rewards may want it first
             return self.run.decide(FLOOR, Floor, self._measure_floor)
 
-    def bank(self) -> bytes:
-        """The transitions on which this generation's rewards are tried, see `eureka_sandbox.bank`."""
+    def bank(self, best: Candidate | None = None) -> bytes:
+        """The transitions on which this generation's rewards are tried, see `eureka_sandbox.bank`.
+
+        `best` is the best candidate of the generations before.
+        """
         with self._ground:
-            return bank_of(self.run, self.floor)
+            return bank_of(self.run, best, self.floor)
 
     def smoke(self, code: str) -> SmokeResult | Failure:
         """Call a reward on the bank, in a box without a simulator; nothing is journaled."""
         limits = self.boxes.limits(SMOKE_SECONDS)
         outcome = self.boxes.run(
-            "smoke", "a smoke test", smoke_job(self.run.task, code, self.bank(), limits), shown=False
+            "smoke", "a smoke test", smoke_job(self.run.task, code, self.bank(self.incumbent), limits), shown=False
         )
         if isinstance(outcome, Failed):
             return outcome.failure
@@ -215,26 +208,20 @@ class Lab:
 
     def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
         """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
-
-        def play(key: str, training: Training, seeds: tuple[int, ...], variation: Variation | None) -> Score | Failure:
-            return self._scored(key, training, seeds, variation=variation, record_episodes=0)
-
-        if self.stopping.is_set():  # as the time ran out while filming
+        if self.boxes.stopping.is_set():  # as the time ran out while filming
             return None
-        if worlds := variations_of(self.run.task):
-            self.watcher.stage(f"trying both in {plural(len(worlds), 'held-out variation')} of the task")
         try:
-            return held_out(self.run, best.id, arms, play, self.boxes.side_by_side)
+            return held_out(self, best.id, arms)
         except (BudgetExhausted, EnvironmentMissing):
             return None
 
     def _illustrate(self, best: Candidate) -> None:
         """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
-        if self.stopping.is_set():
+        if self.boxes.stopping.is_set():
             return
         with suppress(BudgetExhausted, EnvironmentMissing):  # a finished comparison is worth more than pictures
             self.film(worth_filming(self.run.population(curves=False), best))
-            if not self.stopping.is_set():
+            if not self.boxes.stopping.is_set():
                 self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
 
     def film(self, candidates: Sequence[Candidate]) -> None:
@@ -242,6 +229,17 @@ class Lab:
         scored = [c for c in candidates if c.training and c.score and not c.duplicate_of]
         with suppress(BudgetExhausted):
             self.boxes.side_by_side(lambda c: self._film(c.training, c.score), scored)
+
+    def frames(self, candidate: Candidate) -> Score | Failure:
+        """A contact sheet of the median episode of one that was trained and scored, once in a run.
+
+        The score says in its note why there is none, if none could be drawn.
+        """
+        training, score = candidate.training, candidate.score
+        assert training is not None
+        assert score is not None
+        key, sheet = f"{FRAMES}{training.policy}", SheetSpec()
+        return self.scored(key, training, (median_seed(score),), sheet=sheet, record_episodes=0)
 
     def _map(self, job: Job) -> Outcome:
         limited = replace(job, limits=self.boxes.limits(SMOKE_SECONDS))
@@ -282,7 +280,38 @@ class Lab:
         self, key: str, training: Training, place: str | None = None, most: int | None = None
     ) -> Score | Failure:
         """Box B, once per key, on evaluation seeds drawn now, at most so many."""
-        return self._scored(key, training, evaluation_seeds(self.run, key, most), place=place)
+        return self.scored(key, training, evaluation_seeds(self.run, key, most), place=place)
+
+    def scored(
+        self,
+        key: str,
+        training: Training | None,
+        seeds: tuple[int, ...],
+        video: VideoSpec | None = None,
+        place: str | None = None,
+        **play: Any,
+    ) -> Score | Failure:
+        """Box B, once per key, on these reset seeds.
+
+        Args:
+            key: where the score is journaled.
+            training: whose policy plays; None: play without learning.
+            seeds: one per episode.
+            video: how its median episode is filmed, if it is.
+            place: under whose name it is shown; `key` unless it is one of several scores of a training.
+            play: see `scoring_job`.
+        """
+        known = self.run.score(key)
+        if known is None:
+            job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
+            outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
+            box = box_name(self.sandbox, self.wall)
+            if isinstance(outcome, Failed):
+                known = outcome.failure
+            else:
+                known = score_record(self.run, key, training, job, outcome, box)
+            self.run.save_score(key, known)
+        return known
 
     def random_score(self, key: str = "final/random") -> Score:
         """Score uniform random actions.
@@ -290,7 +319,7 @@ class Lab:
         Raises:
             EurekaError: task.py failed on them.
         """
-        score = self._scored(key, None, evaluation_seeds(self.run, key))
+        score = self.scored(key, None, evaluation_seeds(self.run, key))
         if isinstance(score, Failure):
             raise EurekaError(f"scoring a random policy failed: {score}")
         return score
@@ -302,7 +331,7 @@ class Lab:
 
         def score(key: str) -> Score | Failure:
             play = {"idle": True} if key == ZERO else {"record_episodes": RECORDED_EPISODES}
-            return self._scored(key, None, evaluation_seeds(self.run, key), **play)
+            return self.scored(key, None, evaluation_seeds(self.run, key), **play)
 
         floor = floor_of(self.run, *self.boxes.side_by_side(score, [RANDOM, ZERO]))
         for warning in floor.warnings:
@@ -352,27 +381,6 @@ class Lab:
             warm_start=warm.parent,
         )
 
-    def _scored(
-        self,
-        key: str,
-        training: Training | None,
-        seeds: tuple[int, ...],
-        video: VideoSpec | None = None,
-        place: str | None = None,
-        **play: Any,
-    ) -> Score | Failure:
-        known = self.run.score(key)
-        if known is None:
-            job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
-            outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
-            box = box_name(self.sandbox, self.wall)
-            if isinstance(outcome, Failed):
-                known = outcome.failure
-            else:
-                known = score_record(self.run, key, training, job, outcome, box)
-            self.run.save_score(key, known)
-        return known
-
     def _filmed(self, arm: Arm) -> Arm:
         """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
         trial = next(t for t in arm.trials if t.training and t.training.policy == arm.policy)
@@ -384,4 +392,4 @@ class Lab:
     def _film(self, training: Training | None, score: Score | None) -> Score | Failure:
         assert training is not None
         assert score is not None
-        return self._scored(f"film/{training.policy}", training, (median_seed(score),), VideoSpec())
+        return self.scored(f"{FILM}{training.policy}", training, (median_seed(score),), VideoSpec())

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from eureka_agent.settings import Recipe, Settings
-from eureka_sandbox.hyperparameters import steps_per_update
+from eureka_sandbox.hyperparameters import steps_at_once, steps_per_update
 
 ETA = 2
 """One in so many goes on from each rung."""
@@ -130,6 +130,13 @@ def saved(bracket: Bracket, seen: Seen) -> tuple[int, int]:
 def planned_steps(settings: Settings, recipe: Recipe, population: int) -> int:
     """Environment steps of one generation's trainings, if none fails."""
     return sum(bracket.steps for bracket in brackets(settings, recipe, [str(i) for i in range(population)]))
+
+
+def most_steps(settings: Settings, recipe: Recipe, population: int) -> int:
+    """Environment steps that one generation's trainings take at the very most: whole rollouts, as boxes count them."""
+    at_once = steps_at_once(recipe.algorithm, recipe.hyperparameters)
+    races = brackets(settings, recipe, [str(i) for i in range(population)])
+    return sum(replace(b, rungs=tuple(-(-rung // at_once) * at_once for rung in b.rungs)).steps for b in races)
 
 
 def _rungs(recipe: Recipe) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from eureka_sandbox.protocol import (
     Sandbox,
     ScoreResult,
     ScoreSpec,
+    SheetSpec,
     Variation,
     Verdict,
     VideoSpec,
@@ -60,6 +61,7 @@ def scoring_job(
     idle: bool = False,
     record_episodes: int = 3,
     variation: Variation | None = None,
+    sheet: SheetSpec | None = None,
 ) -> Job:
     """A scoring of a training's policy (None: uniform random actions, or zero ones if `idle`) under the run's task.
 
@@ -71,7 +73,7 @@ def scoring_job(
     steps = len(seeds) * run.task.spec.environment.episode_steps
     wall_seconds = STARTUP_SECONDS + steps / SLOWEST_STEPS_PER_SECOND["ppo"]
     limits = Limits(wall_seconds=wall_seconds, memory_mb=memory_mb)
-    return score_job(run.task, seeds, policy, video, limits, idle, record_episodes, variation)
+    return score_job(run.task, seeds, policy, video, limits, idle, record_episodes, variation, sheet)
 
 
 def reward_digest(code: str | None) -> str:
@@ -94,6 +96,7 @@ def score_record(
         episodes=run.put_blob(emitted["episodes.npz"]) if "episodes.npz" in emitted else None,
         video=run.put_blob(emitted["video.mp4"]) if "video.mp4" in emitted else None,
         poster=run.put_blob(emitted["poster.jpg"]) if "poster.jpg" in emitted else None,
+        frames=run.put_blob(emitted["frames.jpg"]) if "frames.jpg" in emitted else None,
         box=box,
         binding=binding(run.task.digest, job, box, result.versions, key, training),
     )

@@ -41,7 +41,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
         stream: Any = client.messages.create(
             model=ask.model.name.partition("/")[2],
             max_tokens=ask.max_output_tokens,
-            messages=_turns([m for m in ask.messages if m.role != "system"]),
+            messages=_turns([m for m in ask.messages if m.role != "system"], ask.pictures),
             stream=True,
             extra_headers={"Idempotency-Key": ask.idempotency_key},
             **options,
@@ -60,7 +60,7 @@ def _address(base_url: str) -> str | None:
     return base_url.rstrip("/").removesuffix("/v1") or None
 
 
-def _turns(messages: list[Message]) -> Any:
+def _turns(messages: list[Message], pictures: Mapping[str, str]) -> Any:
     """The conversation; of its first message, the part that other calls share is a block of its own."""
     turns = []
     for position, message in enumerate(messages):
@@ -69,6 +69,9 @@ def _turns(messages: list[Message]) -> Any:
             blocks = [_block(message.content)]
         else:
             blocks = [_block(message.content[: shared.end()], cached=True), _block(message.content[shared.end() :])]
+        if message.picture:
+            data = {"type": "base64", "media_type": "image/jpeg", "data": pictures[message.picture.blob]}
+            blocks.insert(0, {"type": "image", "source": data})
         turns.append({"role": message.role, "content": blocks})
     return turns
 

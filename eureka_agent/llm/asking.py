@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from eureka_agent.errors import BudgetExhausted
 from eureka_agent.llm.broker import Broker
-from eureka_agent.llm.completion import LLM, AskingStopped, Completion, NoAnswer
+from eureka_agent.llm.completion import LLM, AskingStopped, Blind, Completion, NoAnswer
 from eureka_agent.llm.ensemble import Ensemble
 from eureka_agent.llm.extract import CUT_OFF, REFUSED, extract_code
 from eureka_agent.llm.ledger import usage_of
 from eureka_agent.llm.pacing import Extra, Time, backoff
 from eureka_agent.llm.prices import longest_answer
-from eureka_agent.llm.prompting import Request
+from eureka_agent.llm.prompting import LOOKS, Request
 from eureka_agent.llm.sending import Sender
 from eureka_agent.llm.stops import gave_up, refused, rejected, undecided
 from eureka_agent.llm.wire import Fault, FaultKind
@@ -81,6 +81,7 @@ class Asking:
 
         Raises:
             NoAnswer: this request has none; others may.
+            Blind: it has a picture, and the model takes none.
             BudgetExhausted: a cap leaves no room, or the provider needs a person.
             EurekaError: no request can be answered as things are set.
             AskingStopped: the sitting ends while this waits.
@@ -123,7 +124,8 @@ class Asking:
         return [call for call in settled if call.state == "unknown"]
 
     def _first(self, request: Request) -> Call:
-        model = self._ensemble.chosen(self._run.settings.derived_seed("model", request.brief))
+        eyes = self._ensemble.eyes if request.pictured else None
+        model = eyes or self._ensemble.chosen(self._run.settings.derived_seed("model", request.brief))
         longest = self._sender.usual_length(model)
         return self._sender.draft(request.brief, request.purpose, 1, model, request.messages, longest)
 
@@ -150,7 +152,7 @@ class Asking:
         """Another attempt if the answer is of no use, or None if it counts."""
         completion = self._completion(call)
         if completion.finish_reason in REFUSED:
-            if fresh:
+            if fresh and call.purpose not in LOOKS:
                 self._count_refusal(call, completion.text)
             return None
         with self._lock:
@@ -186,6 +188,8 @@ class Asking:
         if kind is FaultKind.BAD_ANSWER and sum(attempt.fault == kind for attempt in tried) > 1:
             raise NoAnswer(_failure("the provider's answer cannot be read, the second time too"))
         if fresh and kind not in (*WAITING, *LOST, FaultKind.BAD_ANSWER):
+            if call.purpose in LOOKS and kind in (FaultKind.BAD_REQUEST, FaultKind.NOT_FOUND):
+                raise Blind(_failure(f"--vision-model {call.asked} cannot be shown pictures: {call.message}"))
             if kind is FaultKind.BAD_REQUEST and self._longer_than_usual(call):
                 raise NoAnswer(_failure(f"the answer was cut off, and {call.max_output_tokens} tokens are refused"))
             raise rejected(self._run, call)

@@ -61,3 +61,7 @@ class NoAnswer(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
         self.failure = failure
+
+
+class Blind(NoAnswer):
+    """The model takes no pictures, or there is none of that name: no request that shows one has an answer."""

@@ -39,17 +39,29 @@ def names_and_weights(text: str) -> dict[str, float]:
 
 
 class Ensemble:
-    """Several models, each chosen as often as its weight says. A run's `asking.Asking` asks them: every call counts."""
+    """Several models, each chosen as often as its weight says. A run's `asking.Asking` asks them: every call counts.
+
+    Args:
+        writers: those that write.
+        eyes: the one that looks at pictures, if there is one; it may be a writer, too.
+    """
 
     free = False
 
-    def __init__(self, models: Sequence[ModelConfig]) -> None:
-        self.models = tuple(models)
+    def __init__(self, writers: Sequence[ModelConfig], eyes: ModelConfig | None = None) -> None:
+        self.writers = tuple(writers)
+        self.eyes = eyes
+
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """All of them, each once."""
+        every = (*self.writers, self.eyes) if self.eyes else self.writers
+        return tuple({model.name: model for model in every}.values())
 
     def chosen(self, seed: int) -> ModelConfig:
-        """Who is asked: the same seed gives the same model."""
-        weights = [model.weight for model in self.models]
-        return random.Random(seed).choices(self.models, weights)[0]
+        """Who is asked to write: the same seed gives the same model."""
+        weights = [model.weight for model in self.writers]
+        return random.Random(seed).choices(self.writers, weights)[0]
 
     def named(self, name: str) -> ModelConfig:
         """One of the models.

@@ -15,9 +15,10 @@ from eureka_agent.llm.providers import ensemble_of
 from eureka_agent.llm.shorten import estimated_tokens
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import asks_providers
-from eureka_agent.runs.calls import Message
+from eureka_agent.runs.calls import Message, Picture
 from eureka_agent.settings import Settings
 from eureka_agent.text import dollars
+from eureka_sandbox.protocol import SheetSpec
 
 REPAIRED = 0.25
 """Share of candidates that take a second turn, about."""
@@ -25,6 +26,8 @@ REVIEWED = 2.0
 """Calls per candidate that a critic adds, about: an opinion, and half the time a revision and another."""
 LATER = 1.6
 """How much longer a prompt is once it shows parents and what came of them."""
+PIXELS_PER_TOKEN = 256
+"""Of a picture, about: most models make a token of a square of 14 to 32 pixels."""
 ANSWER_TOKENS = 4_000
 """A usual answer of a model that thinks first; the setting's limit where that is lower."""
 
@@ -45,18 +48,38 @@ def expected(task: Task, settings: Settings, generations_done: int = 0) -> Expec
     Raises:
         UsageError: the models or prompts cannot be used.
     """
+    generations = max(settings.generations - generations_done, 0)
+    written, seen = _written(task, settings, generations), _seen(task, settings, generations)
+    cost = None if written.dollars is None or seen.dollars is None else written.dollars + seen.dollars
+    return Expected(written.calls + seen.calls, written.tokens + seen.tokens, cost)
+
+
+def _written(task: Task, settings: Settings, generations: int) -> Expected:
+    """Calls for rewards and words about them."""
     if not asks_providers(settings.model):
         return Expected()
-    generations = max(settings.generations - generations_done, 0)
     candidates = generations * settings.population
     comments = generations * min(MOST, settings.population) if settings.analyst else 0
     calls = round(candidates * (1 + REPAIRED + (REVIEWED if settings.critic else 0.0))) + comments
     usage = _guessed(task, settings)
-    models = ensemble_of(settings).models
-    prices = [(model.weight, price_of(model)) for model in models]
+    prices = [(model.weight, price_of(model)) for model in ensemble_of(settings).writers]
     weights = sum(weight for weight, _ in prices)
     each = [None if price is None else weight / weights * cost_of(price, usage) for weight, price in prices]
     cost = None if None in each else calls * sum(share for share in each if share is not None)
+    return Expected(calls, calls * (usage.input_tokens + usage.output_tokens), cost)
+
+
+def _seen(task: Task, settings: Settings, generations: int) -> Expected:
+    """Calls for looks at frames."""
+    eyes = ensemble_of(settings).eyes if asks_providers(settings.vision_model) else None
+    if eyes is None:
+        return Expected()
+    shown = settings.population if task.spec.by_vision else min(MOST, settings.population)
+    picture = _picture()
+    words = estimated_tokens(_look(task, settings)) + round(picture.width * picture.height / PIXELS_PER_TOKEN)
+    usage = Usage(input_tokens=words, output_tokens=min(ANSWER_TOKENS, settings.max_output_tokens))
+    calls, price = generations * shown, price_of(eyes)
+    cost = None if price is None else calls * cost_of(price, usage)
     return Expected(calls, calls * (usage.input_tokens + usage.output_tokens), cost)
 
 
@@ -66,10 +89,11 @@ def check_room(task: Task, settings: Settings) -> None:
     Raises:
         UsageError: not even for the shortest prompt, whose answer may be as long as the settings allow.
     """
-    most = settings.max_output_tokens
-    for model in ensemble_of(settings).models:
-        answer = min(most, longest_answer(model) or most)
-        prompt = most_input_tokens(_first_prompt(task, settings))
+    most, ensemble = settings.max_output_tokens, ensemble_of(settings)
+    prompts = [(model, _first_prompt(task, settings)) for model in ensemble.writers]
+    prompts += [(ensemble.eyes, _look(task, settings))] if ensemble.eyes else []
+    for model, messages in prompts:
+        answer, prompt = min(most, longest_answer(model) or most), most_input_tokens(messages)
         if settings.max_tokens is not None and prompt + answer > settings.max_tokens:
             raise UsageError(
                 f"--max-tokens {settings.max_tokens}: one call of {model.name} can come to {prompt + answer} tokens "
@@ -93,6 +117,19 @@ def _guessed(task: Task, settings: Settings) -> Usage:
 
 def _first_prompt(task: Task, settings: Settings) -> tuple[Message, ...]:
     """Without what random play showed, which a run finds out."""
-    prompts = Prompts(Path(settings.prompts) if settings.prompts else None, settings)
+    prompts = _prompts(settings)
     brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=0)
     return prompts.compose(brief, task, Population()).messages
+
+
+def _look(task: Task, settings: Settings) -> tuple[Message, ...]:
+    return _prompts(settings).look("g0c0", _picture(), task.spec.environment.episode_steps, task).messages
+
+
+def _picture() -> Picture:
+    width, height = SheetSpec().size
+    return Picture(blob="", width=width, height=height)
+
+
+def _prompts(settings: Settings) -> Prompts:
+    return Prompts(Path(settings.prompts) if settings.prompts else None, settings)

@@ -62,6 +62,11 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "invalid_prompt"}
+_NO_PICTURES = re.compile(
+    r"(?:image|vision|multi-?modal)\w*(?: \w+){0,4} (?:is|are) (?:not|only) supported|not a (?:multi-?modal|vision)"
+    r"|(?:not|n't) (?:support|accept|take|process)(?: \w+){0,3} (?:image|vision|multi-?modal)|support image input",
+    re.IGNORECASE,
+)
 _LITELLM = re.compile(r"^litellm\.\w+: (?:\w+: )*(?:\w+Exception - )?")
 _NO_PROVIDER = "LLM Provider NOT provided"
 _TAG = re.compile(r"<[^<>]*>")
@@ -153,6 +158,8 @@ def _of_status(error: BaseException, chain: list[BaseException], ask: Ask, statu
         kind, said = FaultKind.NOT_FOUND, f"litellm knows no provider {ask.model.provider!r}"
     elif status in (400, 422) and (codes & _CONTEXT_CODES or _CONTEXT.search(words)):
         kind = FaultKind.CONTEXT
+    if ask.pictures and status >= 500 and _NO_PICTURES.search(words):  # as llama.cpp says it
+        kind = FaultKind.BAD_REQUEST
     retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     if retry and kind is FaultKind.BAD_REQUEST:
         kind = FaultKind.OVERLOADED

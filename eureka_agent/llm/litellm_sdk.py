@@ -15,7 +15,7 @@ from typing import Any
 from eureka_agent.llm.answers import UnreadableAnswer, at, finish_reason, openai_answer, parsed_document, text_at
 from eureka_agent.llm.attempt import GivenUp, Progress
 from eureka_agent.llm.keys import NO_KEY, VARIABLES, key_of
-from eureka_agent.llm.openai_sdk import plain, sendable
+from eureka_agent.llm.openai_sdk import content_of, plain
 from eureka_agent.llm.wire import Answered, Ask
 
 # Without it the import itself fetches a price table.
@@ -43,7 +43,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     try:
         response: Any = litellm.completion(
             model=model.name,
-            messages=[{"role": m.role, "content": sendable(m.content)} for m in ask.messages],
+            messages=[{"role": m.role, "content": content_of(m, ask.pictures)} for m in ask.messages],
             max_tokens=ask.max_output_tokens,
             timeout=httpx.Timeout(patience.total, connect=patience.connect),
             num_retries=0,

@@ -23,11 +23,12 @@ from eureka_agent.llm.completion import AskingStopped, Completion
 from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
-from eureka_agent.llm.review import ends_in_verdict
+from eureka_agent.llm.review import ends_in_verdict, vision_of
 from eureka_agent.proposers import Sitting
 from eureka_agent.runs.calls import as_markdown
 from eureka_agent.runs.storage import storage_errors, write_file
 from eureka_agent.text import plural
+from eureka_sandbox.backends.untrusted import Violation
 
 OWNER = "mailbox.json"
 """Names the run that the folder belongs to."""
@@ -53,12 +54,13 @@ A search for reward functions waits here for answers to its prompts.
 By hand: paste a prompt into a chat window, save the reply under the answer's name. As an agent: for every `*.prompt.md`
 without its `*.answer.md`, read it, think, write the answer. A prompt may follow on one already answered
 (`<id>.repair.prompt.md` says what was wrong, `<id>.critic.prompt.md` asks for a review, `<id>.revise.prompt.md` tells
-its objections, `<id>.comment.prompt.md` asks for words on what was measured); new ones come with every generation,
-until the search has ended.
+its objections, `<id>.comment.prompt.md` asks for words on what was measured, `<id>.vision.prompt.md` what is seen in
+the picture beside it, `<id>.vision.jpg`); new ones come with every generation, until the search has ended.
 
 An answer is read once it is complete. So write it under another name and rename it (`mv draft.md <id>.answer.md`), or
-write it at one go. It is complete if its code block is closed and defines `compute_reward`, or if the last line of a
-review is its verdict. Any other answer, a commentary or a refusal, ends with this line:
+write it at one go. It is complete if its code block is closed and defines `compute_reward`, if the last line of a
+review is its verdict, or if it is the JSON that was asked for. Any other answer, a commentary or a refusal, ends with
+this line:
 
     {LAST_LINE}
 
@@ -112,7 +114,9 @@ class MailboxLLM:
         name = request.brief if request.purpose == "propose" else f"{request.brief}.{request.purpose}"
         with storage_errors(self._folder):
             self._open()
-            _write_once(self._folder / f"{name}.prompt.md", _letter(name, request))
+            for picture in (message.picture for message in request.messages if message.picture):
+                _write_once(self._folder / f"{name}.jpg", self._sitting.run.blob(picture.blob))
+            _write_once(self._folder / f"{name}.prompt.md", _letter(name, request).encode("utf-8", "backslashreplace"))
             with self._noted(name):
                 return _completion(self._awaited(self._folder / f"{name}.answer.md", self._sitting))
 
@@ -174,8 +178,8 @@ class MailboxLLM:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._check_owner()
             owner = {"run": str(self._sitting.run.folder), "created": self._sitting.run.created}
-            _write_once(self._folder / OWNER, json.dumps(owner) + "\n")
-            _write_once(self._folder / "README.md", README)
+            _write_once(self._folder / OWNER, f"{json.dumps(owner)}\n".encode())
+            _write_once(self._folder / "README.md", README.encode())
             self._opened = True
             self._sitting.watcher.stage(
                 f"prompts are put into {self._folder} as <id>.prompt.md; put the answer to each beside it as "
@@ -198,13 +202,15 @@ class MailboxLLM:
 def _letter(name: str, request: Request) -> str:
     """A prompt as a file."""
     how = f"<!-- Prompt {name} of a reward search: save the whole answer as {name}.answer.md; README.md says how. -->"
+    if request.pictured:
+        how += f"\n\n**The picture that it speaks of is {name}.jpg, beside this file: look at it first.**"
     return f"{how}\n\n{as_markdown(request.messages)}"
 
 
-def _write_once(path: Path, text: str) -> None:
+def _write_once(path: Path, data: bytes) -> None:
     """Write a file that is not there yet, whole or not at all."""
     if not path.exists():
-        write_file(path, text.encode("utf-8", "backslashreplace"), durable=False)
+        write_file(path, data, durable=False)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -231,10 +237,18 @@ def _finished(path: Path) -> str | None:
     text = text.removeprefix("\ufeff")
     if text.rstrip().endswith(LAST_LINE):
         return text.rstrip().removesuffix(LAST_LINE).rstrip() + "\n"
-    if ends_in_verdict(text):
+    if ends_in_verdict(text) or _is_judgement(text):
         return text
     found = extract_code(text)
     return text if isinstance(found, Extracted) and not found.rule.startswith("bare") else None
+
+
+def _is_judgement(text: str) -> bool:
+    try:
+        vision_of(_MODEL.sub("", text))
+    except Violation:
+        return False
+    return True
 
 
 def _being_written(descriptor: int) -> bool:

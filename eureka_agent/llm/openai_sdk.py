@@ -12,6 +12,7 @@ from eureka_agent.llm.answers import LONGEST_BODY, CutOff, UnreadableAnswer, at,
 from eureka_agent.llm.attempt import Progress
 from eureka_agent.llm.keys import NO_KEY, key_of
 from eureka_agent.llm.wire import Answered, Ask
+from eureka_agent.runs.calls import Message
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -53,7 +54,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
 def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str, stream: bool) -> Answered:
     options: dict[str, Any] = {
         "model": ask.model.name.partition("/")[2],
-        "messages": [{"role": m.role, "content": sendable(m.content)} for m in ask.messages],
+        "messages": [{"role": m.role, "content": content_of(m, ask.pictures)} for m in ask.messages],
         limit: ask.max_output_tokens,
         "extra_headers": {"Idempotency-Key": ask.idempotency_key},
     }
@@ -108,6 +109,15 @@ def _from_stream(stream: Any, progress: Progress, request_id: str) -> Answered:
         message["reasoning_content"] = "".join(thoughts)
     document["choices"] = [{"index": 0, "message": message, "finish_reason": reason}]
     return openai_answer(document, request_id)
+
+
+def content_of(message: Message, pictures: Mapping[str, str]) -> Any:
+    """A turn in OpenAI's protocol: its words, or its picture and its words."""
+    words = sendable(message.content)
+    if message.picture is None:
+        return words
+    address = f"data:image/jpeg;base64,{pictures[message.picture.blob]}"
+    return [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": words}]
 
 
 def sendable(text: str) -> str:

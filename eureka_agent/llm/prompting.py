@@ -23,15 +23,18 @@ from eureka_agent.llm.reasons import told
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.review.steering import Said
 from eureka_agent.runs.calls import Message as Message
+from eureka_agent.runs.calls import Picture
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.text import visible
 from eureka_evaluation.finding import most_telling
 from eureka_sandbox.bodies import TRAINING_PROGRESS
-from eureka_sandbox.protocol import COMPONENT_NAME, Failure
+from eureka_sandbox.protocol import COMPONENT_NAME, Failure, SheetSpec
 
 HISTORY = 4
 """How many other candidates a prompt tells of: the best ones."""
+LOOKS = ("vision", "vision2")
+"""Purposes of requests that show a picture: the question, and the same again after an answer of no use."""
 LONGEST_FINDING = 200
 """Characters of a finding in the table of other candidates."""
 SB3_GAMMA = 0.99
@@ -45,9 +48,14 @@ class Request(Record):
     brief: str
     """Id of the candidate that the answer becomes."""
     purpose: str
-    """`propose`, `repair`, `critic`, `critic2`, …, `revise`, `revise2`, …, `comment`"""
+    """`propose`, `repair`, `critic`, `critic2`, …, `revise`, `revise2`, …, `comment`, `vision`, `vision2`"""
     position: int
     """How many candidates of the run were asked for before this one."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it shows a picture."""
+        return any(message.picture for message in self.messages)
 
 
 class Prompts:
@@ -150,6 +158,21 @@ class Prompts:
         user = self._rendered("comment.md.j2", **self._conditions(task), candidate=_facts(candidate))
         messages = (Message(role="user", content=user),)
         return Request(messages=messages, brief=candidate.id, purpose="comment", position=0)
+
+    def look(self, brief: str, picture: Picture, steps: int, task: Task, reason: str = "") -> Request:
+        """A conversation of its own that shows frames of a policy and asks how far from baseline to goal they are.
+
+        Args:
+            brief: id of the candidate.
+            picture: the contact sheet.
+            steps: control steps of the episode that it is of.
+            task: says goal and baseline.
+            reason: what was wrong with an earlier answer.
+        """
+        seconds = steps * task.body.dt
+        user = self._rendered("vision.md.j2", task=task, sheet=SheetSpec(), steps=steps, seconds=seconds, reason=reason)
+        messages = (Message(role="user", content=user, picture=picture),)
+        return Request(messages=messages, brief=brief, purpose=LOOKS[bool(reason)], position=0)
 
     def _conditions(self, task: Task) -> dict[str, Any]:
         """What a candidate is written for: the task, its variables with their ranges, and the training."""

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from eureka_agent.contract.task import Task
-from eureka_agent.llm.completion import LLM, Completion, NoAnswer
+from eureka_agent.llm.completion import LLM, Blind, Completion, NoAnswer
 from eureka_agent.llm.extract import REFUSED
 from eureka_agent.llm.gates import Examined, Smoke, examine
-from eureka_agent.llm.prompting import Prompts, Request
-from eureka_agent.llm.review import MOST_ROUNDS, commentary_of, verdict_of
+from eureka_agent.llm.prompting import LOOKS, Prompts, Request
+from eureka_agent.llm.review import MOST_ROUNDS, commentary_of, verdict_of, vision_of
 from eureka_agent.llm.shorten import fitted
 from eureka_agent.llm.transcript import RunTranscript
-from eureka_agent.population import Brief, Candidate, Catch, Population, Proposal
+from eureka_agent.population import Brief, Candidate, Catch, Judgement, Population, Proposal, Score
 from eureka_agent.proposers import Sitting
+from eureka_agent.runs.calls import Picture
 from eureka_agent.search.people import told
+from eureka_sandbox.backends.untrusted import Violation
+from eureka_sandbox.protocol import SheetSpec
 
 
 def proposer_of(
@@ -96,6 +99,25 @@ class LLMProposer:
             return ""
         self._parsed(request)
         return "" if completion.finish_reason in REFUSED else commentary_of(completion.text)
+
+    def look(self, candidate: Candidate, frames: Score, task: Task) -> Judgement:
+        """Show frames of a candidate's policy, and ask once more if the answer is of no use."""
+        picture = Picture(blob=frames.frames or "", width=SheetSpec().size[0], height=SheetSpec().size[1])
+        reason = ""
+        for _ in LOOKS:
+            asked = self._prompts.look(candidate.id, picture, frames.lengths[0], task, reason)
+            try:
+                asked, completion = self._completed(asked)
+            except NoAnswer as gone:
+                return Judgement(why_not=gone.failure.message, blind=isinstance(gone, Blind))
+            self._parsed(asked)
+            if completion.finish_reason in REFUSED:
+                return Judgement(why_not="the model refused to answer")
+            try:
+                return Judgement(vision=vision_of(completion.text))
+            except Violation as wrong:
+                reason = str(wrong)
+        return Judgement(why_not=f"its answer is of no use, the second time too: {reason}")
 
     def _reviewed(
         self, request: Request, completion: Completion, examined: Examined, task: Task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,14 +14,14 @@ from eureka_agent.llm.attempt import provider_state
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.ensemble import Ensemble, names_and_weights
 from eureka_agent.llm.ledger import price_again, unpriced_text
-from eureka_agent.llm.models_file import load_models
+from eureka_agent.llm.models_file import Entry, load_models
 from eureka_agent.llm.prices import known_provider, price_of
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.shorten import shortened
 from eureka_agent.llm.stops import worst
 from eureka_agent.llm.wire import ModelConfig
-from eureka_agent.proposers import Sitting
+from eureka_agent.proposers import Sitting, asks_providers
 from eureka_agent.settings import Settings
 from eureka_agent.text import dollars
 
@@ -29,32 +30,38 @@ SPOOL = "spool"
 
 
 def ensemble_of(settings: Settings) -> Ensemble:
-    """The models of a run as they are asked: what its models file says, then its own settings.
+    """The models of a run as they are asked, its vision model too: what its models file says, then its own settings.
 
     Raises:
         UsageError: a name, the models file or the address does not hold together, or a cost cap cannot be kept.
     """
     entries = load_models(Path(settings.models_file) if settings.models_file else None)
-    models = []
-    for name, weight in names_and_weights(settings.model).items():
-        said = entries[name].model_dump(exclude_none=True) if name in entries else {}
-        if settings.base_url and name.startswith("openai/"):
-            said["base_url"] = settings.base_url
-        if settings.effort:
-            said["effort"] = settings.effort
-        models.append(ModelConfig.model_validate({"name": name, "weight": weight, **said}))
-        if "@" in urlsplit(models[-1].base_url or "").netloc:
-            raise UsageError(
-                f"the address of {name} holds a user or password, which the run would keep for all to read; leave it "
-                "out and set the key in the environment"
-            )
-    if settings.base_url and not any(model.provider == "openai" for model in models):
+    weights = names_and_weights(settings.model) if asks_providers(settings.model) else {}
+    writers = [_config(name, weight, entries, settings) for name, weight in weights.items()]
+    name = settings.vision_model or ""
+    ensemble = Ensemble(writers, _config(name, 1.0, entries, settings) if asks_providers(name) else None)
+    if settings.base_url and not any(model.provider == "openai" for model in ensemble.models):
         raise UsageError(f"--base-url {settings.base_url}: it is the address of openai/ models, and there is none")
-    _check_cost_cap(settings, models)
-    return Ensemble(models)
+    _check_cost_cap(settings, ensemble.models)
+    return ensemble
 
 
-def _check_cost_cap(settings: Settings, models: list[ModelConfig]) -> None:
+def _config(name: str, weight: float, entries: Mapping[str, Entry], settings: Settings) -> ModelConfig:
+    said = entries[name].model_dump(exclude_none=True) if name in entries else {}
+    if settings.base_url and name.startswith("openai/"):
+        said["base_url"] = settings.base_url
+    if settings.effort:
+        said["effort"] = settings.effort
+    model = ModelConfig.model_validate({"name": name, "weight": weight, **said})
+    if "@" in urlsplit(model.base_url or "").netloc:
+        raise UsageError(
+            f"the address of {name} holds a user or password, which the run would keep for all to read; leave it "
+            "out and set the key in the environment"
+        )
+    return model
+
+
+def _check_cost_cap(settings: Settings, models: Sequence[ModelConfig]) -> None:
     for model in models:
         if settings.max_cost is not None and price_of(model) is None:
             example = f"models: {{{model.name}: {{price: {{input: …, output: …}}}}}}"
@@ -72,15 +79,17 @@ def check_environment(settings: Settings) -> None:
         EnvironmentMissing: one of them is not there.
         UsageError: see `ensemble_of`.
     """
-    for model in ensemble_of(settings).models:
+    ensemble = ensemble_of(settings)
+    for model in ensemble.models:
+        flag = "--model" if model in ensemble.writers else "--vision-model"
         state, words = provider_state(model.provider, os.environ, model.base_url)
         if state in ("no key", "no library"):
-            raise EnvironmentMissing(f"--model {model.name}: {words}; `eureka doctor` shows every provider")
+            raise EnvironmentMissing(f"{flag} {model.name}: {words}; `eureka doctor` shows every provider")
         if state == "unknown" and not known_provider(model.provider):
-            _check_provider(model)
+            _check_provider(model, flag)
 
 
-def _check_provider(model: ModelConfig) -> None:
+def _check_provider(model: ModelConfig, flag: str) -> None:
     """Ask litellm itself, whose import takes seconds."""
     import litellm
 
@@ -89,7 +98,7 @@ def _check_provider(model: ModelConfig) -> None:
         close = difflib.get_close_matches(model.provider, known, n=1)
         meant = f"did you mean {close[0]}/{model.name.partition('/')[2]}? " if close else ""
         raise UsageError(
-            f"--model {model.name}: nobody knows a provider {model.provider!r}; {meant}a server of one's own that "
+            f"{flag} {model.name}: nobody knows a provider {model.provider!r}; {meant}a server of one's own that "
             "speaks OpenAI's protocol is openai/NAME with --base-url URL"
         )
 

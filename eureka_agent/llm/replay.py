@@ -16,6 +16,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion, NoAnswer, Usage
 from eureka_agent.llm.prompting import Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
+from eureka_agent.llm.scripted import OPINIONS
 from eureka_agent.llm.transcript import call_key
 from eureka_agent.proposers import Sitting
 from eureka_agent.runs.calls import prompt_hash
@@ -35,8 +36,9 @@ def from_model_name(argument: str, task: Task, prompts_folder: Path | None, sitt
 
 
 def recorded_settings(argument: str) -> dict[str, Any]:
-    """The settings of the recorded run that a replay takes over."""
-    return dict(_recording(argument).index.settings)
+    """The settings of the recorded run that a replay takes over; its vision judge is replayed, too."""
+    settings = dict(_recording(argument).index.settings)
+    return settings | ({"vision_model": f"replay:{argument}"} if settings.get("vision_model") else {})
 
 
 def _recording(argument: str) -> Recording:
@@ -70,8 +72,9 @@ class ReplayLLM:
             message = "the recorded search had no usable answer here either"
             raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=message))
         entry = self._recording.entry(key)
-        if entry is None and request.purpose == "comment":  # scores differ here, and with them who was best
-            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message="nobody commented on it in the recorded search"))
+        if entry is None and request.purpose in OPINIONS:  # scores differ here, and with them who was best
+            message = "nobody was asked about it in the recorded search"
+            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=message))
         if entry is None:
             recorded, settings = len(self._recording.index.calls), self._recording.index.settings
             if self._recording.entry(f"{request.brief}/propose/1"):

@@ -1,17 +1,21 @@
-"""What a critic's answer comes to, objections or none; and what an analyst's, a paragraph."""
+"""What answers without code come to: a critic's objections, an analyst's paragraph, a judge's number and words."""
 
 from __future__ import annotations
 
 import re
 
+from eureka_agent.population import Vision
 from eureka_agent.text import visible
-from eureka_sandbox.backends.untrusted import one_line
+from eureka_sandbox.backends.untrusted import Violation, one_line, parse_model
 
 MOST_ROUNDS = 3
 MOST_OBJECTIONS = 3
 OBJECTION_LENGTH = 400
 COMMENTARY_LENGTH = 1200
 """Characters; 120 words are asked for."""
+SEEN_LENGTH = 400
+"""Characters; two sentences are asked for."""
+_FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^[ \t>]*(`{3,}|~{3,}).*?(?:^[ \t>]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _VERDICT = re.compile(r"^\W*verdict\W+(keep|revise)\b", re.IGNORECASE | re.MULTILINE)
 _ITEM = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.*\S)", re.MULTILINE)
@@ -39,3 +43,18 @@ def commentary_of(text: str) -> str:
     """An analyst's words as one paragraph, without code and headings; what hides is written out."""
     lines = [line for line in _BLOCK.sub("\n", text).splitlines() if not line.lstrip().startswith(("#", "<!--"))]
     return one_line(visible(" ".join(lines)), COMMENTARY_LENGTH)
+
+
+def vision_of(text: str) -> Vision:
+    """A vision judge's answer: strict JSON, alone or in the only fenced block of the text.
+
+    Raises:
+        Violation: it is anything else; says what.
+    """
+    blocks = _FENCED.findall(text)
+    found = blocks[0] if len(blocks) == 1 else text
+    vision = parse_model(found.strip().encode("utf-8", "replace"), "the answer", Vision)
+    seen = one_line(visible(vision.seen), SEEN_LENGTH)
+    if not seen:
+        raise Violation("the answer", "seen: is empty")
+    return vision.model_copy(update={"seen": seen})

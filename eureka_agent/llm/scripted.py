@@ -4,7 +4,8 @@ The files of a folder, `*.md`, `*.txt` or `*.py`, are whole answers (a `.py` fil
 begins with a candidate's id, such as `g0c3.md` or `g0c3-bold.py`, answers for that candidate; the others answer in the
 order of their names for the candidates in the order of generation and slot. `<name>.repair.md` is the second answer if
 the first was no reward function; without one, the model repeats itself. `<id>.comment.md` is what it says of a
-candidate's findings (`--analyst`).
+candidate's findings (`--analyst`), `<id>.vision.md` of its frames (`--vision-model`), `<id>.vision2.md` if that was of
+no use.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from pathlib import Path
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import Completion, NoAnswer
-from eureka_agent.llm.prompting import Request, fenced
+from eureka_agent.llm.prompting import LOOKS, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.proposers import Sitting
 from eureka_sandbox.protocol import Failure, Verdict
 
 SUFFIXES = (".md", ".txt", ".py")
 _ID = re.compile(r"g\d+c\d+(?!\d)")
-_TURNS = (".repair", ".comment")
-"""What names of answers to later turns end with; a repair without one gets the first answer again, a comment none."""
+OPINIONS = ("comment", *LOOKS)
+"""Purposes of questions about what was measured, which have an answer only if there is a file for it."""
+_TURNS = tuple(f".{purpose}" for purpose in ("repair", *OPINIONS))
+"""What names of answers to later turns end with; a repair without one gets the first answer again."""
 
 
 def from_model_name(
@@ -59,7 +62,7 @@ class ScriptedLLM:
         Raises:
             UsageError: there is no file for this candidate, or it cannot be read.
         """
-        path = self._comment(request) if request.purpose == "comment" else self._answer(request)
+        path = self._opinion(request) if request.purpose in OPINIONS else self._answer(request)
         if request.purpose == "repair":
             path = self._later.get(f"{path.stem}.repair", path)
         try:
@@ -68,10 +71,11 @@ class ScriptedLLM:
             raise UsageError(f"scripted model: cannot read {path}: {error}") from error
         return Completion(text=fenced(text) if path.suffix == ".py" else text, model=f"scripted:{path.name}")
 
-    def _comment(self, request: Request) -> Path:
-        found = self._later.get(f"{request.brief}.comment")
+    def _opinion(self, request: Request) -> Path:
+        name = f"{request.brief}.{request.purpose}"
+        found = self._later.get(name)
         if found is None:
-            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=f"no file {request.brief}.comment"))
+            raise NoAnswer(Failure(verdict=Verdict.CODE_ERROR, message=f"no file {name}"))
         return found
 
     def _answer(self, request: Request) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import time as wall
@@ -74,7 +75,7 @@ class Sender:
             try:
                 call = call.model_copy(update={"state": "sent", "sent": wall.time()})
                 self._run.save_call(call)
-                outcome = self._broker.ask(_ask(call, model, self.words(call)))
+                outcome = self._broker.ask(self._ask(call, model))
                 call = self._settled(call, outcome)
             finally:
                 self.ledger.gone(call)
@@ -131,20 +132,22 @@ class Sender:
         """The conversation as it was sent."""
         return unpacked(self._run.blob(call.prompt))
 
+    def _ask(self, call: Call, model: ModelConfig) -> Ask:
+        messages = self.words(call)
+        shown = {message.picture.blob for message in messages if message.picture}
+        return Ask(
+            key=call.key,
+            model=model,
+            messages=messages,
+            pictures={digest: base64.b64encode(self._run.blob(digest)).decode() for digest in shown},
+            max_output_tokens=call.max_output_tokens or 1,
+            idempotency_key=call.ticket or "",
+        )
+
     def usual_length(self, model: ModelConfig) -> int:
         """Longest answer that a model is allowed if nothing speaks for more."""
         limit = self._run.settings.max_output_tokens
         return min(limit, longest_answer(model) or limit)
-
-
-def _ask(call: Call, model: ModelConfig, messages: tuple[Message, ...]) -> Ask:
-    return Ask(
-        key=call.key,
-        model=model,
-        messages=messages,
-        max_output_tokens=call.max_output_tokens or 1,
-        idempotency_key=call.ticket or "",
-    )
 
 
 def _same_model(asked: str, served: str) -> bool:

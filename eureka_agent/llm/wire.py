@@ -64,6 +64,8 @@ class Ask(Record):
     """The call's key in the journal."""
     model: ModelConfig
     messages: tuple[Message, ...]
+    pictures: dict[str, str] = Field(default_factory=dict)
+    """Those of the messages in base64, by the digest of their bytes."""
     max_output_tokens: int = Field(ge=1)
     """Thinking included."""
     idempotency_key: str

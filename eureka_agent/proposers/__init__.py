@@ -23,6 +23,7 @@ from eureka_agent.text import flag_of
 from eureka_sandbox.protocol import Failure, SmokeResult
 
 if TYPE_CHECKING:
+    from eureka_agent.llm.proposer import LLMProposer
     from eureka_agent.runs.run import Run
     from eureka_agent.terminal.watcher import Watcher
 
@@ -114,9 +115,41 @@ def make_proposer(
     return factory(argument, task, folder, sitting)
 
 
-def asks_providers(model: str) -> bool:
+def make_judge(
+    settings: Settings, task: Task, sitting: Sitting | None = None, proposer: Proposer | None = None
+) -> LLMProposer | None:
+    """Who looks at frames, as `vision_model` says; None: nobody.
+
+    It is the proposer itself if both are asked in one way: a sitting has one process that holds keys, and one ledger.
+
+    Raises:
+        UsageError: nothing that can be shown pictures goes by that name, or the settings do not go with it.
+    """
+    name = settings.vision_model
+    if name is None:
+        return None
+    judge = proposer
+    if asks_providers(name) and not asks_providers(settings.model):
+        from eureka_agent.llm.providers import from_settings
+
+        judge = from_settings(settings, Path(settings.prompts) if settings.prompts else None, sitting)
+    elif judge is None or not (asks_providers(name) or name == settings.model):
+        judge = make_proposer(
+            settings.model if asks_providers(name) else name, task, settings.prompts, sitting, settings
+        )
+    if not hasattr(judge, "look"):
+        raise UsageError(f"--vision-model {name}: it cannot be shown pictures; name a model that can (openai/NAME)")
+    return cast("LLMProposer", judge)
+
+
+def asks_providers(model: str | None) -> bool:
     """Whether a name, or names joined by commas, are models of providers, `PROVIDER/MODEL`."""
-    return model.partition(":")[0] not in PROVIDERS and "/" in model
+    return model is not None and model.partition(":")[0] not in PROVIDERS and "/" in model
+
+
+def calls_cost(settings: Settings) -> bool:
+    """Whether the run asks a provider for anything."""
+    return asks_providers(settings.model) or asks_providers(settings.vision_model)
 
 
 def check_settings(settings: Settings) -> None:
@@ -125,7 +158,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         UsageError: they cannot.
     """
-    if asks_providers(settings.model):
+    if calls_cost(settings):
         from eureka_agent.llm.providers import ensemble_of
 
         ensemble_of(settings)
@@ -149,8 +182,8 @@ WORDED_ONLY = ("max_output_tokens", "prompt_tokens", "critic", "analyst")
 """Settings that only a search with prompts heeds."""
 
 
-def check_flags(model: str, given: Mapping[str, Any]) -> None:
-    """See that nothing was asked of a model that it would not heed.
+def check_flags(model: str, given: Mapping[str, Any], vision: str | None = None) -> None:
+    """See that nothing was asked of a model, or of a vision model, that neither would heed.
 
     Raises:
         UsageError: naming the flag.
@@ -158,7 +191,9 @@ def check_flags(model: str, given: Mapping[str, Any]) -> None:
     if asks_providers(model):
         return
     word = model.partition(":")[0]
-    unheeded = (*ASKED_ONLY, *WORDED_ONLY) if word == "offline" else ASKED_ONLY
+    unheeded: tuple[str, ...] = (*ASKED_ONLY, *WORDED_ONLY) if word == "offline" else ASKED_ONLY
+    if asks_providers(vision):
+        unheeded = tuple(name for name in unheeded if name not in (*ASKED_ONLY, "max_output_tokens"))
     for name in unheeded:
         if name in given:
             raise UsageError(
@@ -193,7 +228,7 @@ def check_keys(settings: Settings, task: Task) -> None:
         EnvironmentMissing: a key or a library is not there.
         UsageError: nobody knows the provider, or a cap leaves no room for the first call.
     """
-    if asks_providers(settings.model):
+    if calls_cost(settings):
         from eureka_agent.llm.expected import check_room
         from eureka_agent.llm.providers import check_environment
 
@@ -211,6 +246,21 @@ def joined_models(names: Sequence[str]) -> str:
         if len(names) > 1 and not asks_providers(name):
             raise UsageError(f"--model {name}: only models of providers can be mixed (--model openai/A --model groq/B)")
     return ",".join(map(absolute_model, names))
+
+
+def vision_name(name: str, model: str) -> str:
+    """A vision model by its whole name: `mailbox` alone is the mailbox of the proposers, and so on.
+
+    Raises:
+        UsageError: there are several, or they ask another mailbox, or none.
+    """
+    if "," in name or name.endswith("/"):
+        raise UsageError(f"--vision-model {name}: expected one PROVIDER/MODEL that can be shown pictures (openai/NAME)")
+    if name in PROVIDERS and PROVIDERS[name].names_folder:
+        if model.partition(":")[0] != name:
+            raise UsageError(f"--vision-model {name}: whose? say {PROVIDERS[name].usage}, or the same word in --model")
+        return model
+    return absolute_model(name)
 
 
 def absolute_model(model: str) -> str:

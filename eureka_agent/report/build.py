@@ -42,7 +42,7 @@ def write_report(run: Run) -> Path:
 def render(facts: RunFacts, served: bool = False) -> str:
     """The page as text; one that `eureka review` serves may also speak with its server."""
     style, script = markup.stylesheet(), markup.script()
-    films, of_cards = _films(facts)
+    films, of_cards, sheets = _films(facts)
     family = tree(facts)
     beside = family is not None and family.width < NARROW_TREE
     template = environment().get_template("report.html.j2")
@@ -68,7 +68,7 @@ def render(facts: RunFacts, served: bool = False) -> str:
         search=curves.search(facts, 720 if beside else 1080),
         tree=family,
         beside=beside,
-        cards=(shown := cards(facts, of_cards)),
+        cards=(shown := cards(facts, of_cards, sheets)),
         best_card=next((card for card in shown if card.best), None),
         full_cards=sum(card.full for card in shown),
         rejected=rejected(facts.population.candidates),
@@ -84,8 +84,9 @@ def render(facts: RunFacts, served: bool = False) -> str:
     return text.visible(page)  # once over everything, so that no place can be forgotten
 
 
-def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film]]:
-    """The films side by side at the top, and those of cards, the highest fitness first, as far as the page has room."""
+def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film], dict[str, bytes]]:
+    """The films side by side at the top, those of cards, and frames that a vision model was shown: whoever leads first,
+    as far as the page has room."""
     many = len(facts.population.candidates) > MANY
     room = FILM_BYTES // 3 if many else FILM_BYTES
 
@@ -102,7 +103,12 @@ def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film]]:
 
     shown = [placed(name, words, css, note) for name, css, words, note in _wanted(facts)]
     of_cards = {c.id: placed(c.id, f"policy of {c.id}") for c in facts.population.ranked if c.id in facts.films}
-    return shown, of_cards
+    sheets = {}
+    for name in (c.id for c in facts.population.ranked if c.id in facts.sheets):
+        if len(facts.sheets[name]) <= room:
+            sheets[name] = facts.sheets[name]
+            room -= len(sheets[name])
+    return shown, of_cards, sheets
 
 
 def _wanted(facts: RunFacts) -> list[tuple[str, str, str, str]]:

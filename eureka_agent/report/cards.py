@@ -80,6 +80,8 @@ class Card:
     neighbours: Neighbours | None = None
     thought: Thought | None = None
     film: Film = field(default_factory=Film)
+    sheet: bytes | None = None
+    """The frames that a vision model was shown, if the page has room for them."""
     human: float | None = None
     """The human reward's place on the run's scale."""
     numbers: list[tuple[str, str]] = field(default_factory=list)
@@ -100,17 +102,18 @@ class Card:
         return "open" if not c.score else "stopped" if c.stopped else "scored"
 
 
-def cards(facts: RunFacts, films: Mapping[str, Film]) -> list[Card]:
-    """In order of birth. `films` are what the page has room for, by candidate's id."""
+def cards(facts: RunFacts, films: Mapping[str, Film], sheets: Mapping[str, bytes] | None = None) -> list[Card]:
+    """In order of birth. `films` and `sheets` are what the page has room for, by candidate's id."""
     by_id = {c.id: c for c in facts.population.candidates}
     children: dict[str, list[str]] = {}
     for c in by_id.values():
         for parent in c.brief.parents:
             children.setdefault(parent, []).append(c.id)
     full, scale = _full(facts), facts.scale
-    return [
+    made = [
         _card(facts, c, by_id, children.get(c.id, []), films.get(c.id), c.id in full, scale) for c in by_id.values()
     ]
+    return [dataclasses.replace(card, sheet=(sheets or {}).get(card.id)) for card in made]
 
 
 def _full(facts: RunFacts) -> set[str]:

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from eureka_agent import __version__
 from eureka_agent.contract.task import Task
+from eureka_agent.lab.filming import FILM, FRAMES
 from eureka_agent.lab.floor import Floor
 from eureka_agent.lab.wall import walls
 from eureka_agent.population import Candidate, Population, Score
@@ -52,6 +53,8 @@ class RunFacts:
     """mp4 by arm of the comparison, and by candidate's id; before the comparison, the incumbent's under `candidate`."""
     posters: Mapping[str, bytes] = field(default_factory=dict)
     """JPEG by the same names: a still from each film's middle."""
+    sheets: Mapping[str, bytes] = field(default_factory=dict)
+    """JPEG by candidate's id: the frames that a vision model was shown."""
     surfaces: Mapping[str, tuple[Surface, ...]] = field(default_factory=dict)
     """What the best reward (`candidate`) and the `human` one pay over two state variables."""
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
@@ -129,6 +132,7 @@ def gather(run: Run) -> RunFacts:
         steering=run.steering,
         films={name: run.blob(score.video) for name, score in filmed.items() if score.video},
         posters={name: run.blob(score.poster) for name, score in filmed.items() if score.poster},
+        sheets=_sheets(run, population),
         surfaces=surfaces(run, best),
         neighbours=neighbours(run, population, best),
         contests=tuple(run.decided(incumbency_key(g), Incumbency) for g in range(population.generations)),
@@ -152,8 +156,15 @@ def _filmed(run: Run, population: Population) -> dict[str, Score]:
     return found
 
 
+def _sheets(run: Run, population: Population) -> dict[str, bytes]:
+    """The frames of whoever a vision model has judged."""
+    seen = [(c.id, c.training.policy) for c in population.candidates if c.vision and c.training]
+    scores = {name: run.score(f"{FRAMES}{policy}") for name, policy in seen}
+    return {name: run.blob(s.frames) for name, s in scores.items() if isinstance(s, Score) and s.frames}
+
+
 def _film_of(run: Run, policy: str) -> Score | None:
-    filmed = run.score(f"film/{policy}")
+    filmed = run.score(f"{FILM}{policy}")
     return filmed if isinstance(filmed, Score) and filmed.video else None
 
 
@@ -232,6 +243,8 @@ def selection(facts: RunFacts) -> str:
     """What the winner had scored when it was chosen: the best of many single trainings is flattered by luck."""
     if facts.comparison is None or facts.best is None or facts.best.fitness is None:
         return ""
+    if facts.population.by_preference:
+        return "It was chosen for how its policy looks, not for its score."
     scored = sum(c.fitness is not None for c in facts.population.candidates)
     if scored < 2:
         return ""

@@ -28,6 +28,7 @@ def record(facts: RunFacts) -> dict[str, str]:
     return {
         "task": facts.task.name,
         "rewards written by": settings.model,
+        "frames judged by": settings.vision_model or "nobody",
         "prompts": settings.prompts or "as shipped",
         "strategy": settings.strategy.replace("_", " "),
         "population × generations": f"{settings.population} × {settings.generations}",
@@ -135,7 +136,7 @@ def started(facts: RunFacts) -> str:
 
 CHOSEN = (
     *("strategy", "target", "patience", "steps", "racing", "contest_seeds", "prescreen", "tune", "warm_start"),
-    *("critic", "analyst", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
+    *("critic", "analyst", "vision_model", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
     *("max_tokens", "max_calls", "prompts", "timesteps", "algorithm"),
 )
 """Settings that the command line of the same search names where they are not as usual; each is a flag of `evolve`."""

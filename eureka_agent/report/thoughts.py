@@ -24,10 +24,10 @@ class Thought:
 
 
 def thoughts(run: Run) -> dict[str, Thought]:
-    """By candidate's id, the words of the answer that its code came from: the last that is no critic's or analyst's."""
+    """By candidate's id, the words of the answer that its code came from: the last that is about code."""
     answered: dict[str, Call] = {}
     for call in run.calls():
-        if call.response is not None and not call.purpose.startswith(("critic", "comment")):
+        if call.response is not None and not call.purpose.startswith(("critic", "comment", "vision")):
             answered[call.brief] = call
     return {brief: thought for brief, call in answered.items() if (thought := _thought(run, call)).text}
 

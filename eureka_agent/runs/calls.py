@@ -13,11 +13,23 @@ State = Literal["reserved", "sent", "received", "parsed", "failed", "unknown"]
 """`failed` is free of charge; `unknown` may have been billed, and its answer is not to be had."""
 
 
+class Picture(Record):
+    """A JPEG that goes with a turn."""
+
+    blob: str
+    """SHA-256 of its bytes."""
+    width: int
+    """Pixels, as `height`."""
+    height: int
+
+
 class Message(Record):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str
+    picture: Picture | None = None
+    """Stands before the words."""
 
 
 class Call(Record):
@@ -121,7 +133,7 @@ BOOKED = (
 
 def packed(messages: Sequence[Message]) -> bytes:
     """A conversation as bytes: the same words give the same bytes, and so the same hash, everywhere."""
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = [message.model_dump(exclude_none=True) for message in messages]
     return json.dumps(turns, indent=1).encode()
 
 
@@ -136,8 +148,15 @@ def prompt_hash(messages: Sequence[Message]) -> str:
 
 
 def as_markdown(messages: Sequence[Message]) -> str:
-    """A conversation for people: each turn under a comment that names the speaker."""
-    return "\n".join(f"<!-- {message.role} -->\n\n{message.content.strip()}\n" for message in messages)
+    """A conversation for people: each turn under a comment that names the speaker, and the picture if there is one."""
+    return "\n".join(f"<!-- {_speaker(message)} -->\n\n{message.content.strip()}\n" for message in messages)
+
+
+def _speaker(message: Message) -> str:
+    picture = message.picture
+    if picture is None:
+        return message.role
+    return f"{message.role}, with a JPEG of {picture.width} × {picture.height} pixels: blobs/{picture.blob}"
 
 
 def call_row(call: Call) -> tuple[str, tuple[Any, ...]]:

@@ -83,6 +83,11 @@ told, and the controller has gone."""
 Hearer = Callable[[str], None]
 
 
+def decision_step(key: str) -> str:
+    """Which of `COMMITS` stores a decision: the last word of its key that is one, as `briefs` of `g0/briefs`."""
+    return next((word for word in reversed(key.split("/")) if word in COMMITS), key)
+
+
 def crashpoint(name: str) -> None:
     """Say that the search has come to the moment `name`."""
     if _hearer is not None:

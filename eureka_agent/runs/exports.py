@@ -61,6 +61,7 @@ def _result(candidate: Candidate) -> dict[str, object]:
         "suspicions": [asdict(finding) for finding in candidate.suspicions],
         "behaviour": candidate.behaviour,
         "commentary": candidate.commentary,
+        "vision": candidate.vision.model_dump() if candidate.vision else None,
         "reflection": candidate.reflection,
     }
 

@@ -6,6 +6,7 @@ A file that is no letter is moved to `inbox/refused/`, with the reason beside it
 
 from __future__ import annotations
 
+import stat
 import time
 import uuid
 from contextlib import suppress
@@ -17,13 +18,15 @@ from pydantic import Field
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Record
 from eureka_agent.review.record import MOST_WORDS, Review, read_small_file
-from eureka_agent.runs.storage import storage_errors, write_file
+from eureka_agent.runs.storage import TEMPORARY, storage_errors, write_file
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
 
 FOLDER = "inbox"
 REFUSED = "refused"
 MOST_LETTERS = 200
 """Letters that are taken up at once; the others wait for the next generation."""
+ABANDONED_SECONDS = 60.0
+"""Age from which a draft of a letter is one of a sender that was killed; writing one takes milliseconds."""
 
 
 class Feedback(Record):
@@ -120,7 +123,11 @@ def waiting(run_folder: Path) -> list[Path]:
 
 
 def letters(run_folder: Path) -> tuple[list[Letter], list[str]]:
-    """Whoever has written, and for each file that is no letter one line for a person; such files are moved aside."""
+    """Whoever has written, and for each file that is no letter one line for a person; such files are moved aside.
+
+    What a sender that was killed left half-written is removed.
+    """
+    _sweep(run_folder)
     found, complaints = [], []
     for path in waiting(run_folder):
         try:
@@ -128,6 +135,16 @@ def letters(run_folder: Path) -> tuple[list[Letter], list[str]]:
         except (Violation, UsageError) as wrong:
             complaints.append(refuse(run_folder, path.name, str(wrong)))
     return found, complaints
+
+
+def _sweep(run_folder: Path) -> None:
+    """Remove drafts that nobody can still be writing."""
+    folder = run_folder / FOLDER
+    for draft in (*folder.glob(f"{TEMPORARY}*"), *(folder / REFUSED).glob(f"{TEMPORARY}*")):
+        with storage_errors(draft), suppress(FileNotFoundError):  # it has become a letter meanwhile
+            state = draft.lstat()
+            if stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime > ABANDONED_SECONDS:
+                draft.unlink()
 
 
 def refuse(run_folder: Path, name: str, reason: str) -> str:

@@ -63,7 +63,8 @@ CREATE VIEW leaderboard AS
     ORDER BY fitness DESC NULLS LAST, generation, slot;
 """
 """`trainings` and `scores` are keyed by what was measured: a candidate's id, `<id>/rung/<n>` for as far as it had come
-when racing looked at it, `<id>/seed/<n>` of a contest, `final/<arm>/<index>`, `film/<policy>`."""
+when racing looked at it, `<id>/seed/<n>` of a contest, `final/<arm>/<index>`, `film/<policy>`,
+`frames/<policy>`."""
 
 
 class Journal:

@@ -24,7 +24,10 @@ from eureka_agent.settings import Settings
 from eureka_sandbox.protocol import Failure
 
 INDEX = "transcript.json"
-KEPT = ("population", "generations", "seed", "timesteps", "algorithm", "learner", "final_seeds", "critic", "analyst")
+KEPT = (
+    *("population", "generations", "seed", "timesteps", "algorithm", "learner", "final_seeds"),
+    *("critic", "analyst", "vision_model"),
+)
 """Settings that a replay takes over."""
 
 
@@ -123,7 +126,7 @@ def recording_of(run: Run) -> Recording:
 
 
 def recording_files(run: Run) -> dict[str, bytes]:
-    """The files of an exported transcript by name.
+    """The files of an exported transcript by name, pictures included.
 
     Raises:
         UsageError: there are no answers.
@@ -134,8 +137,9 @@ def recording_files(run: Run) -> dict[str, bytes]:
     files = {INDEX: (recording.index.model_dump_json(indent=1, exclude_none=True) + "\n").encode()}
     for call in run.calls():
         if call.response is not None:
-            prompt = as_markdown(unpacked(run.blob(call.prompt)))
-            files[f"{call.stem}.prompt.md"] = prompt.encode("utf-8", "backslashreplace")
+            messages = unpacked(run.blob(call.prompt))
+            files[f"{call.stem}.prompt.md"] = as_markdown(messages).encode("utf-8", "backslashreplace")
+            files |= {f"{call.stem}.jpg": run.blob(m.picture.blob) for m in messages if m.picture}
             files[f"{call.stem}.response.md"] = run.blob(call.response)
     return files
 

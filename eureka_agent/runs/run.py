@@ -15,18 +15,19 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eureka_agent.contract.task import Anchors, Task, task_from_files
+from eureka_agent.contract.task import Task
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.lab.floor import FLOOR, Floor
-from eureka_agent.population import Candidate, Population, Record, Score, Training
+from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.review.steering import Steering, steering_of
 from eureka_agent.runs.calls import BOOKED, COLUMNS, Booked, Call, call_of, call_row
 from eureka_agent.runs.checkpoints import FOLDER as CHECKPOINTS
 from eureka_agent.runs.checkpoints import Checkpoints
-from eureka_agent.runs.crashpoints import crashpoint
+from eureka_agent.runs.crashpoints import crashpoint, decision_step
+from eureka_agent.runs.draft import task_as_begun, write_draft
 from eureka_agent.runs.exports import export_call, export_candidate
 from eureka_agent.runs.inbox import Taken
-from eureka_agent.runs.journal import DATABASE, Journal, Statement, write_new_database
+from eureka_agent.runs.journal import DATABASE, Journal, Statement
 from eureka_agent.runs.rows import candidate_of, candidate_row, candidates_query, outcome_row, without_curves
 from eureka_agent.runs.storage import (
     NOTHING_LEFT,
@@ -34,10 +35,8 @@ from eureka_agent.runs.storage import (
     Blobs,
     WriterLock,
     appearing,
-    fsync_folder,
     storage_errors,
     sweep_temporaries,
-    write_file,
 )
 from eureka_agent.runs.work import Work, steps_of, work_of
 from eureka_agent.search.comparison import Comparison
@@ -55,17 +54,6 @@ AMENDABLE = frozenset(
 """Settings that may change between sittings without making earlier results incomparable."""
 
 
-class TaskSnapshot(Record):
-    """The task as it was when the run began."""
-
-    name: str
-    origin: str
-    """Folder it was read from."""
-    files: dict[str, str]
-    """Blob of each file."""
-    anchors: Anchors | None
-
-
 class Run:
     """The record of one search. Its methods may be called from several threads of the process that opened it."""
 
@@ -80,7 +68,7 @@ class Run:
             self._blobs = Blobs(folder / "blobs")
             self._checkpoints = Checkpoints(folder / CHECKPOINTS, self._journal)
             self.settings = Settings.stored(self._journal.meta("settings"))
-            self.task = self._task_from_snapshot()
+            self.task = task_as_begun(folder, self._journal.meta("task"), self._blobs)
             if not read_only:
                 self._tidy()
         except BaseException:
@@ -103,7 +91,7 @@ class Run:
             raise RunError(f"{folder}: already exists and is not empty; {advice}")
         with appearing(folder) as draft:
             crashpoint("create.drafted")
-            _write_draft(draft, task, settings)
+            write_draft(draft, task, settings)
             crashpoint("create.filled")
         crashpoint("create.renamed")
         return cls(folder)
@@ -148,7 +136,7 @@ class Run:
         if known is not None:
             return known
         row = (key, compute().model_dump_json(), time.time())
-        self._write(("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", row), step=_kind(key))
+        self._write(("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?)", row), step=decision_step(key))
         stored = self.decided(key, model)
         assert stored is not None
         return stored
@@ -322,13 +310,17 @@ class Run:
         """What all that comes to."""
         return steering_of(self.taken())
 
-    def steered(self, population: Population) -> Population:
-        """The population with what people think of its candidates."""
-        steering = self.steering
-        if not steering.verdicts and not steering.comparisons and not self.task.spec.by_preference:
+    def steered(self, population: Population, said: Steering | None = None) -> Population:
+        """The population with what people, or a vision model, think of its candidates.
+
+        `said` is what people had said by then; None: all that they have said.
+        """
+        steering, spec = self.steering if said is None else said, self.task.spec
+        first = spec.by_preference or spec.by_vision
+        if not steering.verdicts and not steering.comparisons and not first:
             return population
-        preference = {name: strength.value for name, strength in steering.strengths.items()}
-        first = self.task.spec.by_preference
+        liked = {name: strength.value for name, strength in steering.strengths.items()}
+        preference = population.as_seen if spec.by_vision else liked
         return population.with_(rejected=steering.rejected, preference=preference, by_preference=first)
 
     def comparison(self) -> Comparison | None:
@@ -426,11 +418,6 @@ class Run:
     def _write(self, *statements: Statement, step: str) -> None:
         self._open.write(statements, step)
 
-    def _task_from_snapshot(self) -> Task:
-        snapshot = TaskSnapshot.model_validate_json(self._open.meta("task"))
-        files = {name: self._blobs.get(digest) for name, digest in snapshot.files.items()}
-        return task_from_files(snapshot.name, self.folder / "task", files, snapshot.anchors)
-
 
 def standing(run: Run) -> str:
     """What there is so far, for the message of a search that stops early."""
@@ -468,21 +455,3 @@ def start_run(root: Path, task: Task, settings: Settings) -> Run:
         run.close()
         raise
     return run
-
-
-def _write_draft(draft: Path, task: Task, settings: Settings) -> None:
-    (draft / "blobs").mkdir()
-    (draft / "task").mkdir()
-    blobs = Blobs(draft / "blobs")
-    digests = {}
-    for name, data in task.files.items():
-        digests[name] = blobs.put(data)
-        write_file(draft / "task" / name, data, durable=False)
-    snapshot = TaskSnapshot(name=task.name, origin=str(task.folder), files=digests, anchors=task.anchors)
-    write_new_database(draft, {"settings": settings.model_dump_json(), "task": snapshot.model_dump_json()})
-    fsync_folder(draft)
-
-
-def _kind(key: str) -> str:
-    """What sort of decision is kept under a key: `briefs` for `g0/briefs`, `comparison` for `comparison/2`."""
-    return [part for part in key.split("/") if not part[-1:].isdigit()][-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from eureka_agent.errors import RunError
 from eureka_agent.lab.bank import BankRecord
+from eureka_agent.lab.filming import FILM, FRAMES
 from eureka_agent.lab.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.lab.judging import Judged, JudgedBank
 from eureka_agent.lab.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key
@@ -23,8 +24,9 @@ from eureka_agent.lab.variations import NOMINAL, group_and_policy, score_key
 from eureka_agent.population import Candidate, Record, Score, Training, rung_key
 from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_contests import decided_again, differences
 from eureka_agent.search.comparison import Comparison, Estimate, Trial, compare, measured_arm
-from eureka_agent.search.contest import Incumbency
+from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.text import plural
 
 M = TypeVar("M", bound=BaseModel)
@@ -106,7 +108,7 @@ class Records:
                 if column != value:
                     self._wrong(key, f"{name} in the leaderboard", column, value)
             varied = group_and_policy(key)
-            training = trainings.get(varied[1] if varied else key.removeprefix("film/"))
+            training = trainings.get(varied[1] if varied else key.removeprefix(FILM).removeprefix(FRAMES))
             if training is None and key not in WITHOUT_POLICY and not key.startswith("random-"):
                 self._wrong(key, "its training", "none", "a score of a policy")
                 continue
@@ -149,7 +151,7 @@ class Records:
         varied = group_and_policy(stored.key)
         drawn = seeds_key(varied[0] if varied else stored.key)
         rows = self._journal.rows("SELECT value FROM decisions WHERE key = ?", (drawn,))
-        if not rows and not stored.key.startswith("film/"):
+        if not rows and not stored.key.startswith((FILM, FRAMES)):
             self._wrong(stored.key, "reset seeds", _few(stored.score.seeds), "none were drawn")
         decided = self._read(EvaluationSeeds, rows[0][0], stored.key) if rows else None
         if decided is not None and decided.seeds != stored.score.seeds:
@@ -195,7 +197,7 @@ class Records:
         for stored in self.scores:
             training, score = stored.training, stored.score
             policy = (training.policy, training.policy_meta) if training else ()
-            blobs = (*policy, score.episodes, score.video, score.poster)
+            blobs = (*policy, score.episodes, score.video, score.poster, score.frames)
             yield from ((stored.key, digest) for digest in blobs if digest)
         for call in self.run.calls():
             yield from ((call.key, digest) for digest in (call.prompt, call.response, call.raw) if digest)
@@ -221,13 +223,17 @@ class Records:
     # --------------------------------------------------------------------------------------- candidates, comparison
 
     def _candidates(self) -> None:
-        self.candidates = 0
-        means = {stored.key: stored.score.mean for stored in self.scores}
-        for name, column, record in self._journal.rows("SELECT id, code, record FROM candidates"):
+        self.candidates, self._measured = 0, list[Candidate]()
+        scores = {stored.key: stored.score for stored in self.scores}
+        means = {key: score.mean for key, score in scores.items()}
+        sql = "SELECT id, code, record FROM candidates ORDER BY generation, slot"
+        for name, column, record in self._journal.rows(sql):
             self.candidates += 1
             candidate = self._read(Candidate, record, name)
             if candidate is None:
                 continue
+            last = rung_key(candidate.id, len(candidate.rungs) - 1) if candidate.stopped else candidate.id
+            self._measured.append(candidate.model_copy(update={"score": scores.get(last)}))
             digest = _digest(candidate.code)
             if column != candidate.code:
                 self._wrong(candidate.id, "SHA-256 of its code", _digest(column), digest)
@@ -240,16 +246,35 @@ class Records:
                     self._wrong(candidate.id, f"its copy of {score}'s mean", rung.fitness, means.get(score))
 
     def _contests(self) -> None:
-        """What each contest says of its trainings, against their scores."""
+        """What each contest says of its trainings, against their scores, and what it made of them."""
         means = {stored.key: stored.score.mean for stored in self.scores}
+        contests = {}
         for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
             incumbency = self._read(Incumbency, value, key)
+            if incumbency:
+                contests[int(key.removeprefix("g").removesuffix("/incumbent"))] = incumbency
             for standing in incumbency.standings if incumbency else ():
                 told: dict[str, float | None] = {standing.id: standing.screening}
                 told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
                 for score, mean in told.items():
                     if means.get(score) != mean:
                         self._wrong(key, f"its copy of {score}'s mean", mean, means.get(score))
+        self._decisions(contests, means)
+
+    def _decisions(self, contests: Mapping[int, Incumbency], means: Mapping[str, float]) -> None:
+        """What each contest decided, decided again."""
+        try:
+            taken = self.run.taken()
+        except ValidationError as error:
+            self._wrong("inbox", "what people said", "something else", f"{error.error_count()} errors in it")
+            return
+        failed = "SELECT key FROM {} WHERE verdict IS NOT NULL AND key LIKE '%/seed/%'"
+        rows = [row for table in ("trainings", "scores") for row in self._journal.rows(failed.format(table))]
+        trained = {**means, **dict.fromkeys((str(key) for (key,) in rows), None)}
+        for generation, stored in contests.items():
+            again = decided_again(self.run, generation, self._measured, contests, trained, taken)
+            for what, old, new in differences(stored, again) if again else ():
+                self._wrong(incumbency_key(generation), what, old, new)
 
     def _comparisons(self) -> None:
         scores = {stored.key: stored.score for stored in self.scores}

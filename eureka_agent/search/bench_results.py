@@ -19,10 +19,7 @@ from eureka_agent.text import count, duration, interval, measure, percent, plura
 from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from eureka_evaluation.statistics import Interval
+    from eureka_evaluation.statistics import Interval, Strata
 
 HEADINGS = ("", "IQM", "95 % interval", "beats human", "optimism", "steps", "wall", "CPU", "searches")
 SEED = 0
@@ -65,6 +62,8 @@ class Row(BaseModel):
     """What selection promised of the winners above what their fresh trainings kept."""
     steps: float | None = None
     """Environment steps of a search, mean, without the last comparison."""
+    budget: int | None = None
+    """Environment steps that a search might take, the last comparison not included."""
     seconds: float | None = None
     """Wall time of a search, mean, without the last comparison."""
     cpu_seconds: float | None = None
@@ -91,13 +90,14 @@ def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
         of_repeat = {e.repeat: e for searches in found.values() for e in reversed(searches) if e.comparison}
         human = tuple(e.fitness("human") for e in of_repeat.values())
         random = tuple(e.fitness("random") for e in of_repeat.values())
-        rows += [_row(name, unit, who, searches, human) for who, searches in found.items()]
+        budget = bench.budget(tasks[name])
+        rows += [_row(name, unit, who, searches, human, budget) for who, searches in found.items()]
         if human:
             every = _distinct(human)
             rows.append(
                 Row(task=name, name="human reward", unit=unit, iqm=_iqm(every), searches=len(human), fitness=human)
             )
-            alone = _distinct(random).reshape(-1, 1)  # no training joins the episodes of random play
+            alone = [score for scores in _distinct(random) for score in scores[:, None]]  # no training joins episodes
             odds = _better(alone, every)
             rows.append(
                 Row(task=name, name="random policy", unit=unit, iqm=_iqm(alone), over_human=odds, searches=len(random))
@@ -126,9 +126,9 @@ def _untrainable(run: Run, best: str) -> bool:
     return all(isinstance(run.training(key), Failure) or isinstance(run.score(key), Failure) for key in keys)
 
 
-def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...]) -> Row:
+def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...], budget: int) -> Row:
     won = [e for e in searches if e.comparison]
-    row = Row(task=task, name=name, unit=unit, searches=len(won), barren=len(searches) - len(won))
+    row = Row(task=task, name=name, unit=unit, searches=len(won), barren=len(searches) - len(won), budget=budget)
     if not won:
         return row
     fitness = tuple(e.fitness("candidate") for e in won)
@@ -146,33 +146,31 @@ def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tupl
     return row.model_copy(update=measured)
 
 
-def _clustered(searches: Sequence[Trainings]) -> NDArray[np.float64]:
-    """Scores whose rows vary independently: whole searches, or the trainings of a single one.
+def _clustered(searches: Sequence[Trainings]) -> Strata:
+    """Scores by what varies independently: whole searches, or the trainings of a single one.
 
-    Searches differ more than the trainings of one winner. Where trainings failed, all searches count as many.
+    Searches differ more than the trainings of one winner. One in which trainings failed has fewer scores.
     """
     import numpy as np
 
-    if len(searches) == 1:
-        return np.array(searches[0], dtype=np.float64)
-    least = min(len(trainings) for trainings in searches)
-    return np.array([np.ravel(trainings[:least]) for trainings in searches], dtype=np.float64)
+    rows = searches[0] if len(searches) == 1 else [np.ravel(trainings) for trainings in searches]
+    return [np.array(row, dtype=np.float64) for row in rows]
 
 
-def _distinct(searches: Sequence[Trainings]) -> NDArray[np.float64]:
-    """Every training a row: nothing but its own seed joins those of the human reward."""
+def _distinct(searches: Sequence[Trainings]) -> Strata:
+    """Every training for itself: nothing but its own seed joins those of the human reward."""
     import numpy as np
 
-    return np.array([episodes for trainings in searches for episodes in trainings], dtype=np.float64)
+    return [np.array(episodes, dtype=np.float64) for trainings in searches for episodes in trainings]
 
 
-def _iqm(scores: NDArray[np.float64]) -> Estimate:
+def _iqm(scores: Strata) -> Estimate:
     from eureka_evaluation.statistics import interquartile_mean
 
     return _estimate(interquartile_mean(scores, seed=SEED))
 
 
-def _better(x: NDArray[np.float64], y: NDArray[np.float64]) -> Estimate:
+def _better(x: Strata, y: Strata) -> Estimate:
     from eureka_evaluation.statistics import probability_of_improvement
 
     return _estimate(probability_of_improvement(x, y, seed=SEED))
@@ -212,7 +210,7 @@ def cells(row: Row) -> tuple[str, ...]:
         interval(row.iqm.low, row.iqm.high) if several else "–",
         f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "–",
         measure(optimism.value, row.unit) if optimism else "–",
-        count(row.steps) if row.steps is not None else "–",
+        f"{count(row.steps)} of {count(row.budget)}" if row.steps is not None and row.budget else "–",
         duration(row.seconds),
         duration(row.cpu_seconds),
         f"{row.searches}{barren}",
@@ -224,7 +222,7 @@ def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
     trainings = max((len(t) for row in rows for t in row.fitness), default=0)
     said = [
         f"IQM of each winner's {plural(trainings, 'fresh training')}, pooled over {in_searches(bench.repeats)}; steps "
-        "and wall time are of one search without its last comparison.",
+        "(spent, of the budget) and wall time are of one search without its last comparison.",
         "Optimism: what selection promised of the winner above what its fresh trainings kept.",
     ]
     if bench.repeats == 1:

@@ -11,24 +11,29 @@ import json
 import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from eureka_agent.contract.task import Task
-from eureka_agent.errors import EurekaError, RunError, UsageError
+from eureka_agent.errors import BudgetExhausted, EurekaError, Paused, RunError, UsageError
+from eureka_agent.lab.racing import most_steps
 from eureka_agent.lab.scores import EvaluationSeeds, seeds_key
 from eureka_agent.proposers import usual_settings
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import AMENDABLE, Run
 from eureka_agent.runs.storage import storage_errors, write_file
+from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
 from eureka_agent.search.searching import search
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.terminal.watcher import Watcher
 from eureka_sandbox.protocol import Failure, Sandbox
 
 PLAN, CPU = "plan.json", "cpu.json"
+Watching = Callable[[Run, str], AbstractContextManager[Watcher]]
+"""Shows a search under its title while it runs."""
 AS_PUBLISHED = frozenset({"eureka", "zero_shot"})
 """Strategies that train every candidate to the end, once, unless racing or contests are asked for."""
 ROOM = 20
@@ -74,10 +79,15 @@ class Bench(BaseModel):
         thorough = {"racing": "none", "contest_seeds": 1} if contestant.strategy in AS_PUBLISHED else {}
         given = {**thorough, **usual_settings(contestant.model), **self.settings}
         given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat}
-        recipe = Recipe.of(task, Settings.model_validate(given))
-        budget = self.steps or self.population * self.generations * recipe.timesteps
-        sized = {"population": self.population, "generations": min(ROOM * self.generations, 10_000), "steps": budget}
+        generations = min(ROOM * self.generations, 10_000)
+        sized = {"population": self.population, "generations": generations, "steps": self.budget(task)}
         return Settings.model_validate({**given, **sized})
+
+    def budget(self, task: Task) -> int:
+        """Environment steps that each search of a task may take, its last comparison not included."""
+        settings = Settings.model_validate(self.settings)
+        whole = most_steps(settings, Recipe.of(task, settings), 1)
+        return self.steps or self.population * self.generations * whole
 
 
 def contestants(strategies: Sequence[str], model: str) -> tuple[Contestant, ...]:
@@ -117,8 +127,9 @@ def run_bench(
     bench: Bench,
     tasks: Mapping[str, Task],
     sandbox_of: Callable[[Settings], Sandbox],
-    watching: Callable[[Run, str], AbstractContextManager[Watcher]],
+    watching: Watching,
     machine: Mapping[str, Any] | None = None,
+    caps: Caps = NO_CAPS,
 ) -> None:
     """Run every search that has not ended; whatever was finished is not run again.
 
@@ -129,49 +140,73 @@ def run_bench(
         sandbox_of: makes the wall of a search.
         watching: shows a search under its title.
         machine: settings of this sitting that change no result: how many boxes side by side, which wall.
+        caps: what all searches of all sittings together may spend on language models.
 
     Raises:
-        EurekaError: the task, the machine or the money does not allow a search. One in which nothing trained is no
-            reason to stop.
+        BudgetExhausted: a cap leaves no room for the next call; says which searches are missing.
+        EurekaError: the task or the machine does not allow a search. One in which nothing trained is no reason to stop.
     """
-    all_searches = list(bench.searches())
-    for number, (name, contestant, repeat) in enumerate(all_searches, 1):
-        title = f"search {number} of {len(all_searches)}: {name}, {contestant.name}, repeat {repeat + 1}"
+    searches = list(bench.searches())
+    names = [f"{task}, {contestant.name}, repeat {repeat + 1}" for task, contestant, repeat in searches]
+    purse = Purse(caps, [search_folder(root, *which) for which in searches])
+    for number, (name, contestant, repeat) in enumerate(searches):
         folder = search_folder(root, name, contestant, repeat)
         settings = bench.settings_of(tasks[name], contestant, repeat).model_copy(update=dict(machine or {}))
+        if _has_ended(folder, tasks[name], settings):
+            continue
         began = _cpu_seconds()
         try:
-            with opened(folder, tasks[name], settings) as run:
-                if run.comparison() is not None:
-                    continue
+            with _opened(folder, tasks[name], purse.bounded(settings, folder)) as run:
                 for other in bench.contestants:
                     _hand_on(search_folder(root, name, other, repeat), run)
-                with watching(run, title) as watcher:
-                    search(run, sandbox_of(settings), watcher)
-        except EurekaError as error:
-            if type(error) is not EurekaError:  # the kinds that stop everything
+                title = f"search {number + 1} of {len(searches)}: {names[number]}"
+                _search(run, sandbox_of(settings), watching, title, partial(purse.book, folder))
+        except BudgetExhausted as full:
+            if isinstance(full, Paused) or not caps.given:
                 raise
+            raise purse.exhausted(root, names[number:], len(names)) from full
         finally:
             _book(root / CPU, f"{name}/{contestant.name}/{repeat}", _cpu_seconds() - began)
 
 
-def opened(folder: Path, task: Task, settings: Settings) -> Run:
-    """The search's run, as it was left or new.
+def _search(run: Run, sandbox: Sandbox, watching: Watching, title: str, book: Callable[[Run], None]) -> None:
+    """One search to its end, or to where nothing in it has trained."""
+    try:
+        with watching(run, title) as watcher:
+            search(run, sandbox, watcher)
+    except EurekaError as error:
+        if type(error) is not EurekaError:  # the kinds that stop everything
+            raise
+    finally:
+        book(run)
+
+
+def _has_ended(folder: Path, task: Task, settings: Settings) -> bool:
+    """Whether the search is there to its last comparison, under the bounds that it had then.
 
     Raises:
         RunError: it was begun with other settings.
     """
     if not (folder / DATABASE).is_file():
+        return False
+    with Run.open(folder, read_only=True) as run:
+        bounds = {name: getattr(run.settings, name) for name in AMENDABLE}
+        if run.settings != settings.model_copy(update=bounds) or run.task.digest != task.digest:
+            raise RunError(
+                f"{folder}: begun with other settings or another version of the task; choose another --output"
+            )
+        return run.comparison() is not None
+
+
+def _opened(folder: Path, task: Task, settings: Settings) -> Run:
+    """The search's run, new or as it was left, with the bounds of this sitting."""
+    if not (folder / DATABASE).is_file():
         return Run.create(folder, task, settings)
     run = Run.open(folder)
-    changes = {
-        name: getattr(settings, name) for name in AMENDABLE if getattr(run.settings, name) != getattr(settings, name)
-    }
+    changes = {name: getattr(settings, name) for name in AMENDABLE}
+    changes = {name: value for name, value in changes.items() if value != getattr(run.settings, name)}
     if changes:
         run.amend(changes)
-    if run.settings != settings or run.task.digest != task.digest:
-        run.close()
-        raise RunError(f"{folder}: begun with other settings or another version of the task; choose another --output")
     return run
 
 

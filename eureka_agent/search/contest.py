@@ -113,6 +113,11 @@ class Incumbency(Record):
         return self.standings[0] if self.standings and self.standings[0].id == self.id else None
 
 
+def training_key(key: Key) -> str:
+    """Under which a contest's training and its score are journaled."""
+    return f"{key[0]}/seed/{key[1]}"
+
+
 def incumbency_key(generation: int) -> str:
     """Of the decision who leads after a generation."""
     return f"g{generation}/incumbent"
@@ -128,9 +133,18 @@ class Entrants(NamedTuple):
     """Of everyone contested before."""
 
     @property
+    def everyone(self) -> tuple[Standing, ...]:
+        """The contenders, and the incumbent if there is one."""
+        return (*self.contenders, *([self.incumbent] if self.incumbent else []))
+
+    @property
     def trainings(self) -> int:
         """Contest trainings of all of them."""
-        return sum(len(s.later) for s in (*self.contenders, self.incumbent) if s)
+        return sum(len(s.later) for s in self.everyone)
+
+    def open_keys(self, seeds: int) -> list[Key]:
+        """The contest trainings that they do not have, if each gets `seeds` trainings, the screening included."""
+        return [(s.id, number) for s in self.everyone for number in range(len(s.later) + 1, seeds)]
 
     def trained(self, later: Mapping[Key, float | None]) -> Entrants:
         """With contest trainings that have ended: the mean fitness of each, None where it failed."""
@@ -145,9 +159,7 @@ class Entrants(NamedTuple):
         return self._replace(contenders=tuple(map(now, self.contenders)), incumbent=incumbent)
 
 
-def entrants(
-    population: Population, candidates: Sequence[Candidate], earlier: Sequence[Incumbency | None]
-) -> Entrants:
+def entrants(population: Population, candidates: Sequence[Candidate], earlier: Sequence[Incumbency | None]) -> Entrants:
     """Who is contested after a generation, as they stand before the contest.
 
     Args:
@@ -264,8 +276,8 @@ def decision(
 ) -> Incumbency:
     """Who leads, once all that is `wanted` was trained, and the reason.
 
-    A contender takes the incumbent's place if its mean is higher, with confidence `BETTER`, and none of its trainings
-    failed. Without an incumbent the one of the highest mean leads.
+    A contender takes the incumbent's place if its mean is higher, with confidence `BETTER`, it was trained in the
+    contest, and none of its trainings failed. Without an incumbent the one of the highest mean leads.
 
     Args:
         standings: of the contenders.
@@ -312,7 +324,7 @@ def _challenged(
 ) -> tuple[Standing, str]:
     if not standings:
         return incumbent, f"{incumbent.id} stays: nobody came close to {measure(incumbent.mean, unit)}"
-    proven = [s for s in left if not s.failed and sure_of(s, incumbent, spread)[0] > 0]
+    proven = [s for s in left if s.finished and not s.failed and sure_of(s, incumbent, spread)[0] > 0]
     told = "; ".join(_figures(s, unit) for s in (*standings, incumbent))
     if not proven:
         return incumbent, f"{incumbent.id} stays, nobody was better with {percent(BETTER)} confidence: {told}"

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from eureka_agent.lab.lab import Lab
-from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.lab.racing import most_steps
+from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Trial
-from eureka_agent.search.contest import Incumbency, Key, Spread, Standing, contenders, decision, incumbency_key, wanted
+from eureka_agent.search.contest import (
+    Entrants,
+    Incumbency,
+    Key,
+    entrants,
+    incumbency_key,
+    settled,
+    training_key,
+    wanted,
+)
+from eureka_agent.settings import Recipe
 from eureka_sandbox.protocol import Failure
 
 
@@ -27,62 +38,63 @@ def contest(lab: Lab, population: Population, candidates: Sequence[Candidate]) -
     if run.settings.contest_seeds < 2 or population.by_preference:
         return None
     key = incumbency_key(population.generations)
-    settled = run.decide(key, Incumbency, lambda: _contested(lab, population, candidates))
-    if settled.leader:
-        lab.watcher.leads(settled.leader.id, settled.leader.mean)
-    return settled.id
+    outcome = run.decide(key, Incumbency, lambda: _contested(lab, population, candidates))
+    if outcome.leader:
+        lab.watcher.leads(outcome.leader.id, outcome.leader.mean)
+    return outcome.id
 
 
 def _contested(lab: Lab, population: Population, candidates: Sequence[Candidate]) -> Incumbency:
     run = lab.run
-    settings, last = run.settings, run.incumbency()
-    spread = last.spread if last else Spread()
-    held = [run.decided(incumbency_key(n), Incumbency) for n in range(population.generations)]
-    known = {s.id: s for one in held if one for s in one.standings}
-    best = population.best
-    incumbent = known.get(best.id) or _standing(best) if best and not best.stopped else None
-    if last and last.leader and incumbent and last.leader.id != incumbent.id:  # a person rejected it
-        spread = spread.including([last.leader])
-    width = spread.including([incumbent]) if incumbent else spread
-    chosen = contenders(candidates, incumbent, width)
+    settings, unit = run.settings, run.task.spec.metric.unit
+    earlier = [run.decided(incumbency_key(n), Incumbency) for n in range(population.generations)]
+    before = entrants(population, candidates, earlier)
     code = {c.id: c.code for c in (*population.ranked, *candidates)}
-    later = {key: trial for s in (*chosen, incumbent) if s for key, trial in _finished(run, s, settings.contest_seeds)}
-
-    def standing(s: Standing) -> Standing:
-        values = list(s.later)
-        while (trial := later.get((s.id, len(values) + 1))) is not None:
-            values.append(trial.score.mean if trial.score else None)
-        return s.model_copy(update={"later": tuple(values)})
-
-    def now() -> tuple[list[Standing], Standing | None]:
-        return [standing(s) for s in chosen], standing(incumbent) if incumbent else None
+    later, room = _finished(run, before), _room(run, before, lab.recipe)
 
     def train(key: Key) -> Trial:
-        name, number = key
-        trial = lab.trial(f"{name}/seed/{number}", code[name], settings.derived_seed("contest", number))
-        lab.watcher.concluded(f"{name}/seed/{number}", trial)
+        name = training_key(key)
+        trial = lab.trial(name, code[key[0]], settings.derived_seed("contest", key[1]))
+        lab.watcher.concluded(name, trial)
         return trial
 
     def ready() -> list[Key]:
-        keys = wanted(*now(), spread, settings.contest_seeds)
+        now = before.trained(later)
+        keys = wanted(*now, settings.contest_seeds)
+        if room is None:
+            return keys
         # on a budget of steps nothing is trained on speculation: the same search must come out with any number of boxes
-        return keys if settings.steps is None else [key for key in keys if key[1] == keys[0][1]]
+        together = [key for key in keys if key[1] == keys[0][1]]
+        return together if now.trainings - before.trainings + len(together) <= room else []
 
-    lab.boxes.as_ready(train, ready, later.__setitem__)
-    unit, seeds = lab.run.task.spec.metric.unit, settings.contest_seeds
-    settled = decision(*now(), spread, seeds, unit, len(incumbent.later) if incumbent else 0)
-    lab.watcher.stage(settled.reason)
-    return settled
+    def ended(key: Key, trial: Trial) -> None:
+        later[key] = trial.score.mean if trial.score else None
+
+    lab.boxes.as_ready(train, ready, ended)
+    left = wanted(*before.trained(later), settings.contest_seeds)
+    seeds = left[0][1] if left else settings.contest_seeds
+    outcome = settled(before, later, seeds, unit)
+    if left:
+        outcome = outcome.model_copy(update={"seeds": seeds})
+        lab.watcher.stage("the budget of environment steps has no room for more trainings of those who may lead")
+    lab.watcher.stage(outcome.reason)
+    return outcome
 
 
-def _finished(run: Run, standing: Standing, seeds: int) -> Iterator[tuple[Key, Trial]]:
+def _finished(run: Run, before: Entrants) -> dict[Key, float | None]:
     """Contest trainings that an earlier sitting finished and did not come to decide on."""
-    for number in range(len(standing.later) + 1, seeds):
-        name = f"{standing.id}/seed/{number}"
-        training, score = run.training(name), run.score(name)
+    found: dict[Key, float | None] = {}
+    for key in before.open_keys(run.settings.contest_seeds):
+        training, score = run.training(training_key(key)), run.score(training_key(key))
         if isinstance(training, Failure) or score is not None:
-            yield (standing.id, number), Trial(training=None, score=score if isinstance(score, Score) else None)
+            found[key] = score.mean if isinstance(score, Score) else None
+    return found
 
 
-def _standing(candidate: Candidate) -> Standing | None:
-    return None if candidate.fitness is None else Standing(id=candidate.id, screening=candidate.fitness)
+def _room(run: Run, before: Entrants, recipe: Recipe) -> int | None:
+    """How many trainings the budget of environment steps had left when the contest began; None: there is no budget."""
+    if run.settings.steps is None:
+        return None
+    own = [run.training(training_key(key)) for key in before.open_keys(run.settings.contest_seeds)]
+    searched = run.searched_steps - sum(t.timesteps for t in own if isinstance(t, Training))
+    return (run.settings.steps - searched) // most_steps(run.settings, recipe, 1)

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeVar
 
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import RunError
@@ -27,7 +27,7 @@ from eureka_agent.lab.jobs import run_alone, score_job, train_job
 from eureka_agent.lab.machine import cores
 from eureka_agent.lab.racing import brackets, planned_steps
 from eureka_agent.lab.variations import variations_of
-from eureka_agent.proposers import asks_providers
+from eureka_agent.proposers import calls_cost
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import write_file
 from eureka_agent.search.contest import usual_trainings
@@ -35,6 +35,7 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.text import count, dollars, duration, plural
 from eureka_sandbox.protocol import Failed, Finished, Job, JobStopped, Progress, Sandbox
 
+N = TypeVar("N", int, float)
 PROBE_SECONDS = 4.0
 """How long a training's pace is watched."""
 WARM_UP = 2
@@ -89,13 +90,20 @@ class Plan:
     steps: int
 
 
-def planned(settings: Settings, recipe: Recipe, generations: int) -> Plan:
-    """So many generations and the comparison's two trained arms."""
+def planned(settings: Settings, recipe: Recipe, generations: int, edits: int = 0) -> Plan:
+    """So many generations, `edits` candidates more in the first of them, and the comparison's two trained arms."""
     final, contests = 2 * settings.final_seeds, round(generations * usual_trainings(settings))
     size = settings.population + settings.tune
-    raced = planned_steps(settings, recipe, size)
-    steps = generations * raced + (contests + final) * recipe.timesteps
-    return Plan(generations * size + contests + final, steps)
+    raced = _over_generations(lambda size: planned_steps(settings, recipe, size), size, generations, edits)
+    trainings = _over_generations(lambda size: size, size, generations, edits) + contests
+    steps = raced + contests * recipe.timesteps
+    steps = steps if settings.steps is None else min(steps, settings.steps)
+    return Plan(trainings + final, steps + final * recipe.timesteps)
+
+
+def _over_generations(cost: Callable[[int], N], size: int, generations: int, edits: int) -> N:
+    """Of so many generations of a size, the first of which has `edits` candidates on top."""
+    return cost(size + edits) + (generations - 1) * cost(size) if generations else 0 * cost(size)
 
 
 def within_steps(task: Task, settings: Settings) -> Settings:
@@ -107,17 +115,32 @@ def within_steps(task: Task, settings: Settings) -> Settings:
     return settings.model_copy(update={"generations": min(settings.generations, last)})
 
 
-def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 0, jobs: int | None = None) -> Estimate:
-    """Estimate what is left of a search: each generation and its contest, then the comparison's two trained arms."""
+def price(
+    task: Task,
+    settings: Settings,
+    speed: Speed,
+    generations_done: int = 0,
+    jobs: int | None = None,
+    edits: int = 0,
+) -> Estimate:
+    """Estimate what is left of a search: each generation and its contest, then the comparison's two trained arms.
+
+    `edits` candidates, which people have written in a review, come on top of the next generation.
+    """
     side_by_side = jobs or settings.jobs or cores()
     settings, recipe = within_steps(task, settings), Recipe.of(task, settings)
     generations = max(settings.generations - generations_done, 0)
-    plan = planned(settings, recipe, generations)
+    plan = planned(settings, recipe, generations, edits)
     box = speed.startup_seconds + speed.score_seconds
     one = box + recipe.timesteps / speed.steps_per_second
     waves = generations * math.ceil(usual_trainings(settings) / side_by_side)
     waves += math.ceil(2 * settings.final_seeds / side_by_side)
-    raced = generations * _generation_seconds(settings, recipe, speed, box, side_by_side)
+    size = settings.population + settings.tune
+
+    def generation_seconds(size: int) -> float:
+        return _generation_seconds(settings, recipe, speed, size, side_by_side)
+
+    raced = _over_generations(generation_seconds, size, generations, edits)
     calls, tokens, cost = _asked(task, settings, generations_done)
     worlds = 1 + len(variations_of(task)) if variations_of(task) else 0
     scorings = 1 + math.ceil(2 * worlds / side_by_side)  # random play, and both policies in held-out variations
@@ -125,9 +148,9 @@ def price(task: Task, settings: Settings, speed: Speed, generations_done: int = 
     return Estimate(plan.trainings, plan.steps, seconds, cost, calls, tokens)
 
 
-def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, box: float, side_by_side: int) -> float:
+def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, size: int, side_by_side: int) -> float:
     """One generation: its boxes in waves of whole trainings; or, raced, by their work, and at least the longest way."""
-    size = settings.population + settings.tune
+    box = speed.startup_seconds + speed.score_seconds
     races = brackets(settings, recipe, [str(slot) for slot in range(size)])
     rungs = max(len(race.rungs) for race in races)
     if rungs == 1:
@@ -140,7 +163,7 @@ def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, box: f
 
 def _asked(task: Task, settings: Settings, generations_done: int) -> tuple[int, int, float | None]:
     """Calls to language models, their tokens and dollars."""
-    if not asks_providers(settings.model):
+    if not calls_cost(settings):
         return 0, 0, 0.0
     from eureka_agent.llm.expected import expected
 
@@ -156,17 +179,23 @@ def llm_cost(calls: int, tokens: int, cost: float | None) -> str:
     return f"about {plural(calls, 'call')} to language models, {count(tokens)} tokens, {price}"
 
 
-def workload(task: Task, settings: Settings, generations_done: int = 0) -> str:
-    """What is left to do, without time."""
-    known = price(task, settings, Speed(1.0, 0.0, 0.0, ""), generations_done)
+def likely_price(task: Task, settings: Settings) -> Estimate:
+    """The estimate of a whole search; its time is not a number where this machine's speed at the task is unknown."""
+    known = cached_price(task, settings)
+    return known or replace(price(task, settings, Speed(1.0, 0.0, 0.0, "")), seconds=math.nan)
+
+
+def workload(task: Task, settings: Settings, generations_done: int = 0, edits: int = 0) -> str:
+    """What is left to do, without time; see `price`."""
+    known = price(task, settings, Speed(1.0, 0.0, 0.0, ""), generations_done, edits=edits)
     cost = llm_cost(known.calls, known.tokens, known.dollars)
     return f"{plural(known.trainings, 'training')}, {count(known.steps)} environment steps, {cost}"
 
 
-def cached_price(task: Task, settings: Settings, generations_done: int = 0) -> Estimate | None:
-    """The estimate, if this machine's speed at the task is known already."""
+def cached_price(task: Task, settings: Settings, generations_done: int = 0, edits: int = 0) -> Estimate | None:
+    """The estimate, if this machine's speed at the task is known already; see `price`."""
     speed = cached_speed(task, settings)
-    return price(task, settings, speed, generations_done) if speed else None
+    return price(task, settings, speed, generations_done, edits=edits) if speed else None
 
 
 def learn_from(run: Run) -> None:

@@ -140,7 +140,7 @@ def _until_not_paused(lab: Lab, population: Population) -> list[Letter]:
                 lab.watcher.waiting(reason)
                 waits = True
             lab.boxes.check_time()
-            lab.stopping.wait(LOOK_SECONDS)
+            lab.boxes.stopping.wait(LOOK_SECONDS)
     finally:
         if waits:
             lab.watcher.waiting("")

@@ -81,7 +81,7 @@ def prescreened(lab: Lab, candidates: Sequence[Candidate]) -> list[Candidate]:
     def screen(candidate: Candidate) -> Screening:
         return run.decide(screening_key(candidate.id), Screening, lambda: _screened(lab, candidate, bank, known))
 
-    found = {c.id: s for c, s in zip(entered, lab.side_by_side(screen, entered), strict=True)}
+    found = {c.id: s for c, s in zip(entered, lab.boxes.side_by_side(screen, entered), strict=True)}
     return [_judged(c, found[c.id]) if c.id in found else c for c in candidates]
 
 

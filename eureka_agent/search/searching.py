@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from eureka_agent.critique.vision import Eyes
 from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
-from eureka_agent.proposers import Sitting, make_proposer
+from eureka_agent.proposers import Sitting, make_judge, make_proposer
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Comparison
 from eureka_agent.search.people import Ask
@@ -26,7 +27,8 @@ def search(run: Run, sandbox: Sandbox, watcher: Watcher, ask: Ask | None = None)
     lab.ask = ask
     if not run.has_decided(f"comparison/{run.generations}"):
         lab.begin()
-    sitting = Sitting(run, watcher, lab.stopping, lab.smoke)
+    sitting = Sitting(run, watcher, lab.boxes.stopping, lab.smoke)
     with sitting.resources:
         proposer = make_proposer(run.settings.model, run.task, run.settings.prompts, sitting)
-        return evolve(run, proposer, strategy_of(run.settings.strategy), lab)
+        judge = make_judge(run.settings, run.task, sitting, proposer)
+        return evolve(run, proposer, strategy_of(run.settings.strategy), lab, Eyes(judge) if judge else None)

@@ -17,7 +17,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.search.duplicates import linked
 from eureka_agent.search.people import proposed, with_people
 from eureka_agent.search.prescreen import prescreened
-from eureka_agent.search.stopping import affordable
+from eureka_agent.search.stopping import steps_left
 from eureka_agent.search.tuning import with_tuning
 from eureka_agent.strategies import Briefs, Strategy
 
@@ -36,7 +36,9 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
 
     def decide() -> Briefs:
         briefs = with_tuning(strategy.select(population, run.settings), population, run.settings)
-        briefs = briefs[: affordable(population, run.settings, run.searched_steps)]
+        edits = sum(edit.generation == population.generations for edit in run.steering.edits)
+        room = steps_left(run, population).candidates_at_most(edits)
+        briefs = briefs if room is None else briefs[: max(0, room - edits)]  # what people write is always tried
         return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
 
     return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
@@ -49,13 +51,14 @@ def related(briefs: Sequence[Brief], population: Population) -> set[str]:
 
 def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: Population) -> list[Candidate]:
     """One candidate per brief, asked for side by side."""
+    lab.incumbent = population.best
 
     def ask(brief: Brief) -> Candidate:
         answer = partial(proposed, lab, proposer, brief, briefs, population)
         proposal = lab.run.decide(f"{brief.id}/proposal", Proposal, answer)
         return Candidate(brief=brief, **dict(proposal))
 
-    asked = lab.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs)))
+    asked = lab.boxes.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs)))
     return prescreened(lab, linked(lab.run, asked, population))
 
 

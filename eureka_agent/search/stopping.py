@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eureka_agent.contract.task import Task
+from eureka_agent.errors import UsageError
+from eureka_agent.lab.racing import most_steps
 from eureka_agent.population import Population, Record
-from eureka_agent.settings import Settings
+from eureka_agent.search.contest import CONTENDERS
+from eureka_agent.settings import Recipe, Settings
 from eureka_agent.text import count, measure, plural
 
 if TYPE_CHECKING:
@@ -37,27 +41,85 @@ def stopped(run: Run, population: Population) -> Stop | None:
     known = run.end(population.generations)
     if known is not None:
         return known
-    steps = run.searched_steps
     begun = run.has_decided(f"g{population.generations}/briefs")  # steps that the next generation took do not end it
     last, best = run.incumbency(), population.best
     contested = last.leader.mean if last and last.leader and best and last.leader.id == best.id else None
-    unit = run.task.spec.metric.unit
-    reason = reason_to_stop(population, run.settings, None if begun else steps, contested, unit)
+    unit, left = run.task.spec.metric.unit, None if begun else steps_left(run, population)
+    reason = reason_to_stop(population, run.settings, left, contested, unit)
     if reason is None:
         return None
-    key = stop_key(population.generations, run.settings)
+    key, steps = stop_key(population.generations, run.settings), run.searched_steps
     return run.decide(key, Stop, lambda: Stop(reason=reason, steps=steps, seconds=run.elapsed_seconds))
 
 
+@dataclass(frozen=True)
+class StepsLeft:
+    """What a budget of environment steps has room for."""
+
+    settings: Settings
+    recipe: Recipe
+    taken: int
+    """By the search's trainings so far."""
+    candidates: int
+    """How many there are so far."""
+    incumbent: bool = False
+    """Whether somebody leads, who is challenged in contests."""
+    proven: bool = False
+    """Whether the incumbent has been trained in a contest."""
+
+    def needed(self, size: int) -> int:
+        """Environment steps of a generation of so many candidates and the first round of its contest, at most."""
+        trained = most_steps(self.settings, self.recipe, size)
+        if self.settings.contest_seeds < 2 or not self.incumbent:
+            return trained  # without a contest, the best score leads
+        first = min(CONTENDERS, size) + (not self.proven)
+        return trained + first * most_steps(self.settings, self.recipe, 1)
+
+    def candidates_at_most(self, edits: int = 0) -> int | None:
+        """How many the next generation may have; None: as many as wanted, as there is no budget.
+
+        They fit with the first round of their contest into what is left, whatever comes of them. Fewer than that if
+        its later rounds would have no room: what a candidate costs is what those so far cost on average.
+
+        Args:
+            edits: candidates that people write, beside those of the settings.
+        """
+        if self.settings.steps is None:
+            return None
+        left, wanted = self.settings.steps - self.taken, self.settings.population + self.settings.tune + edits
+        fitting = next((size for size in range(wanted, 0, -1) if self.needed(size) <= left), 0)
+        if not fitting or not self.taken or not self.candidates:
+            return fitting
+        return max(1, min(fitting, left * self.candidates // self.taken))
+
+
+def steps_left(run: Run, population: Population) -> StepsLeft:
+    """What the run's budget has room for after the finished generations."""
+    last, best = run.incumbency(), population.best
+    leader = last.leader if last and best and last.leader and last.leader.id == best.id else None
+    return StepsLeft(
+        settings=run.settings,
+        recipe=Recipe.of(run.task, run.settings),
+        taken=run.searched_steps,
+        candidates=len(population.candidates),
+        incumbent=best is not None and not population.by_preference,
+        proven=bool(leader and leader.later),
+    )
+
+
 def reason_to_stop(
-    population: Population, settings: Settings, steps: int | None, contested: float | None = None, unit: str = ""
+    population: Population,
+    settings: Settings,
+    left: StepsLeft | None,
+    contested: float | None = None,
+    unit: str = "",
 ) -> str | None:
     """In words, the first bound that is reached; None if none is.
 
     Args:
         population: of whole generations.
         settings: whose bounds hold.
-        steps: environment steps of the search's trainings so far; None: a generation has begun, and is finished.
+        left: of the budget of environment steps; None: a generation has begun, and is finished.
         contested: mean fitness of the incumbent over the trainings of its contests, if it had any: a lucky training
             alone reaches no target.
         unit: of fitness.
@@ -70,27 +132,32 @@ def reason_to_stop(
         return f"target reached: {best.id} with {measure(level, unit)}, wanted {measure(settings.target, unit)}"
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
         return f"no better candidate than {best.id} in {plural(settings.patience, 'generation')}"
-    if settings.steps is None or steps is None:
+    if settings.steps is None or left is None:
         return None
-    if not steps and done >= BARREN:
+    if not left.taken and done >= BARREN:
         return f"nothing trained in {plural(done, 'generation')}"
-    left = affordable(population, settings, steps)
-    if left is not None and left < 1:
-        return f"{count(steps)} of {count(settings.steps)} environment steps taken"
+    if left.candidates_at_most() == 0:
+        taken = f"{count(left.taken)} of {count(settings.steps)} environment steps taken"
+        return taken if left.taken >= settings.steps else f"{taken}, one more candidate could take {left.needed(1):,}"
     return None
 
 
-def affordable(population: Population, settings: Settings, steps: int) -> int | None:
-    """How many more candidates end the search nearest to its budget of environment steps; None: as many as you like.
+def check_budget(task: Task, settings: Settings) -> None:
+    """See before a search begins whether its budget of environment steps has room for a training.
 
-    What a candidate costs is what those so far cost on average, with all that belonged to them (rungs, contests).
+    Raises:
+        UsageError: it has not.
     """
-    if settings.steps is None or not population.candidates or not steps:
-        return None
-    return math.floor((settings.steps - steps) / (steps / len(population.candidates)) + 0.5)
+    most = most_steps(settings, Recipe.of(task, settings), 1)
+    if settings.steps is not None and most > settings.steps:
+        raise UsageError(
+            f"--steps {settings.steps}: one training of {task.name} takes {most:,} environment steps; allow more, or "
+            "make trainings shorter with --timesteps"
+        )
 
 
 def stop_key(generations: int, settings: Settings) -> str:
-    """Key of the decision that the search ends after so many generations, under the bounds of the settings."""
+    """Key of the decision that the search ends after so many generations, with a number for the bounds it had then."""
     bounds = json.dumps({name: getattr(settings, name) for name in BOUNDS}, sort_keys=True)
-    return f"stop/{generations}/{int(hashlib.sha256(bounds.encode()).hexdigest()[:12], 16)}"
+    digest = hashlib.sha256(bounds.encode()).digest()
+    return f"stop/{generations}/{int.from_bytes(digest[:6], 'big')}"

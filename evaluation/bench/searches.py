@@ -15,7 +15,7 @@ from orchestration import cpu_seconds
 from eureka_agent.contract.task import load_task
 from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
-from eureka_agent.population import Candidate
+from eureka_agent.population import Candidate, Population
 from eureka_agent.proposers import make_proposer
 from eureka_agent.report.build import write_report
 from eureka_agent.runs.run import Run
@@ -92,10 +92,10 @@ def search(task: str, population: int, generations: int, timesteps: int, seed: i
         "search_seconds": lab.comparison_began - began,
         "comparison_seconds": compared - lab.comparison_began,
         "report_seconds": ended - compared,
-        "jobs": lab.jobs,
+        "jobs": lab.boxes.jobs,
         "boxes": sandbox.boxes,
         "failed": failed,
-        "stages": {**sandbox.stages, "cores without a box": wall * lab.jobs - busy},
+        "stages": {**sandbox.stages, "cores without a box": wall * lab.boxes.jobs - busy},
         "host_cpu_seconds": cpu_seconds(resource.RUSAGE_SELF),
         "box_cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN),
         "memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
@@ -111,8 +111,9 @@ def generation(task: str, candidates: int, jobs: int, timesteps: int, seed: int)
         run = Run.create(Path(folder) / "run", known, settings)
         lab = Lab(make_sandbox("embedded"), run)
         began = time.perf_counter()
-        briefs = select(run, Incumbent(), run.population())
-        measured = lab.measure(propose(lab, make_proposer("offline", known), briefs, run.population()))
+        briefs = select(run, Incumbent(), Population())
+        asked = propose(lab, make_proposer("offline", known), briefs, Population())
+        measured = lab.measure(asked, Population())
         wall = time.perf_counter() - began
     trained = sum(c.training.timesteps for c in measured if c.training)
     return {"wall": wall, "steps": trained, "failed": sum(c.failure is not None for c in measured)}

@@ -127,6 +127,22 @@ def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
     return Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
 
 
+def steps_at_once(algorithm: Algorithm, given: Mapping[str, Any]) -> int:
+    """Environment steps that a training takes between two looks at whether it has had enough: a rollout.
+
+    SAC and TD3 may be told to collect whole episodes, whose length nobody knows before; they count as one step.
+
+    Raises:
+        HyperparameterError: see `settle`.
+    """
+    settled = settle(algorithm, given)
+    model = DEFAULTS[algorithm] | settled.model
+    if algorithm == "ppo":
+        return int(settled.n_envs * model["n_steps"])
+    often, unit = model["train_freq"] if isinstance(model["train_freq"], tuple) else (model["train_freq"], "step")
+    return int(settled.n_envs * often) if unit == "step" else 1
+
+
 def steps_per_update(algorithm: Algorithm, given: Mapping[str, Any]) -> float:
     """How many environment steps' worth of work one update of the policy is, during which no step is taken.
 

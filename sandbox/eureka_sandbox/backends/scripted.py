@@ -4,8 +4,8 @@ A comment `# scripted: fitness=3.5 seconds=0.2 verdict=time lost=1` in the rewar
 mean fitness of its policies, how long a box takes, why it fails, and how often the sandbox itself fails first. Without
 one, fitness follows from the text's hash and lies in [0, 10). `late=2` makes fitness grow with the square of the share
 of the training that a rung lets it come (`TrainSpec.stop_at`), `behaves=1.5` is what a smoke box sees it pay. Random
-and zero actions (no policy) come to -1. A contact sheet is a grey picture. A smoke box answers at once; of the verdicts, it gives only those that a first
-batch can have: code error, policy violation.
+and zero actions (no policy) come to -1. A contact sheet is a grey picture. A smoke box answers at once; of the
+verdicts, it gives only those that a first batch can have: code error, policy violation.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class ScriptedSandbox:
 
 
 def _grey(width: int, height: int) -> bytes:
-    """A grey JPEG of so many pixels, sides in whole blocks of 8; each block is two zero bits: as before, and no more."""
+    """A grey JPEG of so many pixels, sides in whole blocks of 8; each block is two zero bits: as the last, and flat."""
 
     def segment(marker: int, payload: bytes) -> bytes:
         return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload

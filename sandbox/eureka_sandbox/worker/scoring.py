@@ -103,14 +103,9 @@ def _shown(
 
     median = episodes[by_fitness(fitness)[(len(fitness) - 1) // 2]]
     body, model, scratch = spec.environment.body, simulation.model, folder / "scratch"
-    blobs, notes = {}, []
-    for made, note in (
-        film(body, model, median, spec.video, scratch) if spec.video else ({}, ""),
-        contact_sheet(body, model, median, spec.sheet, scratch) if spec.sheet else ({}, ""),
-    ):
-        blobs |= made
-        notes.append(note)
-    return blobs, "; ".join(filter(None, notes))
+    filmed, film_note = film(body, model, median, spec.video, scratch) if spec.video else ({}, "")
+    drawn, sheet_note = contact_sheet(body, model, median, spec.sheet, scratch) if spec.sheet else ({}, "")
+    return filmed | drawn, "; ".join(filter(None, (film_note, sheet_note)))
 
 
 def by_fitness(fitness: Sequence[float]) -> list[int]:

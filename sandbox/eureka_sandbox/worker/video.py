@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ INSTALL_GL = "install EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri libopeng
 RENDERING_OFF = ("disable", "disabled", "off", "false", "0")
 """Values of `MUJOCO_GL` that mean no OpenGL at all."""
 FILM, POSTER, FRAMES = "video.mp4", "poster.jpg", "frames.jpg"
+NEARER = 0.75
+"""How far from the robot a small frame is drawn, as a share of a film's distance."""
 RENDER_SECONDS = 120
 """A renderer that takes longer has hung: the film is given up, the scores are not."""
 
@@ -50,6 +52,8 @@ class View:
     """Whether the camera moves along x with the robot, past posts that mark the distance."""
     readout: tuple[tuple[str, str, str], ...] = (("distance", "torso_x", "m"),)
     """Label, scalar state variable and unit of what is written on the frames."""
+    small: bool = False
+    """A small frame, which the posts' figures would fill."""
 
 
 VIEWS = {
@@ -116,6 +120,9 @@ def _drawn(
         np.savez(files[1], qpos=episode.qpos[rows], qvel=episode.qvel[rows])
         view = VIEWS.get(body, View(4.0))
         captions = [caption(view, episode, row) for row in rows]
+        if "columns" in order:
+            view = replace(view, small=True, distance=view.distance * (NEARER if view.follows else 1.0))
+            captions[1:] = [[("  ".join(value for _, value in lines), "")] for lines in captions[1:]]
         files[2].write_text(json.dumps({"view": asdict(view), "captions": captions, **order}))
         reason = _render_in_a_process(scratch)
         return ({}, reason) if reason else ({file.name: file.read_bytes() for file in files[3:]}, "")
@@ -283,7 +290,7 @@ class Painter:
             size, position = np.array([0.02, 0.02, 0.12]), np.array([metre, 1.0, 0.12])
             colour = np.array([0.9, 0.3, 0.1, 1.0], dtype=np.float32)
             mj.mjv_initGeom(geom, int(mj.mjtGeom.mjGEOM_BOX), size, position, np.eye(3).ravel(), colour)
-            geom.label = f"{metre} m"
+            geom.label = "" if self._view.small else f"{metre} m"
             scene.ngeom += 1
 
     def close(self) -> None:
