@@ -66,6 +66,18 @@ def test_share_counts_finished_trainings_of_every_page() -> None:
     assert "comparison" in shown.headline
 
 
+def test_the_time_left_forgets_what_was_wrongly_foreseen() -> None:
+    shown = board(ahead=lambda generations: 6.0 - 2 * generations)
+    shown.generation_begins(0, [candidate(0), candidate(1)])
+    assert shown.trainings == 6.0
+    for seed in range(9):  # a contest of more trainings than anybody expects
+        shown.progressed(f"g0c0/seed/{seed}", "training", progress(1000))
+        shown.rows[f"g0c0/seed/{seed}"].state = "done"
+    assert shown.share == 1.0
+    shown.progressed("final/human/0", "training", progress(500))
+    assert shown.share == pytest.approx(9.5 / (9 + 2))
+
+
 def test_a_row_says_waiting_until_its_box_begins_then_starting_training_and_scoring() -> None:
     shown = board()
     shown.generation_begins(0, [candidate(0)])

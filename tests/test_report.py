@@ -20,6 +20,7 @@ from eureka_agent.report.curves import intervals
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, tiles, verdict
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Estimate, Trial, compare, measured_arm
+from eureka_agent.search.contest import Incumbency, Standing
 from eureka_agent.settings import Settings
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import Failure, Verdict, Wall
@@ -154,6 +155,35 @@ def test_the_verdict_says_no_more_than_the_trainings_allow() -> None:
     assert "3 trainings each cannot settle it" in verdict(few)
     assert "not yet compared" in verdict(facts(candidate(0, 4.0)))
     assert "Nothing has trained" in verdict(facts(candidate(0, None)))
+
+
+def test_a_mean_that_says_the_opposite_of_the_iqm_is_told() -> None:
+    whole = facts(candidate(0, 7.0), human=4.5, seeds=3)
+    assert "The mean" not in verdict(whole)
+    assert whole.comparison
+    best = whole.comparison.arm("candidate")
+    trials = [t.model_copy(update={"score": rarely_lost(t.score)}) for t in best.trials if t.score]
+    lost = best.model_copy(update={"trials": tuple(trials)})
+    comparison = whole.comparison.model_copy(
+        update={"arms": (lost, *(arm for arm in whole.comparison.arms if arm.name != "candidate"))}
+    )
+    said = verdict(dataclasses.replace(whole, comparison=comparison)).replace("\u00a0", " ")
+    assert "9.00 m against 5.50 m" in said
+    assert said.endswith("counts the worst and the best episodes too, says the opposite: −446 m against 5.50 m.")
+
+
+def rarely_lost(score: Score) -> Score:
+    return score.model_copy(update={"fitness": (-900.0, *score.fitness[1:])})
+
+
+def test_before_the_comparison_a_contests_word_counts_more_than_the_training_that_selected() -> None:
+    standing = Standing(id="g0c0", screening=14.0, later=(13.0, 12.0))
+    held = Incumbency(id="g0c0", before=None, standings=(standing,), reason="")
+    early = dataclasses.replace(facts(candidate(0, 14.0)), contests=[held])
+    assert "g0c0 leads with 13.0 m over 3 trainings" in verdict(early).replace("\u00a0", " ")
+    alone = held.model_copy(update={"standings": (standing.first(0),)})
+    early = dataclasses.replace(early, contests=[alone])
+    assert "g0c0 leads with 15.0 m, beside" in verdict(early).replace("\u00a0", " ")
 
 
 def test_an_interval_that_includes_one_half_is_said_with_its_figures() -> None:

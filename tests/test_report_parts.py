@@ -234,6 +234,11 @@ def test_the_words_around_the_code_are_the_design_thought() -> None:
     assert prose(answer) == "Speed pays.\n\nThis should do."
 
 
+def test_a_paragraph_that_an_answer_wraps_is_one_line_and_its_lists_stay_lists() -> None:
+    rest = "\n- upright: a bound\n- alive: a bonus\n1. first\n\n# Heading\nNew paragraph."
+    assert prose("Speed pays,\nuntil it\nfalls." + rest) == "Speed pays, until it falls." + rest
+
+
 def test_a_recorded_search_shows_thoughts_calls_and_what_they_led_to(tmp_path: Path) -> None:
     with small_run(tmp_path / "run", f"replay:{TRANSCRIPT}", population=4) as run:
         search(run)

@@ -168,6 +168,8 @@ class MailboxLLM:
             if text != self._told:
                 self._told = text
                 self._sitting.watcher.waiting(text)
+                if not names:
+                    self._sitting.watcher.stage("all answers are here: checking the code and trying it on the bank")
 
     def _open(self) -> None:
         """Make the folder this run's, and say what is to be done there."""

@@ -7,9 +7,10 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -24,6 +25,7 @@ from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.review.steering import Said
 from eureka_agent.runs.calls import Message as Message
 from eureka_agent.runs.calls import Picture
+from eureka_agent.search.contest import Incumbency
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.text import visible
@@ -66,6 +68,7 @@ class Prompts:
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
         floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
         said: what people want to tell the author of a candidate.
+        contest: who was trained again after the last generation, once there was one.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
@@ -77,10 +80,12 @@ class Prompts:
         settings: Settings | None = None,
         floor: Callable[[], Floor | None] = lambda: None,
         said: Callable[[Brief, Population], Sequence[Said]] = lambda brief, population: (),
+        contest: Callable[[], Incumbency | None] = lambda: None,
     ) -> None:
         self._settings = settings or Settings()
         self._floor = floor
         self._said = said
+        self._contest = contest
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -105,6 +110,8 @@ class Prompts:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
         told_of = Population() if self._settings.strategy in TELLS_NO_HISTORY else population
+        held = self._contest()
+        again = {standing.id: standing.finished for standing in held.standings} if held else {}
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
@@ -112,8 +119,10 @@ class Prompts:
             angle=_angle(brief, population),
             **self._conditions(task),
             terminal=_terminal_states(task),
-            parents=[_facts(parent) for parent in parents],
-            history=[_facts(c) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)],
+            parents=[_facts(parent, again) for parent in parents],
+            history=[
+                _facts(c, again) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)
+            ],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
             repeats=[_repeat(c) for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )
@@ -224,12 +233,14 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code.rstrip()}\n{fence}"
 
 
-def _facts(candidate: Candidate) -> dict[str, Any]:
+def _facts(candidate: Candidate, again: Mapping[str, Sequence[float]] = MappingProxyType({})) -> dict[str, Any]:
+    """What templates may tell of a candidate; `again` has the mean fitness of each later training, by id."""
     return {
         "id": candidate.id,
         "code": candidate.code,
         "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
         "fitness": candidate.fitness,
+        "again": again.get(candidate.id, ()),
         "stopped": candidate.stopped,
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,

@@ -28,9 +28,9 @@ def proposer_of(
     """A model as proposer: with its run's recipe, transcript and gates, and a critic if one is wanted."""
     if sitting is None:
         return LLMProposer(llm, Prompts(prompts_folder))
-    settings = sitting.run.settings
-    kept = transcript or RunTranscript(sitting.run)
-    prompts = Prompts(prompts_folder, settings, sitting.run.floor, partial(told, sitting.run))
+    run, settings = sitting.run, sitting.run.settings
+    kept = transcript or RunTranscript(run)
+    prompts = Prompts(prompts_folder, settings, run.floor, partial(told, run), run.incumbency)
     return LLMProposer(llm, prompts, kept, sitting.smoke, settings.critic)
 
 

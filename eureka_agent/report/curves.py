@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 from eureka_agent import text
@@ -148,7 +148,7 @@ def band_note(facts: RunFacts) -> str:
 def _bands(title: str, y_label: str, key: str, arms: Sequence[Arm]) -> charts.Chart | None:
     curves = {arm.name: _aligned([t.training for t in arm.trials if t.training], key) for arm in arms}
     curves = {name: found for name, found in curves.items() if found[1]}
-    if not curves:
+    if not curves or (key == LENGTH and _level(row for _, rows in curves.values() for row in rows)):
         return None
     lines, areas = [], []
     for name, (xs, rows) in curves.items():
@@ -159,6 +159,11 @@ def _bands(title: str, y_label: str, key: str, arms: Sequence[Arm]) -> charts.Ch
         if len(rows) > 1:
             areas.append(charts.Area(xs, lows, highs, f"arm {name}", ""))
     return charts.line_chart(title, lines, x_label="steps", y_label=y_label, areas=areas, size=(420, 230))
+
+
+def _level(rows: Iterable[Sequence[float]]) -> bool:
+    """Whether nothing ever changed: episodes that only the time limit ends have one length."""
+    return len({value for row in rows for value in row}) < 2
 
 
 def _aligned(trainings: Sequence[Training], key: str) -> tuple[list[float], list[list[float]]]:
@@ -195,7 +200,7 @@ def _own(training: Training) -> list[charts.Chart]:
     shown = []
     for title, key in (("Own return", RETURN), ("Episode length", LENGTH)):
         xs, rows = _aligned([training], key)
-        if rows:
+        if rows and not (key == LENGTH and _level(rows)):
             lines = [charts.Line(xs, rows[0], "arm candidate", title.lower())]
             shown.append(charts.line_chart(title, lines, x_label="steps", y_label=title.lower(), size=(420, 230)))
     return shown

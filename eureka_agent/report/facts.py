@@ -183,7 +183,18 @@ def verdict(facts: RunFacts) -> str:
     """One sentence: did the best beat the human reward, by how much, with what certainty. Nothing is rounded up."""
     if facts.comparison is None:
         return _unbroken(facts.unit, _so_far(facts))
-    return _unbroken(facts.unit, _compared(facts, facts.comparison) + _beside_random(facts.comparison))
+    said = (_compared(facts, facts.comparison), _by_the_mean(facts, facts.comparison), _beside_random(facts.comparison))
+    return _unbroken(facts.unit, "".join(said))
+
+
+def _by_the_mean(facts: RunFacts, comparison: Comparison) -> str:
+    """What an IQM hides: it leaves out the worst quarter of the episodes, which is where rare failures are."""
+    best, human = comparison.arm("candidate"), comparison.arm("human")
+    ours, theirs = best.mean, human.mean
+    if (ours - theirs) * (best.iqm.value - human.iqm.value) >= 0:
+        return ""
+    figures = f"{measure(ours, facts.unit)} against {measure(theirs, facts.unit)}"
+    return f" The mean, which counts the worst and the best episodes too, says the opposite: {figures}."
 
 
 def _beside_random(comparison: Comparison) -> str:
@@ -204,6 +215,9 @@ def _so_far(facts: RunFacts) -> str:
         human, steps = measure(anchors.human.mean, facts.unit), count(anchors.timesteps)
         beside = f", beside {human} for the human reward at {steps} steps"
     scored = measure(best.fitness, facts.unit)
+    last = next((held for held in reversed(facts.contests) if held), None)
+    if last and last.leader and last.leader.finished and last.id == best.id:
+        scored = f"{measure(last.leader.mean, facts.unit)} over {1 + len(last.leader.finished)} trainings"
     return f"{best.id} leads with {scored}{beside}: {born}, not yet compared on fresh seeds."
 
 
@@ -222,7 +236,7 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
         return f"{comparison.candidate} {deed}: {ours} against {theirs} over {each}, {_lead(odds)}."
     place = "ahead of" if ahead else "behind"
     return (
-        f"{comparison.candidate} came out {gap} {place} the human reward, {ours} against {theirs}, "
+        f"{comparison.candidate} came out {place} the human reward, {ours} against {theirs}, "
         f"but {each} cannot settle it."
     )
 

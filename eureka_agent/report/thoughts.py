@@ -11,6 +11,8 @@ from eureka_agent.runs.run import Run
 LONGEST = 4000
 """Characters of an answer that are shown."""
 _BLOCK = re.compile(r"^[ \t>]*(`{3,}|~{3,}).*?(?:^[ \t>]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_WRAPPED = re.compile(r"^((?![#|]).*[\w,;:.!?)`*])\n(?=[A-Za-z(`])", re.MULTILINE)
+"""A line and its break inside a paragraph: neither side is a heading or a row of a table, nor what follows an item."""
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
@@ -41,5 +43,5 @@ def _thought(run: Run, call: Call) -> Thought:
 def prose(answer: str) -> str:
     """The words of an answer without code blocks and comments, cut to a readable length."""
     text = _COMMENT.sub("", _BLOCK.sub("\n", answer.replace("\r\n", "\n")))
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    text = _WRAPPED.sub(r"\1 ", re.sub(r"\n{3,}", "\n\n", text).strip())
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"

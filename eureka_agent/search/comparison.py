@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import comb
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from eureka_agent.lab.variations import Robustness
@@ -60,6 +61,11 @@ class Arm(Record):
     def fitness(self) -> tuple[tuple[float, ...], ...]:
         """Per finished training seed, per episode."""
         return tuple(trial.score.fitness for trial in self.trials if trial.score)
+
+    @property
+    def mean(self) -> float:
+        """Mean fitness over every episode."""
+        return fmean(value for episodes in self.fitness for value in episodes)
 
     @property
     def failures(self) -> tuple[Failure, ...]:

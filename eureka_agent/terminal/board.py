@@ -76,6 +76,8 @@ class Board:
     """How many whole ones this sitting will run, contests and the comparison included, about."""
     timesteps: int
     """Of one training."""
+    ahead: Callable[[int], float] | None = None
+    """As `trainings`, of what comes after so many generations; without it what was thought in the beginning stands."""
     human: float | None = None
     expected_seconds: float | None = None
     """Estimate from before the start."""
@@ -103,7 +105,7 @@ class Board:
     def generation_begins(self, number: int, candidates: Sequence[Candidate]) -> None:
         """A new page of rows; what a resumed run had already measured counts as done, and not for this sitting."""
         with self.lock:
-            self._turn_page()
+            self._turn_page(number)
             self.generation = number + 1
             self.spend = self.spent()
             self.rows = {c.id: Row(c.id, _made(c)) for c in candidates}
@@ -165,13 +167,16 @@ class Board:
     def _row(self, key: str) -> Row:
         if key not in self.rows:
             if key.startswith(FINAL) and not any(known.startswith(FINAL) for known in self.rows):
-                self._turn_page()
+                self._turn_page(self.generations)
             self.rows[key] = _new_row(key)
         return self.rows[key]
 
-    def _turn_page(self) -> None:
+    def _turn_page(self, generations: int) -> None:
+        """What comes now follows so many generations: contests and racing took what they took."""
         self.earlier += sum(row.share for row in self.rows.values())
         self.rows = {}
+        if self.ahead:
+            self.trainings = self.earlier + self.ahead(generations)
 
     @property
     def share(self) -> float:
@@ -220,14 +225,18 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     """A board for what is left of a run."""
     population, settings = run.population(curves=False), run.settings
     likely = max(within_steps(run.task, settings).generations, population.generations)
-    left = likely - population.generations
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
     steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
+
+    def ahead(generations: int) -> float:
+        return planned(settings, recipe, max(likely - generations, 0)).steps / steps
+
     return Board(
         task=run.task.name,
         unit=run.task.spec.metric.unit,
         generations=likely,
-        trainings=planned(settings, recipe, left).steps / steps,
+        trainings=ahead(population.generations),
+        ahead=ahead,
         timesteps=steps,
         human=anchors.human.mean if anchors and anchors.timesteps == steps else None,
         expected_seconds=expected_seconds,

@@ -151,8 +151,10 @@ def worst(subject: Subject, metric: str = "") -> list[Finding]:
 def _unlike(subject: Subject, bad: Track, usual: Track, metric: str) -> list[str]:
     steps = min(bad.steps, usual.steps)
     a, b = bad.values[: steps + 1].mean(axis=0), usual.values[: steps + 1].mean(axis=0)
+    given = (np.ptp(bad.values, axis=0) == 0) & (np.ptp(usual.values, axis=0) == 0)  # a target, say: no behaviour
     return [
-        f"{bad.labels[i]} (mean {number(a[i])}, not {subject.told(bad.labels[i], float(b[i]))})"
+        f"{bad.labels[i]} ({'given as' if given[i] else 'mean'} {number(a[i])}, "
+        f"not {subject.told(bad.labels[i], float(b[i]))})"
         for i in subject.telling(np.abs(a - b) / subject.spread(), 2, 0.5, metric)
     ]
 
