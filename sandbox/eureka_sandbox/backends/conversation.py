@@ -35,7 +35,7 @@ TICK = 0.05
 LONGEST_LOOK = 1.0
 """Between two looks at most so many seconds count as silence: where there were more, it was the host that slept."""
 MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at the memory; longer, up to the next figure, where a look itself takes long."""
+"""Seconds between two looks at the memory; longer, up to the next figure, where a look costs much processor time."""
 LONGEST_INTERVAL = 2.0
 EXIT_SECONDS = 5.0
 """How long a box may take to exit after its last frame."""
@@ -206,11 +206,12 @@ class Conversation:
         return False
 
     def _weigh(self) -> None:
-        if (now := time.monotonic()) < self._next_memory:
+        if time.monotonic() < self._next_memory:
             return
+        spent = time.thread_time()
         used = self._box.memory_bytes(suspicious=self._memory_limit)
-        took = time.monotonic() - now
-        self._next_memory = now + took + min(max(MEMORY_INTERVAL, 20 * took), LONGEST_INTERVAL)
+        cost = time.thread_time() - spent  # on a busy machine a look takes long and costs nothing
+        self._next_memory = time.monotonic() + min(max(MEMORY_INTERVAL, 20 * cost), LONGEST_INTERVAL)
         self._memory_peak = max(self._memory_peak, used)
         if used > self._memory_limit:
             limit = f"memory_mb={self._job.limits.memory_mb}"
