@@ -210,10 +210,10 @@ def test_a_bench_stops_at_its_cap_and_goes_on_with_a_higher_one_without_repeatin
         run_all(root, bench, caps=Caps(max_calls=3))
     told = str(stopped.value)
     assert "--max-calls 3 leaves no room for the bench's next call (3 calls," in told
-    assert f"2 of 4 searches have not ended: {NAME}, zero_shot, repeat 2; {NAME}, incumbent-offline, repeat 2." in told
+    assert f"1 of 4 searches have not ended: {NAME}, zero_shot, repeat 2." in told, "what costs nothing has been run"
     assert told.endswith(f"continue with the same command and --max-calls 6 --output {root}")
-    assert calls_of(root, bench) == [2, 0, 1]
-    assert [row.searches for row in results(root, bench, TASKS)][:2] == [1, 1]
+    assert calls_of(root, bench) == [2, 0, 1, 0]
+    assert [row.searches for row in results(root, bench, TASKS)][:2] == [1, 2]
     again = run_all(root, bench, caps=Caps(max_calls=4))
     assert calls_of(root, bench) == [2, 0, 2, 0]
     trained = {job.origin for job in again.started if isinstance(job.spec, TrainSpec)}
@@ -276,7 +276,7 @@ def test_the_command_shows_what_has_ended_when_the_money_has(
     words += ["--model", scripted(tmp_path / "answers"), "--final-seeds", "1", "--output", str(tmp_path / "b")]
     assert main([*words, "--max-calls", "3"]) == 3
     said = capsys.readouterr()
-    assert "2 of 4 searches have not ended" in said.err
+    assert "1 of 4 searches have not ended" in said.err
     assert "human reward" in said.out
     assert json.loads((tmp_path / "b" / "bench.json").read_text())["rows"][0]["searches"] == 1
 
@@ -284,6 +284,15 @@ def test_the_command_shows_what_has_ended_when_the_money_has(
 def test_a_budget_without_room_for_a_training_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", NAME, "--steps", "1000", "--dry-run"]) == 2
     assert f"--steps 1000: one training of {NAME} takes 30,720 environment steps" in capsys.readouterr().err
+
+
+def test_a_task_whose_fitness_is_no_metric_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "liked"
+    shutil.copytree(TASKS[NAME].folder, folder)
+    with (folder / "task.yaml").open("a") as file:
+        file.write("fitness: preference\n")
+    assert main(["bench", str(folder), "--dry-run"]) == 2
+    assert "its fitness is preference; a bench compares by the metric" in capsys.readouterr().err
 
 
 def test_a_folder_keeps_one_bench(tmp_path: Path) -> None:

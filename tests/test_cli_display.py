@@ -67,7 +67,7 @@ def test_share_counts_finished_trainings_of_every_page() -> None:
 
 
 def test_the_time_left_forgets_what_was_wrongly_foreseen() -> None:
-    shown = board(ahead=lambda generations: 6.0 - 2 * generations)
+    shown = board(ahead=lambda generations: 2.0 if generations is None else 6.0 - 2 * generations)
     shown.generation_begins(0, [candidate(0), candidate(1)])
     assert shown.trainings == 6.0
     for seed in range(9):  # a contest of more trainings than anybody expects
@@ -152,6 +152,18 @@ def test_a_board_counts_what_is_left_of_a_run(tmp_path: Path) -> None:
         shown = board_of(run)
     assert shown.trainings == 3 * 4 + 2 * 2
     assert shown.timesteps == 500
+    assert shown.ahead is not None
+    assert [shown.ahead(1), shown.ahead(None)] == [2 * 4 + 2 * 2, 2 * 2]
+
+
+def test_on_a_budget_of_steps_what_is_left_of_it_is_ahead_in_whatever_generation(tmp_path: Path) -> None:
+    settings = Settings(population=2, generations=50, final_seeds=2, timesteps=2048, contest_seeds=1, steps=10 * 2048)
+    with Run.create(tmp_path / "run", load_task("hopper_forward"), settings) as run:
+        shown = board_of(run)
+        assert shown.ahead is not None
+        assert shown.ahead(40) == 10 + 2 * 2, "nothing has been taken of it"
+        shown.generation_begins(59, [candidate(0)])
+        assert "generation 60/60" in shown.headline
 
 
 def test_an_estimate_counts_waves_of_trainings() -> None:

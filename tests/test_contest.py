@@ -246,6 +246,11 @@ def test_a_search_is_led_by_those_who_keep_what_they_promise(make_run: Callable[
     assert leading is not None
     assert leading[0] == "g1c1"
     assert leading[1] == pytest.approx((11.0 + 10.5 + 10.5) / 3)
+    contested = {standing.id for held in (first, second) for standing in held.standings}
+    gone = {standing.id for standing in first.standings} - {standing.id for standing in second.standings}
+    assert gone, "the second contest says nothing of somebody in the first"
+    assert run.standings().keys() == contested, "prompts tell of everyone's later trainings"
+    assert all(run.standings()[s.id] == s for s in second.standings)
 
 
 def test_one_training_each_is_the_old_way(make_run: Callable[..., Run]) -> None:

@@ -23,7 +23,7 @@ from eureka_agent.llm.scripted import ScriptedLLM
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.proposers import make_proposer
 from eureka_agent.runs.calls import Picture
-from eureka_agent.search.contest import Incumbency, Standing
+from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Settings
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
@@ -116,14 +116,13 @@ def test_a_prompt_reads_as_its_golden_file(name: str, asked: Brief, population: 
 
 
 def test_a_parent_that_was_trained_again_is_told_with_every_training() -> None:
-    standings = (Standing(id="g0c1", screening=17.98, later=(11.0, None, 12.5)), Standing(id="g0c0", screening=9.92))
-    held = Incumbency(id="g0c1", before=None, standings=standings, reason="")
-    prompts = Prompts(contest=lambda: held)
+    standing = Standing(id="g0c1", screening=17.98, later=(11.0, None, 12.5))
+    prompts = Prompts(standings=lambda: {"g0c1": standing, "g0c0": Standing(id="g0c0", screening=9.92)})
     text = prompts.compose(brief("mutate", ("g0c1",), generation=1), small_task(), POPULATION).messages[1].content
-    assert "## g0c1: fitness 18 (trained again: 11, 12.5), success" in text
+    assert "## g0c1: fitness 18 (trained again: 11, failed, 12.5), success" in text
     assert "| g0c0 | 9.92 |" in text
     told = prompts.compose(brief("mutate", ("g0c0",), generation=1), small_task(), POPULATION).messages[1].content
-    assert "| g0c1 | 18 (trained again: 11, 12.5) |" in told
+    assert "| g0c1 | 18 (trained again: 11, failed, 12.5) |" in told
 
 
 def test_the_table_of_state_variables_tells_where_random_actions_go() -> None:

@@ -248,6 +248,16 @@ def test_refusals_are_not_asked_again_and_three_in_a_row_pause_with_the_models_w
     assert again.complete(request("g0c5")).finish_reason == "refusal", "what was answered stays answered"
 
 
+@pytest.mark.parametrize("purpose", ["vision", "comment"])
+def test_answers_of_a_judge_or_an_analyst_do_not_end_a_row_of_the_writers_refusals(run: Run, purpose: str) -> None:
+    refusal = {"text": "I will not.", "finish_reason": "refusal"}
+    made = asking(run, FakeBroker(script(refusal, refusal, "fine", refusal)))
+    for number, asked in enumerate(["propose", "propose", purpose]):
+        made.complete(request(f"g0c{number}", purpose=asked))
+    with pytest.raises(Paused, match="refused 3 times in a row"):
+        made.complete(request("g0c3"))
+
+
 def test_who_waits_stops_when_the_sitting_ends(run: Run) -> None:
     made = asking(run, FakeBroker(script(fault("overloaded"))))
     made._stopping.set()

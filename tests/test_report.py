@@ -169,7 +169,9 @@ def test_a_mean_that_says_the_opposite_of_the_iqm_is_told() -> None:
     )
     said = verdict(dataclasses.replace(whole, comparison=comparison)).replace("\u00a0", " ")
     assert "9.00 m against 5.50 m" in said
-    assert said.endswith("counts the worst and the best episodes too, says the opposite: −446 m against 5.50 m.")
+    assert said.endswith(
+        "which counts the worst and the best episodes too, puts the human reward ahead: −446 m against 5.50 m."
+    )
 
 
 def rarely_lost(score: Score) -> Score:

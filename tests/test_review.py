@@ -352,13 +352,16 @@ def test_a_task_whose_fitness_is_preference_waits_for_reviews_and_follows_them(
 
 def test_nothing_that_goes_by_the_metric_is_mixed_with_preference() -> None:
     task = preference_task()
-    assert suited_to(task, Settings(), {}).racing == "none"
+    suited = suited_to(task, Settings(), {})
+    assert (suited.racing, suited.contest_seeds) == ("none", 1)
     assert suited_to(load_task("hopper_forward"), Settings(target=3.0), {}).racing == "halving"
     with pytest.raises(UsageError, match="--prescreen goes by the metric"):
         suited_to(task, Settings(prescreen=True), {})
     for name, value in (("strategy", "islands"), ("target", 3.0), ("racing", "halving"), ("tune", 2)):
         with pytest.raises(UsageError, match=f"--{name} {value} goes by the metric"):
             suited_to(task, Settings.model_validate({name: value}), {name: value})
+    with pytest.raises(UsageError, match="--contest-seeds 2 goes by the metric"):
+        suited_to(task, Settings(contest_seeds=2), {"contest_seeds": 2})
 
 
 def test_the_published_strategy_follows_who_is_liked_where_that_is_the_fitness() -> None:

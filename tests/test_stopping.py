@@ -112,6 +112,8 @@ def test_a_budget_without_room_for_a_training_is_refused_with_what_it_takes() ->
     check_budget(TASK, settings(timesteps=1000, steps=WHOLE))
     with pytest.raises(UsageError, match=r"--steps 2047: one training of inverted_pendulum_balance takes 2,048"):
         check_budget(TASK, settings(timesteps=1000, steps=WHOLE - 1))
+    with pytest.raises(UsageError, match="room for 1 training, and there are 2 rewards to begin with"):
+        check_budget(TASK, settings(timesteps=1000, steps=WHOLE, seed_rewards=("a", "b")))
 
 
 def test_the_keys_of_ends_are_those_that_runs_hold() -> None:

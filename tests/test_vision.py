@@ -5,44 +5,36 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import llm_cases
 import pytest
-from llm_cases import TASK, Log, Person, code, search, small_run
-from llm_server_cases import Provider, provider
-from provider_cases import MODEL, PRICE, FakeBroker, answered, fast_folder, fault, paid_run
+from llm_cases import TASK, Log, Person, code, put, search, small_run
 
 from eureka_agent.cli.people import suited_to
 from eureka_agent.contract.task import Task, task_from_files
 from eureka_agent.critique.vision import Eyes, looked_at
-from eureka_agent.errors import EnvironmentMissing, EurekaError, TaskError, UsageError
+from eureka_agent.errors import EnvironmentMissing, EurekaError, Paused, TaskError, UsageError
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm import mailbox
-from eureka_agent.llm.asking import Asking
-from eureka_agent.llm.attempt import attempt
-from eureka_agent.llm.ensemble import Ensemble
 from eureka_agent.llm.expected import check_room, expected
-from eureka_agent.llm.prices import most_input_tokens
 from eureka_agent.llm.prompting import Prompts
-from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.providers import ensemble_of
 from eureka_agent.llm.replay import recorded_settings
 from eureka_agent.llm.review import SEEN_LENGTH, vision_of
-from eureka_agent.llm.shorten import shortened
-from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, ModelConfig, Patience
+from eureka_agent.llm.wire import ModelConfig
 from eureka_agent.population import Brief, Candidate, Judgement, Population, Score, Vision
-from eureka_agent.proposers import Sitting, check_flags, make_judge, vision_name
+from eureka_agent.proposers import check_flags, make_judge, vision_name
 from eureka_agent.report.build import write_report
-from eureka_agent.runs.calls import Message, Picture
+from eureka_agent.runs.calls import Picture
 from eureka_agent.runs.recording import recording_files
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_sandbox.backends.blob_check import check_frames
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.backends.untrusted import Violation
-from eureka_sandbox.protocol import Finished, Job, Outcome, ScoreSpec, SheetSpec
+from eureka_sandbox.protocol import Failed, Failure, Finished, Job, Outcome, ScoreSpec, SheetSpec, Verdict
 
 SEEN = "It hops <b>twice</b> and falls. It never travels."
 QUICK = {"population": 3, "racing": "none", "contest_seeds": 1}
@@ -183,7 +175,54 @@ def test_without_frames_a_search_that_selects_by_them_stops(
     with small_run(tmp_path / "run", model, vision_model=model, **QUICK) as run:
         with pytest.raises(EnvironmentMissing, match="egl: not there; the fitness of hopper_forward is what a vision"):
             search(run, sandbox=Undrawn())
-        assert not run.has_decided("g0c0/vision"), "a machine with OpenGL can go on"
+        with pytest.raises(EnvironmentMissing, match="egl: not there"):
+            search(run, sandbox=Undrawn())
+        trained = {c.id: c.training for c in run.population(partial=True).candidates}
+    resumed = ScriptedSandbox()
+    with Run.open(tmp_path / "run") as run:
+        assert search(run, sandbox=resumed).candidate == "g0c0", "a machine with OpenGL goes on"
+        assert frames_of(run, "g0c0")
+        assert {name: run.population()[name].training for name in trained} == trained
+        sheets = [job for job in resumed.started if isinstance(job.spec, ScoreSpec) and job.spec.sheet]
+        assert len(sheets) == 6, "one each, of both generations"
+
+
+class Unboxed(ScriptedSandbox):
+    """A machine on which every box that draws fails."""
+
+    def run(self, job: Job, on_progress: Callable[..., None], stop: threading.Event) -> Outcome:
+        if isinstance(job.spec, ScoreSpec) and job.spec.sheet:
+            return Failed(Failure(verdict=Verdict.CODE_ERROR, message="the sheet is torn"), 1.0)
+        return super().run(job, on_progress, stop)
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "told"), [(ScriptedSandbox, "its answer is of no use"), (Unboxed, "sheet is torn")]
+)
+def test_where_it_is_the_fitness_and_nobody_was_ever_judged_a_person_decides_and_a_resume_asks_again(
+    tmp_path: Path, answers: Path, monkeypatch: pytest.MonkeyPatch, sandbox: type[ScriptedSandbox], told: str
+) -> None:
+    monkeypatch.setattr(llm_cases, "TASK", vision_task())
+    good = {path: path.read_text() for path in answers.glob("*.vision*.md")}
+    for slot in range(3):
+        for purpose in ("vision", "vision2"):
+            (answers / f"g0c{slot}.{purpose}.md").write_text("It hops.")
+    model = f"scripted:{answers}"
+    with small_run(tmp_path / "run", model, vision_model=model, **QUICK) as run:
+        with pytest.raises(Paused, match=f"no judgement of any of 3 candidates, last: .*{told}.*--resume"):
+            search(run, sandbox=sandbox())
+        assert run.generations == 0
+    for path, text in good.items():
+        path.write_text(text)
+    with Run.open(tmp_path / "run") as run:
+        assert search(run).candidate == "g0c0"
+        population = run.population()
+        assert {c.id: c.vision.progress for c in population.candidates if c.vision} == {
+            "g0c0": 90,
+            "g0c1": 35,
+            "g0c2": 10,
+        }, "the second generation has no judgement, and comes last"
+        assert run.generations == 2
 
 
 def test_a_judge_is_replayed(tmp_path: Path, answers: Path) -> None:
@@ -224,6 +263,36 @@ def test_a_mailbox_has_the_picture_before_the_prompt_that_names_it(
             assert picture.stat().st_mtime_ns <= prompt.stat().st_mtime_ns
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"progress": 120, "seen": "x"}', "progress: Input should be less than or equal to 100"),
+        ('{"progress": 12, "seen": "x", "fitness": 9}', "fitness: is no field"),
+    ],
+)
+def test_a_mailbox_says_what_is_wrong_with_a_judgement_that_it_does_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    for name, seconds in (("POLL_SECONDS", 0.02), ("REST_SECONDS", 0.06), ("PATIENCE_SECONDS", 0.1)):
+        monkeypatch.setattr(mailbox, name, seconds)
+    box = tmp_path / "box"
+
+    class Mending(Log):
+        def stage(self, text: str) -> None:
+            super().stage(text)
+            if "g0c0.vision.answer.md is not read yet" in text:
+                put(box / "g0c0.vision.answer.md", json.dumps({"progress": 40, "seen": "It hops."}))
+
+    log, model = Mending(), vision_name("mailbox", f"mailbox:{box}")
+    settings = {**QUICK, "population": 1, "generations": 1, "vision_model": model}
+    with small_run(tmp_path / "run", model, **settings) as run, Person(box, {"g0c0.vision": text}):
+        search(run, log)
+        assert run.candidate("g0c0").vision == Vision(progress=40, seen="It hops.")
+    complaint = next(said for said in log.said if "is not read yet" in said)
+    assert words in complaint
+    assert "compute_reward" not in complaint
+
+
 def frames_of(run: Run, name: str) -> str:
     training = run.candidate(name).training
     assert training is not None
@@ -260,133 +329,6 @@ def test_an_answer_is_strict_json_of_which_the_words_are_cleaned_and_cut() -> No
 def test_what_is_no_judgement_is_named(text: str, words: str) -> None:
     with pytest.raises(Violation, match=words):
         vision_of(text)
-
-
-# ----------------------------------------------------------------------------------------------------------- providers
-
-PICTURE = b"\xff\xd8 a picture, as far as a provider on loopback goes \xff\xd9"
-SHOWN = Message(role="user", content="How far?", picture=Picture(blob="p", width=768, height=576))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Provider]:
-    with provider() as running:
-        yield running
-
-
-def shown(server: Provider, sdk: str, scenario: str, message: Message = SHOWN) -> Answered | Fault:
-    base_url = server.url if sdk == "anthropic" else f"{server.url}/v1"
-    ask = Ask(
-        key="g0c0/vision/1",
-        model=ModelConfig(name=f"{sdk}/{scenario}", base_url=base_url),
-        messages=(message,),
-        pictures={"p": base64.b64encode(PICTURE).decode()} if message.picture else {},
-        max_output_tokens=100,
-        idempotency_key=f"ticket-{sdk}-{scenario}",
-        patience=Patience(connect=5, idle=20, total=60),
-    )
-    keys = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2", "DEEPSEEK_API_KEY": "sk-3", "GROQ_API_KEY": "sk-4"}
-    return attempt(ask, keys)
-
-
-@pytest.mark.parametrize("sdk", ["openai", "anthropic", "groq"])
-def test_a_picture_reaches_the_provider_as_it_is_before_the_words(server: Provider, sdk: str) -> None:
-    assert isinstance(shown(server, sdk, "ok"), Answered)
-    picture, words = server.ledger[-1].body["messages"][-1]["content"]
-    assert (words["type"], words["text"]) == ("text", "How far?")
-    if sdk == "anthropic":
-        assert (picture["type"], picture["source"]["media_type"]) == ("image", "image/jpeg")
-        data = picture["source"]["data"]
-    else:
-        scheme, _, data = picture["image_url"]["url"].partition(",")
-        assert scheme == "data:image/jpeg;base64"
-    assert base64.b64decode(data, validate=True) == PICTURE
-
-
-@pytest.mark.parametrize(
-    ("scenario", "kind"), [("blind-400", "bad_request"), ("blind-404", "not_found"), ("blind-500", "bad_request")]
-)
-def test_a_model_that_takes_no_pictures_is_recognised_however_it_says_so(
-    server: Provider, scenario: str, kind: str
-) -> None:
-    found = shown(server, "openai", scenario)
-    assert isinstance(found, Fault)
-    assert found.kind is FaultKind(kind)
-
-
-def test_trouble_that_speaks_of_pictures_is_trouble_where_none_was_sent(server: Provider) -> None:
-    found = shown(server, "openai", "blind-500", Message(role="user", content="Write."))
-    assert isinstance(found, Fault)
-    assert found.kind is FaultKind.OVERLOADED
-
-
-def test_the_worst_case_of_a_picture_covers_the_dearest_count_and_not_its_bytes() -> None:
-    without = most_input_tokens([Message(role="user", content="How far?")])
-    tokens = most_input_tokens([SHOWN]) - without
-    gpt_4o_mini = 2833 + 4 * 5667
-    """Tokens of four tiles of 512 pixels: https://platform.openai.com/docs/guides/images-vision"""
-    assert gpt_4o_mini <= tokens < 1.2 * gpt_4o_mini
-
-
-EYES = ModelConfig(name="openai/eyes", price=PRICE)
-
-
-@pytest.fixture
-def run() -> Iterator[Run]:
-    with fast_folder() as folder, paid_run(folder / "run", vision_model=EYES.name) as run:
-        yield run
-
-
-def judge(run: Run, broker: FakeBroker) -> LLMProposer:
-    sitting = Sitting(run, Log(), threading.Event())
-    asking = Asking(sitting, Ensemble((MODEL,), EYES), broker, shortened)  # type: ignore[arg-type]
-    return LLMProposer(asking, Prompts(), asking)
-
-
-def look(run: Run, broker: FakeBroker, slot: int = 0) -> Judgement:
-    brief = Brief(id=f"g0c{slot}", generation=0, slot=slot, operator="sample", seed=0)
-    frames = Score(
-        seeds=(1,), fitness=(1.0,), success=(True,), lengths=(380,), seconds=1.0, frames=run.put_blob(PICTURE)
-    )
-    return judge(run, broker).look(Candidate(brief=brief, code=""), frames, TASK)
-
-
-def test_the_one_with_eyes_is_asked_and_a_bad_answer_is_asked_again_once_in_one_ledger(run: Run) -> None:
-    texts = ["It hops.", json.dumps({"progress": 7, "seen": "It hops."})]
-    broker = FakeBroker(lambda ask: answered(ask, text=texts[len(broker.asked) - 1]))
-    assert look(run, broker) == Judgement(vision=Vision(progress=7, seen="It hops."))
-    assert [ask.model.name for ask in broker.asked] == ["openai/eyes"] * 2
-    assert [list(ask.pictures.values()) for ask in broker.asked] == [[base64.b64encode(PICTURE).decode()]] * 2
-    assert [(call.key, call.state) for call in run.calls()] == [
-        ("g0c0/vision/1", "parsed"),
-        ("g0c0/vision2/1", "parsed"),
-    ]
-    assert "of no use: the answer: not valid JSON" in broker.asked[1].messages[0].content
-    for call in run.calls():
-        assert base64.b64encode(PICTURE) not in run.blob(call.prompt), "the journal names the picture"
-        assert call.reserved_tokens > 768 * 576 / 16
-        assert call.tokens == 120
-    assert look(run, broker).vision is not None
-    assert len(broker.asked) == 2, "paid once"
-    texts = ["no", "no"]
-    broker.asked.clear()
-    assert look(run, broker, slot=1).why_not.startswith("its answer is of no use, the second time too: the answer")
-    assert len(broker.asked) == 2
-
-
-@pytest.mark.parametrize("kind", ["bad_request", "not_found"])
-def test_a_model_that_takes_no_pictures_is_named_with_its_option_and_stops_nothing(run: Run, kind: str) -> None:
-    found = look(run, FakeBroker(lambda ask: fault(kind)))
-    assert found.blind
-    assert found.why_not == f"--vision-model openai/eyes cannot be shown pictures: the provider says {kind}"
-    assert run.booked().cost == 0
-
-
-def test_refusals_to_judge_do_not_pause_the_search(run: Run) -> None:
-    broker = FakeBroker(lambda ask: answered(ask, text="I will not.", finish_reason="refusal"))
-    for slot in range(4):
-        assert look(run, broker, slot) == Judgement(why_not="the model refused to answer")
-    assert len(broker.asked) == 4
 
 
 # ------------------------------------------------------------------------------------------------- tasks and settings

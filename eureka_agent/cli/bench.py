@@ -154,6 +154,9 @@ def _plan(
     check_flags(model, caps.given)
     build_settings({"model": model, **given, **caps.given})
     repeats, population, generations, steps = sizes
+    for name, task in tasks.items():
+        if task.spec.fitness != "metric":
+            raise UsageError(f"{name}: its fitness is {task.spec.fitness}; a bench compares by the metric")
     plan = Bench(
         tasks=tuple(tasks),
         contestants=contestants(strategies, model),

@@ -83,14 +83,16 @@ def suited_to(task: Task, settings: Settings, given: Mapping[str, Any]) -> Setti
         ("strategy", settings.strategy in ("islands", "map_elites")),
         ("target", settings.target is not None),
         ("racing", "racing" in given and settings.racing != "none"),
+        ("contest_seeds", settings.contest_seeds > 1 and "contest_seeds" in given),
         ("tune", settings.tune > 0),
         ("prescreen", settings.prescreen),
     ):
         if wrong:
             value = getattr(settings, name)
-            said = f"--{name}" if value is True else f"--{name} {value}"
+            flag = f"--{name.replace('_', '-')}"
+            said = flag if value is True else f"{flag} {value}"
             raise UsageError(f"{said} goes by the metric; the fitness of {task.name} is {what}")
-    return settings.model_copy(update={"racing": "none"})
+    return settings.model_copy(update={"racing": "none", "contest_seeds": 1})
 
 
 def send_reviews(paths: Sequence[Path], run: Run) -> None:

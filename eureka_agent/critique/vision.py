@@ -11,10 +11,14 @@ from typing import Protocol
 
 from eureka_agent.contract.task import Task
 from eureka_agent.critique.commenting import fittest
-from eureka_agent.errors import EnvironmentMissing, UsageError
+from eureka_agent.errors import EnvironmentMissing, Paused, UsageError
 from eureka_agent.lab.lab import Lab
+from eureka_agent.llm.ledger import again
+from eureka_agent.llm.prompting import LOOKS
 from eureka_agent.population import Candidate, Judgement, Score
+from eureka_agent.runs.run import Run
 from eureka_agent.terminal.watcher import Watcher
+from eureka_agent.text import plural
 from eureka_sandbox.protocol import Failure
 
 ASKED_AT_ONCE = 16
@@ -55,6 +59,7 @@ def looked_at(lab: Lab, eyes: Eyes | None, candidates: Sequence[Candidate]) -> l
     Raises:
         EnvironmentMissing: no frames can be drawn, and what is seen is the task's fitness.
         UsageError: as that, but the model takes no pictures.
+        Paused: as that, but nothing came of showing any of them, and nobody was judged before; a resume asks again.
     """
     shown = [] if eyes is None else worth_showing(candidates, lab.run.task)
     if eyes is None or not shown:
@@ -63,10 +68,14 @@ def looked_at(lab: Lab, eyes: Eyes | None, candidates: Sequence[Candidate]) -> l
     sheets = {c.id: sheet for c, sheet in zip(unseen, lab.boxes.side_by_side(lab.frames, unseen), strict=True)}
 
     def look(candidate: Candidate) -> Judgement:
-        sheet = sheets.get(candidate.id)
-        return lab.run.decide(_key(candidate), Judgement, lambda: _judgement(lab, eyes, candidate, sheet))
+        known = lab.run.decided(_key(candidate), Judgement)
+        judgement = known or _judgement(lab, eyes, candidate, sheets.get(candidate.id))
+        return _kept(lab, candidate, judgement) if judgement.vision or not lab.run.task.spec.by_vision else judgement
 
     judgements = lab.boxes.side_by_side(look, shown, workers=min(ASKED_AT_ONCE, len(shown)))
+    if lab.run.task.spec.by_vision and not any(judgement.vision for judgement in judgements):
+        _stop_unless_judged_before(lab.run, shown, judgements)
+    judgements = [_kept(lab, *judged) for judged in zip(shown, judgements, strict=True)]
     for judgement in judgements:
         eyes.blind = eyes.blind or (judgement.why_not if judgement.blind else "")
         eyes.tell(lab.watcher, judgement.why_not)
@@ -85,6 +94,26 @@ def worth_showing(candidates: Sequence[Candidate], task: Task) -> list[Candidate
 
 def _key(candidate: Candidate) -> str:
     return f"{candidate.id}/vision"
+
+
+def _kept(lab: Lab, candidate: Candidate, judgement: Judgement) -> Judgement:
+    return lab.run.decide(_key(candidate), Judgement, lambda: judgement)
+
+
+def _stop_unless_judged_before(run: Run, shown: Sequence[Candidate], judgements: Sequence[Judgement]) -> None:
+    """Nothing was seen of a generation: whoever was seen before leads, and without them the metric would select."""
+    before = run.population(curves=False)
+    if any(c.vision and c.id not in before.outcast for c in before.candidates):
+        return
+    names = {candidate.id for candidate in shown}
+    for call in run.calls():
+        if call.brief in names and call.purpose in LOOKS and call.answered:
+            run.save_call(call.model_copy(update={"fault": "bad_answer", "message": "of no use; asked for afresh"}))
+    raise Paused(
+        f"no judgement of any of {plural(len(shown), 'candidate')}, last: {judgements[-1].why_not}; the fitness of "
+        f"{run.task.name} is what a vision model sees, so none can be selected; to ask again (a mailbox's answers are "
+        f"read anew): {again(run)}"
+    )
 
 
 def _judgement(lab: Lab, eyes: Eyes, candidate: Candidate, sheet: Score | Failure | None) -> Judgement:

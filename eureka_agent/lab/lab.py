@@ -233,13 +233,16 @@ class Lab:
     def frames(self, candidate: Candidate) -> Score | Failure:
         """A contact sheet of the median episode of one that was trained and scored, once in a run.
 
-        The score says in its note why there is none, if none could be drawn.
+        The score says in its note why there is none, if none could be drawn; where frames select, it is tried again.
         """
         training, score = candidate.training, candidate.score
         assert training is not None
         assert score is not None
-        key, sheet = f"{FRAMES}{training.policy}", SheetSpec()
-        return self.scored(key, training, (median_seed(score),), sheet=sheet, record_episodes=0)
+        key = f"{FRAMES}{training.policy}"
+        known = self.run.score(key)
+        if known is not None and (not self.run.task.spec.by_vision or (isinstance(known, Score) and known.frames)):
+            return known
+        return self._scored(key, training, (median_seed(score),), sheet=SheetSpec(), record_episodes=0)
 
     def _map(self, job: Job) -> Outcome:
         limited = replace(job, limits=self.boxes.limits(SMOKE_SECONDS))
@@ -302,16 +305,7 @@ class Lab:
             play: see `scoring_job`.
         """
         known = self.run.score(key)
-        if known is None:
-            job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
-            outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
-            box = box_name(self.sandbox, self.wall)
-            if isinstance(outcome, Failed):
-                known = outcome.failure
-            else:
-                known = score_record(self.run, key, training, job, outcome, box)
-            self.run.save_score(key, known)
-        return known
+        return self._scored(key, training, seeds, video, place, **play) if known is None else known
 
     def random_score(self, key: str = "final/random") -> Score:
         """Score uniform random actions.
@@ -325,6 +319,25 @@ class Lab:
         return score
 
     # ------------------------------------------------------------------------------------------------------- boxes
+
+    def _scored(
+        self,
+        key: str,
+        training: Training | None,
+        seeds: tuple[int, ...],
+        video: VideoSpec | None = None,
+        place: str | None = None,
+        **play: Any,
+    ) -> Score | Failure:
+        """As `scored`, in place of what is known."""
+        job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
+        outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
+        if isinstance(outcome, Failed):
+            score: Score | Failure = outcome.failure
+        else:
+            score = score_record(self.run, key, training, job, outcome, box_name(self.sandbox, self.wall))
+        self.run.save_score(key, score)
+        return score
 
     def _measure_floor(self) -> Floor:
         self.watcher.stage("scoring play without learning: random actions, and none")

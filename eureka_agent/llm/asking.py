@@ -17,6 +17,7 @@ from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import LLM, AskingStopped, Blind, Completion, NoAnswer
 from eureka_agent.llm.ensemble import Ensemble
 from eureka_agent.llm.extract import CUT_OFF, REFUSED, extract_code
+from eureka_agent.llm.faults import no_pictures
 from eureka_agent.llm.ledger import usage_of
 from eureka_agent.llm.pacing import Extra, Time, backoff
 from eureka_agent.llm.prices import longest_answer
@@ -89,6 +90,8 @@ class Asking:
         assert llm is self, "a run's ledger asks its own models"
         tried = self._run.attempts(request.brief, request.purpose)
         call, fresh, tries = (tried[-1] if tried else self._first(request)), False, _Tries()
+        if call.dismissed:
+            call = self._another(call, messages=request.messages)
         while True:
             if call.state == "sent":
                 call = self._sender.adopted(call)
@@ -152,12 +155,14 @@ class Asking:
         """Another attempt if the answer is of no use, or None if it counts."""
         completion = self._completion(call)
         if completion.finish_reason in REFUSED:
-            if fresh and call.purpose not in LOOKS:
+            if fresh and _counted(call):
                 self._count_refusal(call, completion.text)
             return None
-        with self._lock:
-            self._refusals = 0
-        earlier = [c for c in self._run.attempts(call.brief, call.purpose) if c.answered and c.attempt < call.attempt]
+        if _counted(call):
+            with self._lock:
+                self._refusals = 0
+        tried = self._run.attempts(call.brief, call.purpose)
+        earlier = [c for c in tried if c.answered and not c.dismissed and c.attempt < call.attempt]
         if completion.finish_reason in CUT_OFF and isinstance(extract_code(completion.text), Failure):
             if _goes_round(completion.text):
                 raise NoAnswer(_failure("the answer says the same again and again until it is cut off"))
@@ -185,11 +190,14 @@ class Asking:
         if kind in LOST:
             self._decide_on_unknown(call)
         tried = self._run.attempts(call.brief, call.purpose)
-        if kind is FaultKind.BAD_ANSWER and sum(attempt.fault == kind for attempt in tried) > 1:
+        unreadable = [attempt for attempt in tried if attempt.fault == FaultKind.BAD_ANSWER and not attempt.dismissed]
+        if kind is FaultKind.BAD_ANSWER and len(unreadable) > 1:
             raise NoAnswer(_failure("the provider's answer cannot be read, the second time too"))
         if fresh and kind not in (*WAITING, *LOST, FaultKind.BAD_ANSWER):
-            if call.purpose in LOOKS and kind in (FaultKind.BAD_REQUEST, FaultKind.NOT_FOUND):
+            if call.purpose in LOOKS and no_pictures(call.message or ""):
                 raise Blind(_failure(f"--vision-model {call.asked} cannot be shown pictures: {call.message}"))
+            if call.purpose in LOOKS and kind is FaultKind.NOT_FOUND and not self._run.task.spec.by_vision:
+                raise Blind(_failure(f"--vision-model {call.asked} is not there: {call.message}"))  # only an opinion
             if kind is FaultKind.BAD_REQUEST and self._longer_than_usual(call):
                 raise NoAnswer(_failure(f"the answer was cut off, and {call.max_output_tokens} tokens are refused"))
             raise rejected(self._run, call)
@@ -265,6 +273,11 @@ class Asking:
             model=call.model or call.asked or "",
             usage=usage_of(call),
         )
+
+
+def _counted(call: Call) -> bool:
+    """Whether a refusal of it says something about the writers."""
+    return call.purpose not in ("comment", *LOOKS)
 
 
 def _goes_round(text: str) -> bool:

@@ -64,7 +64,8 @@ _CONTEXT = re.compile(
 _FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "invalid_prompt"}
 _NO_PICTURES = re.compile(
     r"(?:image|vision|multi-?modal)\w*(?: \w+){0,4} (?:is|are) (?:not|only) supported|not a (?:multi-?modal|vision)"
-    r"|(?:not|n't) (?:support|accept|take|process)(?: \w+){0,3} (?:image|vision|multi-?modal)|support image input",
+    r"|(?:not|n't) (?:support|accept|take|process)(?: \w+){0,3} (?:image|vision|multi-?modal)|support image input"
+    r"|unknown variant \W?image|at most 0 image|image input modality is not|content\W{1,6}(?:value )?must be a string",
     re.IGNORECASE,
 )
 _LITELLM = re.compile(r"^litellm\.\w+: (?:\w+: )*(?:\w+Exception - )?")
@@ -139,6 +140,11 @@ def seconds_to_wait(headers: Mapping[str, str], body: str = "") -> float | None:
     return None if found is None else min(max(found, 0.0), LONGEST_WAIT)
 
 
+def no_pictures(text: str) -> bool:
+    """Whether a provider says there that the model takes no pictures."""
+    return _NO_PICTURES.search(text) is not None
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Text from outside as one line that hides nothing and can be printed and stored."""
     line = visible(" ".join(text.encode("utf-8", "replace").decode().split()))
@@ -158,7 +164,7 @@ def _of_status(error: BaseException, chain: list[BaseException], ask: Ask, statu
         kind, said = FaultKind.NOT_FOUND, f"litellm knows no provider {ask.model.provider!r}"
     elif status in (400, 422) and (codes & _CONTEXT_CODES or _CONTEXT.search(words)):
         kind = FaultKind.CONTEXT
-    if ask.pictures and status >= 500 and _NO_PICTURES.search(words):  # as llama.cpp says it
+    if ask.pictures and status >= 500 and no_pictures(words):  # as llama.cpp says it
         kind = FaultKind.BAD_REQUEST
     retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     if retry and kind is FaultKind.BAD_REQUEST:

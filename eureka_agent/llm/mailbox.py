@@ -21,7 +21,7 @@ from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.llm.completion import AskingStopped, Completion
 from eureka_agent.llm.extract import Extracted, extract_code
-from eureka_agent.llm.prompting import Request
+from eureka_agent.llm.prompting import LOOKS, Request
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
 from eureka_agent.llm.review import ends_in_verdict, vision_of
 from eureka_agent.proposers import Sitting
@@ -118,10 +118,11 @@ class MailboxLLM:
                 _write_once(self._folder / f"{name}.jpg", self._sitting.run.blob(picture.blob))
             _write_once(self._folder / f"{name}.prompt.md", _letter(name, request).encode("utf-8", "backslashreplace"))
             with self._noted(name):
-                return _completion(self._awaited(self._folder / f"{name}.answer.md", self._sitting))
+                path = self._folder / f"{name}.answer.md"
+                return _completion(self._awaited(path, request.purpose, self._sitting))
 
-    def _awaited(self, path: Path, sitting: Sitting) -> str:
-        """The text of a complete answer."""
+    def _awaited(self, path: Path, purpose: str, sitting: Sitting) -> str:
+        """The text of a complete answer to a request of that purpose."""
         seen, since, complained = None, time.monotonic(), False
         while True:
             now, stamp = time.monotonic(), _stamp(path)
@@ -135,7 +136,7 @@ class MailboxLLM:
                 if not complained and now - since >= PATIENCE_SECONDS:
                     complained = True
                     self._refuse(path, True)
-                    sitting.watcher.stage(_complaint(path))
+                    sitting.watcher.stage(_complaint(path, purpose))
             if sitting.stopping.wait(POLL_SECONDS):
                 raise AskingStopped(path.name)
             self._tell()
@@ -226,6 +227,19 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _finished(path: Path) -> str | None:
     """A complete answer, or None while it may still be under way."""
+    text = _read(path)
+    if text is None:
+        return None
+    if text.rstrip().endswith(LAST_LINE):
+        return text.rstrip().removesuffix(LAST_LINE).rstrip() + "\n"
+    if ends_in_verdict(text) or not _no_judgement(text):
+        return text
+    found = extract_code(text)
+    return text if isinstance(found, Extracted) and not found.rule.startswith("bare") else None
+
+
+def _read(path: Path) -> str | None:
+    """The text of a file that nobody writes; None if it is none."""
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         return None
     with open(path, "rb") as file:
@@ -233,24 +247,18 @@ def _finished(path: Path) -> str | None:
             return None
         data = file.read()
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError:
         return None
-    text = text.removeprefix("\ufeff")
-    if text.rstrip().endswith(LAST_LINE):
-        return text.rstrip().removesuffix(LAST_LINE).rstrip() + "\n"
-    if ends_in_verdict(text) or _is_judgement(text):
-        return text
-    found = extract_code(text)
-    return text if isinstance(found, Extracted) and not found.rule.startswith("bare") else None
 
 
-def _is_judgement(text: str) -> bool:
+def _no_judgement(text: str) -> str:
+    """Why a text is not the JSON that a vision judge is asked for; empty if it is."""
     try:
         vision_of(_MODEL.sub("", text))
-    except Violation:
-        return False
-    return True
+    except Violation as wrong:
+        return str(wrong)
+    return ""
 
 
 def _being_written(descriptor: int) -> bool:
@@ -266,10 +274,18 @@ def _being_written(descriptor: int) -> bool:
     return False
 
 
-def _complaint(path: Path) -> str:
+def _complaint(path: Path, purpose: str) -> str:
+    if purpose in LOOKS:
+        wrong = _no_judgement(_read(path) or "")
+    elif purpose.startswith("critic"):
+        wrong = "its last line is no verdict"
+    elif purpose == "comment":
+        wrong = "nothing says where it ends"
+    else:
+        wrong = "it has no closed code block that defines compute_reward"
     return (
-        f"{path.name} is not read yet: it has no closed code block that defines compute_reward; if it is complete all "
-        f"the same, let its last line be {LAST_LINE} (at most {MAX_BYTES // 1000} kB of UTF-8 text)"
+        f"{path.name} is not read yet: {wrong}; if it is complete all the same, let its last line be {LAST_LINE} (at "
+        f"most {MAX_BYTES // 1000} kB of UTF-8 text)"
     )
 
 

@@ -25,7 +25,7 @@ from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.review.steering import Said
 from eureka_agent.runs.calls import Message as Message
 from eureka_agent.runs.calls import Picture
-from eureka_agent.search.contest import Incumbency
+from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.text import visible
@@ -68,7 +68,7 @@ class Prompts:
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
         floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
         said: what people want to tell the author of a candidate.
-        contest: who was trained again after the last generation, once there was one.
+        standings: everyone who was trained again in a contest, by id.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
@@ -80,12 +80,12 @@ class Prompts:
         settings: Settings | None = None,
         floor: Callable[[], Floor | None] = lambda: None,
         said: Callable[[Brief, Population], Sequence[Said]] = lambda brief, population: (),
-        contest: Callable[[], Incumbency | None] = lambda: None,
+        standings: Callable[[], Mapping[str, Standing]] = dict,
     ) -> None:
         self._settings = settings or Settings()
         self._floor = floor
         self._said = said
-        self._contest = contest
+        self._standings = standings
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -110,8 +110,7 @@ class Prompts:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
         told_of = Population() if self._settings.strategy in TELLS_NO_HISTORY else population
-        held = self._contest()
-        again = {standing.id: standing.finished for standing in held.standings} if held else {}
+        again = self._standings()
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
@@ -233,14 +232,14 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code.rstrip()}\n{fence}"
 
 
-def _facts(candidate: Candidate, again: Mapping[str, Sequence[float]] = MappingProxyType({})) -> dict[str, Any]:
-    """What templates may tell of a candidate; `again` has the mean fitness of each later training, by id."""
+def _facts(candidate: Candidate, again: Mapping[str, Standing] = MappingProxyType({})) -> dict[str, Any]:
+    """What templates may tell of a candidate, with the mean fitness of each later training, None where it failed."""
     return {
         "id": candidate.id,
         "code": candidate.code,
         "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
         "fitness": candidate.fitness,
-        "again": again.get(candidate.id, ()),
+        "again": again[candidate.id].later if candidate.id in again else (),
         "stopped": candidate.stopped,
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,

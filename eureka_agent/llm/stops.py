@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eureka_agent.errors import EnvironmentMissing, EurekaError, Paused, UsageError
 from eureka_agent.llm.ledger import again, cost_text
+from eureka_agent.llm.prompting import LOOKS
 from eureka_agent.llm.wire import Fault, FaultKind
 from eureka_agent.runs.calls import Call
 from eureka_agent.runs.run import Run, standing
@@ -30,8 +31,9 @@ def rejected(run: Run, call: Call) -> EurekaError:
         case FaultKind.AUTH:
             return EnvironmentMissing(f"{said}; set the provider's key (`eureka doctor` names it) and {_continue(run)}")
         case FaultKind.NOT_FOUND:
+            option = "--vision-model" if call.purpose in LOOKS else "--model"
             return UsageError(
-                f"{said}; the name after the slash in --model is the provider's own, and its address is --base-url or "
+                f"{said}; the name after the slash in {option} is the provider's own, and its address is --base-url or "
                 f"base_url in a models file; with another address {_continue(run)}"
             )
         case FaultKind.QUOTA:

@@ -17,7 +17,7 @@ from eureka_agent.runs.run import Run
 
 
 def call_key(request: Request) -> str:
-    """Key of a request in the journal, `<brief id>/<purpose>/<attempt>`."""
+    """Key of the first attempt at a request in the journal, `<brief id>/<purpose>/<attempt>`."""
     return f"{request.brief}/{request.purpose}/1"
 
 
@@ -35,7 +35,9 @@ class RunTranscript:
             EurekaError: it was sent in an earlier sitting, never answered, and may cost to send again.
             BudgetExhausted: the cap on calls is reached.
         """
-        call = self._run.call(call_key(request)) or self._reserved(request)
+        call = self._last(request)
+        if call is None or call.dismissed:
+            call = self._reserved(request, 1 if call is None else call.attempt + 1)
         request = request.model_copy(update={"messages": unpacked(self._run.blob(call.prompt))})
         if call.response is not None:
             return request, self._stored(call)
@@ -53,16 +55,20 @@ class RunTranscript:
 
     def parsed(self, request: Request) -> None:
         """Note that the answer has become a proposal or a failure."""
-        call = self._run.call(call_key(request))
+        call = self._last(request)
         assert call is not None
         if call.state != "parsed":
             self._run.save_call(call.model_copy(update={"state": "parsed", "parsed": time.time()}))
 
-    def _reserved(self, request: Request) -> Call:
+    def _last(self, request: Request) -> Call | None:
+        return next(reversed(self._run.attempts(request.brief, request.purpose)), None)
+
+    def _reserved(self, request: Request, attempt: int) -> Call:
         call = Call(
-            key=call_key(request),
+            key=f"{request.brief}/{request.purpose}/{attempt}",
             brief=request.brief,
             purpose=request.purpose,
+            attempt=attempt,
             prompt=self._run.put_blob(packed(request.messages)),
             reserved_cost=0.0,
             cost=0.0,

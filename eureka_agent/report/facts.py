@@ -194,7 +194,8 @@ def _by_the_mean(facts: RunFacts, comparison: Comparison) -> str:
     if (ours - theirs) * (best.iqm.value - human.iqm.value) >= 0:
         return ""
     figures = f"{measure(ours, facts.unit)} against {measure(theirs, facts.unit)}"
-    return f" The mean, which counts the worst and the best episodes too, says the opposite: {figures}."
+    first = comparison.candidate if ours > theirs else "the human reward"
+    return f" The mean, which counts the worst and the best episodes too, puts {first} ahead: {figures}."
 
 
 def _beside_random(comparison: Comparison) -> str:

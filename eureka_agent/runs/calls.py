@@ -66,7 +66,7 @@ class Call(Record):
     """The longest answer that was allowed."""
     finish_reason: str | None = None
     fault: str | None = None
-    """Why there is no answer: one of `wire.FaultKind`."""
+    """Why there is no answer: one of `wire.FaultKind`; of an answered call, see `dismissed`."""
     message: str | None = None
     """The provider's words on it, one line."""
     input_tokens: int | None = None
@@ -96,6 +96,11 @@ class Call(Record):
     def answered(self) -> bool:
         """Whether the answer is in the run."""
         return self.state in ("received", "parsed")
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether its answer was of no use, and is to be asked for afresh."""
+        return self.answered and self.fault is not None
 
     @property
     def open(self) -> bool:

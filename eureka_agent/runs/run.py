@@ -40,7 +40,7 @@ from eureka_agent.runs.storage import (
 )
 from eureka_agent.runs.work import Work, steps_of, work_of
 from eureka_agent.search.comparison import Comparison
-from eureka_agent.search.contest import Incumbency, incumbency_key
+from eureka_agent.search.contest import Incumbency, Standing, incumbency_key
 from eureka_agent.search.stopping import Stop, stop_key
 from eureka_agent.settings import Settings
 from eureka_agent.text import flag_of, from_here, measure
@@ -63,6 +63,7 @@ class Run:
         self.read_only = read_only
         self._writer = None if read_only else WriterLock(folder / "run.lock")
         self._journal: Journal | None = None
+        self._standings: tuple[dict[str, Standing], int] = {}, 0
         try:
             self._journal = Journal(folder, read_only)
             self._blobs = Blobs(folder / "blobs")
@@ -290,6 +291,15 @@ class Run:
     def incumbency(self) -> Incumbency | None:
         """The contest of the last finished generation; None if it had none."""
         return self.decided(incumbency_key(self.generations - 1), Incumbency)
+
+    def standings(self) -> dict[str, Standing]:
+        """Everyone who was ever contested, each as the last contest left it."""
+        (known, folded), generations = self._standings, self.generations
+        for number in range(folded, generations):
+            held = self.decided(incumbency_key(number), Incumbency)
+            known = known | {standing.id: standing for standing in held.standings} if held else known
+        self._standings = known, generations  # several threads may come to the same
+        return known
 
     def reread(self) -> None:
         """Take over settings that another process has changed."""

@@ -21,7 +21,7 @@ from eureka_agent.contract.task import Task
 from eureka_agent.errors import BudgetExhausted, EurekaError, Paused, RunError, UsageError
 from eureka_agent.lab.racing import most_steps
 from eureka_agent.lab.scores import EvaluationSeeds, seeds_key
-from eureka_agent.proposers import usual_settings
+from eureka_agent.proposers import calls_cost, usual_settings
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import AMENDABLE, Run
 from eureka_agent.runs.storage import storage_errors, write_file
@@ -149,10 +149,15 @@ def run_bench(
     searches = list(bench.searches())
     names = [f"{task}, {contestant.name}, repeat {repeat + 1}" for task, contestant, repeat in searches]
     purse = Purse(caps, [search_folder(root, *which) for which in searches])
+    spent: BudgetExhausted | None = None
+    missing = []
     for number, (name, contestant, repeat) in enumerate(searches):
         folder = search_folder(root, name, contestant, repeat)
         settings = bench.settings_of(tasks[name], contestant, repeat).model_copy(update=dict(machine or {}))
         if _has_ended(folder, tasks[name], settings):
+            continue
+        if spent and calls_cost(settings):
+            missing.append(names[number])
             continue
         began = _cpu_seconds()
         try:
@@ -164,9 +169,12 @@ def run_bench(
         except BudgetExhausted as full:
             if isinstance(full, Paused) or not caps.given:
                 raise
-            raise purse.exhausted(root, names[number:], len(names)) from full
+            spent = full
+            missing.append(names[number])
         finally:
             _book(root / CPU, f"{name}/{contestant.name}/{repeat}", _cpu_seconds() - began)
+    if spent:
+        raise purse.exhausted(root, missing, len(names)) from spent
 
 
 def _search(run: Run, sandbox: Sandbox, watching: Watching, title: str, book: Callable[[Run], None]) -> None:

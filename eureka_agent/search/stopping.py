@@ -154,6 +154,12 @@ def check_budget(task: Task, settings: Settings) -> None:
             f"--steps {settings.steps}: one training of {task.name} takes {most:,} environment steps; allow more, or "
             "make trainings shorter with --timesteps"
         )
+    room = StepsLeft(settings=settings, recipe=Recipe.of(task, settings), taken=0, candidates=0).candidates_at_most()
+    if room is not None and room < len(settings.seed_rewards):
+        raise UsageError(
+            f"--steps {settings.steps}: the first generation has room for {plural(room, 'training')}, and there are "
+            f"{len(settings.seed_rewards)} rewards to begin with (--seed-reward); allow more, or name fewer"
+        )
 
 
 def stop_key(generations: int, settings: Settings) -> str:

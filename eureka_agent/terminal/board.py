@@ -76,8 +76,9 @@ class Board:
     """How many whole ones this sitting will run, contests and the comparison included, about."""
     timesteps: int
     """Of one training."""
-    ahead: Callable[[int], float] | None = None
-    """As `trainings`, of what comes after so many generations; without it what was thought in the beginning stands."""
+    ahead: Callable[[int | None], float] | None = None
+    """As `trainings`, of what comes after so many generations (None: of the comparison); without it what was thought in
+    the beginning stands."""
     human: float | None = None
     expected_seconds: float | None = None
     """Estimate from before the start."""
@@ -107,6 +108,7 @@ class Board:
         with self.lock:
             self._turn_page(number)
             self.generation = number + 1
+            self.generations = max(self.generations, self.generation)  # who failed leaves steps for more
             self.spend = self.spent()
             self.rows = {c.id: Row(c.id, _made(c)) for c in candidates}
 
@@ -167,11 +169,11 @@ class Board:
     def _row(self, key: str) -> Row:
         if key not in self.rows:
             if key.startswith(FINAL) and not any(known.startswith(FINAL) for known in self.rows):
-                self._turn_page(self.generations)
+                self._turn_page(None)
             self.rows[key] = _new_row(key)
         return self.rows[key]
 
-    def _turn_page(self, generations: int) -> None:
+    def _turn_page(self, generations: int | None) -> None:
         """What comes now follows so many generations: contests and racing took what they took."""
         self.earlier += sum(row.share for row in self.rows.values())
         self.rows = {}
@@ -228,7 +230,12 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
     steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
 
-    def ahead(generations: int) -> float:
+    def ahead(generations: int | None) -> float:
+        last = planned(settings, recipe, 0).steps / steps
+        if generations is None:
+            return last
+        if settings.steps is not None:
+            return last + max(settings.steps - run.searched_steps, 0) / steps
         return planned(settings, recipe, max(likely - generations, 0)).steps / steps
 
     return Board(
