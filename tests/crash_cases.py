@@ -49,6 +49,8 @@ from eureka_sandbox.protocol import Outcome as BoxOutcome
 TASK = load_task("inverted_pendulum_balance")
 SETTINGS = Settings(population=3, generations=2, timesteps=90_000, final_seeds=1, jobs=2, model="openai/test")
 """The second generation races: a third and two thirds of the steps are enough updates. Both are contested."""
+SALT = b"1"
+"""Such that the second generation comes close to the first: after a change of prompts another may be needed."""
 REWARD = '''import torch
 
 
@@ -186,7 +188,7 @@ def written(ask: Ask) -> str:
     brief, purpose, _ = ask.key.split("/")
     if (brief, purpose) == ("g0c0", "propose"):
         return "I would rather not write code."
-    digest = hashlib.sha256(packed(ask.messages)).hexdigest()
+    digest = hashlib.sha256(SALT + packed(ask.messages)).hexdigest()
     weight = "1.0" if brief.startswith("g0") else f"0.{int(digest[:8], 16)}"  # g0c1 is the same program as g0c0
     return fenced(REWARD.format(name=brief, weight=weight, directive="verdict=time" if brief == "g1c1" else ""))
 
