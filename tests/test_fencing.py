@@ -154,6 +154,19 @@ def searched(run: Run) -> Comparison:
     return evolve(run, make_proposer("offline", run.task), Incumbent(), Lab(ScriptedSandbox(), run))
 
 
+def writing(folder: Path) -> bool:
+    """Whether somebody holds the journal's write lock."""
+    journal = sqlite3.connect(folder / "run.db", timeout=0.05, isolation_level=None)
+    try:
+        journal.execute("BEGIN IMMEDIATE")
+        journal.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        journal.close()
+    return False
+
+
 def test_a_controller_that_wakes_up_after_another_has_resumed_its_run_stops_and_has_changed_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +179,10 @@ def test_a_controller_that_wakes_up_after_another_has_resumed_its_run_stops_and_
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             sleeper.send_signal(signal.SIGSTOP)
+            while writing(folder):  # it fell asleep in the middle of a transaction
+                sleeper.send_signal(signal.SIGCONT)
+                time.sleep(0.01)
+                sleeper.send_signal(signal.SIGSTOP)
             with pytest.raises(RunError, match=f"open by pid {sleeper.pid} on host"):
                 Run.open(folder)
             (folder / "run.lock").unlink()  # as it is on another machine, whose locks are its own
