@@ -19,7 +19,7 @@ from eureka_agent.proposers.writing import write_reward
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import COMPONENT_NAME
 
-PILOT = Path(__file__).parent / "data" / "pilot_rewards"
+PILOT = Path(__file__).parents[1] / "evaluation" / "bench" / "answers"
 TASK_YAML = """
 description: "{description}"
 environment: {{mujoco: {body}, episode_steps: 100}}
@@ -31,7 +31,7 @@ TASK_PY = b"def fitness(episode): return 0.0\ndef success(episode): return False
 
 def make_task(body: str, description: str = "Do something useful with it.", extra: str = "", code: bytes = b"") -> Task:
     text = TASK_YAML.format(body=body, description=description) + extra
-    human = (PILOT / "generation_1" / "hopper_forward" / "c0.py").read_bytes()
+    human = (PILOT / "hopper_forward" / "g0c0.py").read_bytes()
     files = {"task.yaml": text.encode(), "task.py": TASK_PY + code, "reward_human.py": human}
     return task_from_files("test", Path("test"), files, None)
 

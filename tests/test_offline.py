@@ -148,7 +148,7 @@ def test_nothing_the_population_has_is_proposed_again(operator: str) -> None:
 @pytest.mark.parametrize("operator", ["mutate", "cross"])
 def test_parents_that_a_language_model_wrote_lead_to_a_fresh_sample(operator: str) -> None:
     task = TASKS["hopper_forward"]
-    codes = [(PILOT / "generation_1" / "hopper_forward" / f"c{i}.py").read_text() for i in (0, 1)]
+    codes = [(PILOT / "hopper_forward" / f"g0c{i}.py").read_text() for i in (0, 1)]
     foreign = Population(candidates=(candidate(0, codes[0], None, 1.0), candidate(1, codes[1], {"format": 9}, 2.0)))
     proposer = make_proposer("offline", task)
     answer = proposer.propose(brief(operator, 3, ("g0c0", "g0c1")), task, foreign)

@@ -10,7 +10,8 @@ from eureka_agent.contract.reward_code import check_reward_code, component_names
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import Failure, VariableSpec
 
-PILOT = sorted((Path(__file__).parent / "data" / "pilot_rewards").glob("generation_*/*/c*.py"))
+ANSWERS = Path(__file__).parents[1] / "evaluation" / "bench" / "answers"
+PILOT = sorted(path for task in ("half_cheetah_backflip", "hopper_forward") for path in (ANSWERS / task).glob("*.py"))
 VARIABLES = tuple(v.spec for v in BODIES["hopper"].variables)
 GOOD = """import torch
 
@@ -37,7 +38,7 @@ def test_all_rewards_of_the_pilot_are_there() -> None:
     assert len(PILOT) == 32
 
 
-@pytest.mark.parametrize("path", PILOT, ids=lambda p: "/".join(p.parts[-3:]))
+@pytest.mark.parametrize("path", PILOT, ids=lambda p: "/".join(p.parts[-2:]))
 def test_a_reward_as_a_language_model_wrote_it_passes(path: Path) -> None:
     source = path.read_text()
     assert check_reward_code(source, variables_of(path)) is None

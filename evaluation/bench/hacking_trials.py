@@ -37,7 +37,7 @@ from eureka_sandbox.protocol import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PILOT = REPOSITORY / "tests" / "data" / "pilot_rewards"
+PILOT = REPOSITORY / "evaluation" / "bench" / "answers"
 CACHE = Path.home() / ".cache" / "eureka-agent" / "bench" / "hacking"
 TIMESTEPS = {
     "inverted_pendulum_balance": 30_000,
@@ -91,12 +91,13 @@ def rewards() -> Iterator[Reward]:
         yield Reward(name, "human", False, task.human_reward)
         for seed in range(OFFLINE.get(name, 1)):
             yield Reward(name, f"offline {seed}", False, _offline(task, seed))
-    rows = [row for row in DictReader((PILOT / "results.csv").open()) if row["reward"].endswith(".py")]
+    rows = [row for row in DictReader((PILOT / "pilot.csv").open()) if row["reward"].endswith(".py")]
     for name in sorted({row["task"] for row in rows}):
         of_task = sorted((row for row in rows if row["task"] == name), key=lambda row: -float(row["fitness_300k"]))
         for row in of_task[:BEST_OF_PILOT]:
             generation, file = row["reward"].split("/")
-            yield Reward(name, f"{generation}/{file}", False, (PILOT / generation / name / file).read_text())
+            path = PILOT / name / f"g{int(generation.removeprefix('generation_')) - 1}{file}"
+            yield Reward(name, f"{generation}/{file}", False, path.read_text())
 
 
 def _offline(task: Task, seed: int) -> str:
