@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from test_report_browser import browser as browser
 
 from eureka_agent.report.build import render
 from eureka_agent.report.facts import gather
-from eureka_agent.review.record import check_review, read_review
+from eureka_agent.review.record import Review, check_review, read_review
 from eureka_agent.review.server import serving
-from eureka_agent.runs.inbox import Pause, Reviewed, letters, post
+from eureka_agent.review.steering import steering_of
+from eureka_agent.runs.inbox import Pause, Reviewed, Taken, letters, post
 from eureka_agent.runs.progress import kept
 from eureka_agent.runs.run import Run
 
@@ -228,12 +230,6 @@ def test_hostile_words_stay_words(desk: Desk) -> None:
             facts = filmed(gather(run))
         review = {"opinions": [{"candidate": "g0c0", "code": "0" * 64, "verdict": "reject", "comment": words}]}
         bound = {"run": "0" * 32, "generations": 0, "population": "0" * 64, "feedback": words}
-        from dataclasses import replace
-
-        from eureka_agent.review.record import Review
-        from eureka_agent.review.steering import steering_of
-        from eureka_agent.runs.inbox import Taken
-
         message = Reviewed(review=Review.model_validate({**bound, **review}))
         steering = steering_of([Taken(generation=0, files=(), messages=(message,))])
         settings = facts.settings.model_copy(update={"model": "openai/x"})
@@ -242,6 +238,9 @@ def test_hostile_words_stay_words(desk: Desk) -> None:
         card = desk.card(page, "g0c0")
         card.get_by_label("Comment for the next authors").fill(words.replace("\x00", ""))
         page.get_by_label("About the search as a whole").fill(words.replace("\x00", ""))
+        for place, films in (("[data-duel]", 2), ("[data-picks]", 3)):  # which are laid when somebody comes near
+            page.locator(place).scroll_into_view_if_needed()
+            page.locator(f"{place} video").nth(films - 1).wait_for()
         outlines.append(page.evaluate(OUTLINE))
         assert "owned" not in page.title()
         assert card.locator(".said").count() == 1
