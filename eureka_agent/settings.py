@@ -82,6 +82,8 @@ class Settings(BaseModel):
     """Trainings side by side; by default one per core."""
     final_seeds: int = Field(default=3, ge=1, le=100)
     """Fresh trainings per arm in the last comparison."""
+    films: int = Field(default=4, ge=0, le=10_000)
+    """Candidates that are filmed at the end, beside the best and the human reward; each takes a few seconds."""
     max_seconds: float | None = Field(default=None, gt=0)
     """Wall time that the whole run may take, over all its sittings."""
     wall_seconds: float | None = Field(default=None, gt=0)

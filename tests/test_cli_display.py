@@ -59,6 +59,7 @@ def test_share_counts_finished_trainings_of_every_page() -> None:
     shown.progressed("g0c0", "training", progress(500))
     assert shown.share == pytest.approx(0.5 / 4)
     shown.ended(candidate(0))
+    shown.progressed("g0c1", "training", progress(1000))
     shown.ended(candidate(1))
     shown.progressed("final/human/0", "training", progress(500))
     assert shown.share == pytest.approx(2.5 / 4)
@@ -76,6 +77,21 @@ def test_the_time_left_forgets_what_was_wrongly_foreseen() -> None:
     assert shown.share == 1.0
     shown.progressed("final/human/0", "training", progress(500))
     assert shown.share == pytest.approx(9.5 / (9 + 2))
+
+
+def test_what_a_killed_sitting_had_measured_is_no_pace_of_this_one() -> None:
+    shown = board(trainings=4)
+    shown.generation_begins(0, [candidate(slot) for slot in range(4)])
+    for slot in range(3):
+        shown.ended(candidate(slot))
+    assert (shown.share, shown.seconds_left) == (0, None), "one is left, and of its pace nothing is known"
+    shown.began -= 100.0
+    shown.progressed("g0c3", "training", progress(500))
+    assert shown.share == 0.5
+    assert shown.seconds_left == pytest.approx(100, rel=0.1)
+    shown.ended(candidate(3))
+    shown.generation_begins(1, [candidate(0)])
+    assert shown.share == 1.0
 
 
 def test_a_row_says_waiting_until_its_box_begins_then_starting_training_and_scoring() -> None:

@@ -339,12 +339,38 @@ def test_the_time_limit_stops_the_boxes_saves_the_best_and_more_time_continues(m
     assert run.comparison() is not None
 
 
+def test_whoever_leads_is_filmed_before_the_next_generation_and_more_on_request(make_run: Callable[..., Run]) -> None:
+    run, sandbox = make_run(films=1), ScriptedSandbox()
+
+    def films() -> list[str]:
+        policies = [(c.id, c.training.policy) for c in run.population().candidates if c.training]
+        return [name for name, policy in policies if run.score(f"film/{policy}")]
+
+    search(run, sandbox=sandbox)
+    kinds = "".join("f" if getattr(job.spec, "video", None) else "." for job in sandbox.started)
+    assert kinds.index("f") < kinds.rindex(".") - 8, "the second generation came later"
+    few = films()
+    assert 1 <= len(few) <= 3, "who led after each generation, and the best at the end"
+    run.amend({"films": 100})
+    search(run, sandbox=sandbox)
+    assert len(films()) == sum(c.score is not None for c in run.population().candidates)
+    before = len(sandbox.started)
+    search(run, sandbox=sandbox)
+    assert len(sandbox.started) == before, "each once"
+    none = make_run(films=0)
+    search(none, sandbox=(other := ScriptedSandbox()))
+    assert sum(bool(getattr(job.spec, "video", None)) for job in other.started) == 2, "of the comparison alone"
+
+
 def test_time_that_runs_out_while_filming_costs_the_films_and_not_the_comparison(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class SlowFilms(ScriptedSandbox):
+        films = 0
+
         def run(self, job: Job, on_progress: Callable[[Progress], None], stop: threading.Event) -> Outcome:
-            if isinstance(job.spec, ScoreSpec) and job.spec.video and stop.wait(60):
+            self.films += isinstance(job.spec, ScoreSpec) and job.spec.video is not None
+            if self.films > 1 and stop.wait(60):  # the first is of who leads the search, before the comparison
                 raise JobStopped("stopped")
             return super().run(job, on_progress, stop)
 

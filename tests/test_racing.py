@@ -368,6 +368,8 @@ def test_the_board_counts_what_a_stopped_training_came_to(make_run: Callable[...
     measured = Lab(ScriptedSandbox(training_spread=0.0), make_run()).measure(candidates(GENERATION), Population())
     board = Board(task="", unit="m", generations=1, trainings=8, timesteps=STEPS)
     board.generation_begins(0, measured)
+    for candidate in measured:
+        board.begun(candidate.id, "training")
     board.raced(measured[7].model_copy(update={"rungs": measured[7].rungs[:1]}))
     assert (board.rows["g0c7"].state, board.rows["g0c7"].share) == ("waiting", pytest.approx(1 / 3))
     for candidate in measured:

@@ -16,7 +16,7 @@ from report_cases import filmed, looked_into, poster, surface
 from test_report import candidate, facts
 from test_report_parts import words
 
-from eureka_agent.lab.filming import FILMED, median_seed, worth_filming
+from eureka_agent.lab.filming import median_seed, worth_filming
 from eureka_agent.lab.lab import Lab
 from eureka_agent.lab.maps import Maps, loaded, map_rewards, maps_key
 from eureka_agent.report import choosing, robustness
@@ -121,9 +121,9 @@ def test_who_is_filmed_are_the_highest_and_whoever_led_before_the_best() -> None
     early = [candidate(slot, float(slot)) for slot in range(6)]
     found = facts(*early, candidate(0, 9.0, generation=1))
     best = found.population["g1c0"]
-    chosen = [c.id for c in worth_filming(found.population, best)]
+    chosen = [c.id for c in worth_filming(found.population, best, 4)]
     assert chosen == ["g0c5", "g1c0", "g0c4", "g0c3"]
-    assert len(chosen) == FILMED
+    assert [c.id for c in worth_filming(found.population, best, 2)] == chosen[:2]
     assert best.score
     assert median_seed(best.score) == 1
 

@@ -128,6 +128,9 @@ def evolve(
         int | None,
         typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per arm of the last comparison (3)."),
     ] = None,
+    films: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=10_000, help="Candidates that are filmed for the report (4).")
+    ] = None,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this long, the best saved: 90s, 15m, 2h.")
     ] = None,
@@ -205,6 +208,7 @@ def evolve(
         "learner": learner,
         "algorithm": algorithm,
         "final_seeds": final_seeds,
+        "films": films,
         "max_seconds": None if max_time is None else seconds_of(max_time),
     }
     given = {name: value for name, value in flags.items() if value is not None}

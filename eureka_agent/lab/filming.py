@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from eureka_agent.population import Candidate, Population, Score
+
+if TYPE_CHECKING:
+    from eureka_agent.runs.run import Run
 
 FILM, FRAMES = "film/", "frames/"
 """Beginnings of the keys of scorings that show one episode: the policy's digest follows."""
-FILMED = 4
-"""Candidates that are filmed at most: the one that was best before the best was born, then the highest."""
 
 
-def worth_filming(population: Population, best: Candidate) -> list[Candidate]:
-    """The candidates whose own policies a person will want to see move."""
+def seen_by_now(run: Run, population: Population) -> list[Candidate]:
+    """Whoever should be seen to move between two generations, so that those who look on or review see films."""
+    best = population.best
+    if run.task.spec.by_preference:  # nobody can prefer what they cannot see
+        return list(population.born(population.generations - 1))
+    if best is None:
+        return []
+    return worth_filming(population, best, run.settings.films) if run.comparison() else [best][: run.settings.films]
+
+
+def worth_filming(population: Population, best: Candidate, most: int) -> list[Candidate]:
+    """The candidates whose own policies a person will want to see move, at most so many: the one that was best before
+    the best was born, then the highest."""
     ranked = [c for c in population.ranked if c.training and c.score and not c.stopped]
     chosen = {c.id: c for c in [*before(ranked, best)[:1], *ranked]}
-    return list(chosen.values())[:FILMED]
+    return list(chosen.values())[:most]
 
 
 def before(ranked: list[Candidate] | tuple[Candidate, ...], best: Candidate) -> list[Candidate]:

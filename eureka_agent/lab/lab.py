@@ -220,7 +220,7 @@ class Lab:
         if self.boxes.stopping.is_set():
             return
         with suppress(BudgetExhausted, EnvironmentMissing):  # a finished comparison is worth more than pictures
-            self.film(worth_filming(self.run.population(curves=False), best))
+            self.film(worth_filming(self.run.population(curves=False), best, self.run.settings.films))
             if not self.boxes.stopping.is_set():
                 self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
 

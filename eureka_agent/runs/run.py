@@ -50,6 +50,7 @@ M = TypeVar("M", bound=BaseModel)
 AMENDABLE = frozenset(
     {"generations", "target", "patience", "steps", "jobs", "max_seconds", "wall_seconds", "memory_mb", "sandbox"}
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
+    | {"films"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
 

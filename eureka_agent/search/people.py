@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from eureka_agent.errors import UsageError
+from eureka_agent.lab.filming import seen_by_now
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.review.record import MOST_WORDS, check_review
@@ -52,8 +53,7 @@ def heard(lab: Lab, population: Population) -> Population:
     """
     run, number = lab.run, population.generations
     if not run.has_decided(f"g{number}/briefs"):
-        if run.task.spec.by_preference and number:
-            lab.film(population.born(number - 1))  # nobody can prefer what they cannot see
+        lab.film(seen_by_now(run, population))
         asked = _asked(lab, population)
         found = _until_not_paused(lab, population)[:MOST_LETTERS]
         before = run.taken()

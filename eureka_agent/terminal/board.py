@@ -38,6 +38,8 @@ class Row:
     """False for a random policy, which is only scored."""
     reached: float = 0.0
     """Share of the training up to the last rung."""
+    inherited: float | None = None
+    """Share that was there when a box of this sitting first began it; None: none has."""
 
     @property
     def running(self) -> bool:
@@ -56,6 +58,11 @@ class Row:
         if self.progress is None:
             return 1.0 if self.state == "scoring" else self.reached
         return min(1.0, self.progress.timesteps / self.progress.total_timesteps)
+
+    @property
+    def worked(self) -> float:
+        """How much of the training this sitting did: nothing where a killed one had, or where nothing is trained."""
+        return 0.0 if self.inherited is None else self.share - self.inherited
 
     @property
     def seconds_left(self) -> float | None:
@@ -98,13 +105,15 @@ class Board:
     """Seconds of this sitting that were spent on it."""
     earlier: float = 0.0
     """Trainings of earlier generations of this sitting."""
+    spared: float = 0.0
+    """Trainings among those of earlier generations that took no time: from before this sitting, or never begun."""
     said: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     """The latest lines that were shown outside the table."""
     began: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def generation_begins(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """A new page of rows; what a resumed run had already measured counts as done, and not for this sitting."""
+        """A new page of rows."""
         with self.lock:
             self._turn_page(number)
             self.generation = number + 1
@@ -124,13 +133,13 @@ class Board:
         """A box starts."""
         with self.lock:
             if not key.startswith(FILM):
-                self._row(key).state = "starting" if stage == "training" else "scoring"
+                self._row_at_work(key).state = "starting" if stage == "training" else "scoring"
 
     def progressed(self, key: str, stage: str, progress: Progress) -> None:
         """A box reported."""
         with self.lock:
             if not key.startswith(FILM):
-                row = self._row(key)
+                row = self._row_at_work(key)
                 row.state = stage
                 row.progress = progress if stage == "training" else row.progress
 
@@ -173,18 +182,31 @@ class Board:
             self.rows[key] = _new_row(key)
         return self.rows[key]
 
+    def _row_at_work(self, key: str) -> Row:
+        row = self._row(key)
+        if row.inherited is None:
+            row.inherited = row.share
+        return row
+
     def _turn_page(self, generations: int | None) -> None:
         """What comes now follows so many generations: contests and racing took what they took."""
-        self.earlier += sum(row.share for row in self.rows.values())
-        self.rows = {}
+        self.earlier, self.spared, self.rows = self._worked, self._spared, {}
         if self.ahead:
-            self.trainings = self.earlier + self.ahead(generations)
+            self.trainings, self.spared = self.earlier + self.ahead(generations), 0.0
 
     @property
     def share(self) -> float:
         """How much of this sitting's training is over, 0 to 1."""
-        done = self.earlier + sum(row.share for row in self.rows.values())
-        return min(1.0, done / self.trainings) if self.trainings else 1.0
+        whole = self.trainings - self._spared
+        return min(1.0, self._worked / whole) if whole > 0 else 1.0
+
+    @property
+    def _worked(self) -> float:
+        return self.earlier + sum(row.worked for row in self.rows.values())
+
+    @property
+    def _spared(self) -> float:
+        return self.spared + sum(row.share - row.worked for row in self.rows.values())
 
     @property
     def elapsed(self) -> float:
