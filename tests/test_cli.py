@@ -300,7 +300,7 @@ def test_ctrl_c_as_soon_as_the_run_exists_says_how_to_continue(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for function in ("eureka_agent.cli.evolve._say_estimate", "eureka_agent.report.build.write_report"):
+    for function in ("eureka_agent.cli.estimating.say_estimate", "eureka_agent.report.build.write_report"):
         with monkeypatch.context() as patch:
             patch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
             patch.setattr(function, interrupted)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.cli.evolve import build_settings
+from eureka_agent.cli.common import build_settings
 from eureka_agent.contract.task import load_task
 from eureka_agent.errors import EnvironmentMissing, UsageError
 from eureka_agent.llm.expected import check_room

@@ -140,7 +140,7 @@ def _plan(
     caps: Caps,
 ) -> Bench:
     """What to compare, checked before anything is run."""
-    from eureka_agent.cli.evolve import build_settings
+    from eureka_agent.cli.common import build_settings
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import absolute_model, check_flags, check_keys, make_proposer
     from eureka_agent.search.benching import Bench, contestants

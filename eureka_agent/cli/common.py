@@ -1,4 +1,4 @@
-"""What the commands share: consoles, JSON, durations, and finding the run that a person means."""
+"""What the commands share: consoles, JSON, durations, settings, and finding the run that a person means."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from eureka_agent.runs.storage import DRAFT, storage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from eureka_agent.settings import Settings
 
 RUNS = Path("runs")
 """Where runs are kept unless told otherwise."""
@@ -116,3 +118,22 @@ def must_be_writable(folder: Path) -> None:
         raise RunError(f"{folder}: {parent} is a file; choose another folder with --output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"{folder}: {parent} is not writable; choose another folder with --output")
+
+
+def build_settings(given: dict[str, Any]) -> Settings:
+    """Settings from flags.
+
+    Raises:
+        UsageError: naming the flag and its value.
+    """
+    from pydantic import ValidationError
+
+    from eureka_agent.errors import UsageError
+    from eureka_agent.settings import Settings
+    from eureka_agent.text import flag_of, objection
+
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{flag_of(str(first['loc'][0]))} {first['input']}: {objection(first)}") from error

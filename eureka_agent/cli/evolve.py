@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eureka_agent.cli.people import Hands
-    from eureka_agent.contract.task import Task
     from eureka_agent.runs.run import Run
-    from eureka_agent.settings import Settings
 
 BOUNDS_FLAGS = "--target, --patience or --steps"
 
@@ -230,7 +228,8 @@ def evolve(
 def _begin(
     name: str, given: dict[str, Any], hands: Hands, output: Path | None, dry_run: bool, as_json: bool, console: Console
 ) -> None:
-    from eureka_agent.cli.common import RUNS, must_be_writable
+    from eureka_agent.cli.common import RUNS, build_settings, must_be_writable
+    from eureka_agent.cli.estimating import say_estimate, say_price
     from eureka_agent.cli.people import read_seeds, suited_to
     from eureka_agent.contract.task import load_task
     from eureka_agent.lab.boxes import affordable_jobs
@@ -261,7 +260,7 @@ def _begin(
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     make_judge(settings, task)
     if dry_run:
-        _dry_run(task, settings, 0, as_json)
+        say_price(task, settings, 0, as_json)
         return
     check_keys(settings, task)
     must_be_writable(output or RUNS / task.name)
@@ -271,12 +270,13 @@ def _begin(
     begun = start_run(RUNS, task, settings) if output is None else Run.create(output, task, settings)
     with begun as run:
         _say_how_to_continue(run)
-        _say_estimate(task, settings, 0, console)
+        say_estimate(task, settings, 0, console)
         _search(run, hands, as_json, console)
 
 
 def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_json: bool, console: Console) -> None:
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import build_settings, find_run
+    from eureka_agent.cli.estimating import say_estimate, say_price
     from eureka_agent.cli.people import edits_in, let_go_on, send_reviews
     from eureka_agent.errors import UsageError
     from eureka_agent.proposers import check_flags, check_settings
@@ -296,7 +296,7 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
         if "steps" in changes:
             check_budget(run.task, settings)
         if dry_run:
-            _dry_run(run.task, settings, done, as_json, edits_in(hands.reviews))
+            say_price(run.task, settings, done, as_json, edits_in(hands.reviews))
             return
         if hands.reviews and not changes and (end := run.end()):
             raise UsageError(
@@ -313,27 +313,8 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
             console.print(f"{run.folder} has ended already{why}; {further} would search on", soft_wrap=True)
         else:
             console.print(f"continuing {run.folder}", soft_wrap=True)
-            _say_estimate(run.task, run.settings, done, console, edits_in(hands.reviews))
+            say_estimate(run.task, run.settings, done, console, edits_in(hands.reviews))
         _search(run, hands, as_json, console)
-
-
-def build_settings(given: dict[str, Any]) -> Settings:
-    """Settings from flags.
-
-    Raises:
-        UsageError: naming the flag and its value.
-    """
-    from pydantic import ValidationError
-
-    from eureka_agent.errors import UsageError
-    from eureka_agent.settings import Settings
-    from eureka_agent.text import flag_of, objection
-
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{flag_of(str(first['loc'][0]))} {first['input']}: {objection(first)}") from error
 
 
 def _say_how_to_continue(run: Run) -> None:
@@ -369,40 +350,3 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     finally:
         learn_from(run)
     print_result(run, write_report(run), as_json)
-
-
-def _say_estimate(task: Task, settings: Settings, done: int, console: Console, edits: int = 0) -> None:
-    """The line that comes before anything long."""
-    from eureka_agent.search.estimate import cached_price, workload
-
-    known = cached_price(task, settings, done, edits)
-    unknown = (
-        f"{workload(task, settings, done, edits)}; time is known once the first have run (--dry-run measures it now)"
-    )
-    console.print(f"{task.name}: {known or unknown}", soft_wrap=True)
-
-
-def _dry_run(task: Task, settings: Settings, done: int, as_json: bool, edits: int = 0) -> None:
-    from dataclasses import asdict
-
-    from eureka_agent.cli.common import print_json, progress_console, result_console
-    from eureka_agent.cli.sandboxes import chosen_sandbox
-    from eureka_agent.lab.boxes import affordable_jobs
-    from eureka_agent.search.estimate import price, speed_of
-    from eureka_agent.text import count, duration
-
-    jobs = affordable_jobs(settings.jobs)
-    with progress_console().status("measuring this machine with a short training…"):
-        speed = speed_of(task, settings, chosen_sandbox(settings.sandbox), jobs)
-    estimate = price(task, settings, speed, done, jobs, edits)
-    if as_json:
-        print_json({"task": task.name, "jobs": jobs, **asdict(estimate), "speed": asdict(speed)})
-        return
-    console = result_console()
-    console.print(f"{task.name}: {estimate}", soft_wrap=True)
-    start, score = duration(speed.startup_seconds), duration(speed.score_seconds)
-    console.print(
-        f"{jobs} side by side at {count(speed.steps_per_second)} steps/s each, {start} to start, {score} to score "
-        f"(measured {speed.measured}); nothing was started",
-        soft_wrap=True,
-    )

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from eureka_agent.cli.common import must_be_writable, progress_console, result_console
-from eureka_agent.cli.evolve import build_settings
+from eureka_agent.cli.common import build_settings, must_be_writable, progress_console, result_console
 from eureka_agent.cli.interrupts import last_words
 from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.contract.task import Anchor, Anchors, Task, load_task, task_from_files

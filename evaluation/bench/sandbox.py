@@ -1,6 +1,6 @@
 """What the wall costs and bears: start-up, training speed and many jobs, for every backend beside a plain process.
 
-    .venv/bin/python evaluation/bench/sandbox.py [--starts N] [--rounds N] [--timesteps T] [--jobs docker=50]
+    .venv/bin/python evaluation/bench/sandbox.py [--starts N] [--rounds N] [--timesteps T] [--jobs docker=50] …
 
 Start-up is a box that answers at once, less the same script as a plain process. Training speed is that of the same
 training (seed included), inside and outside in turn: the median share of rounds, with its 95 % interval, and the
@@ -77,10 +77,11 @@ class Backend:
     """The same wall around a worker that answers at once."""
 
 
-def available() -> list[Backend]:
-    """Backends whose self-test holds here; says of the others why not."""
+def available(names: Sequence[str]) -> list[Backend]:
+    """Those of these backends whose self-test holds here; says of the others why not."""
     found = []
-    for name, python in {"docker": "python3", "embedded": sys.executable, "none": sys.executable}.items():
+    for name in names:
+        python = "python3" if name == "docker" else sys.executable
         sandbox = make_sandbox(name)
         try:
             wall = sandbox.check()
@@ -225,10 +226,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--timesteps", type=int, default=2_048)
     parser.add_argument("--jobs", type=counts, default=counts("embedded=200,docker=50"))
+    parser.add_argument("--backends", default="docker,embedded,none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="eureka-bench-") as folder:
         tempfile.tempdir = folder  # so that every job folder in it is this measurement's
-        backends = available()
+        backends = available(options.backends.split(","))
         startup(backends, options.starts)
         if options.rounds:
             speed(backends, options.rounds, options.timesteps)
