@@ -16,7 +16,7 @@ from docker_cases import mine
 from eureka_sandbox.backends import compile_cache, docker
 from eureka_sandbox.backends import docker_engine as engine_module
 from eureka_sandbox.backends.docker import DockerSandbox
-from eureka_sandbox.backends.docker_engine import Engine, Owner
+from eureka_sandbox.backends.docker_engine import Engine, Owner, _has_ended
 from eureka_sandbox.backends.docker_limits import missing_limits
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.bank import BANK_FILE, Bank, write_bank
@@ -239,6 +239,18 @@ def test_an_engine_without_limits_on_memory_or_processes_is_refused_and_lesser_l
             missing_limits(Described(**{lack: False}))  # type: ignore[arg-type]
     told = missing_limits(Described(MemoryLimit=True, PidsLimit=True, SwapLimit=False))  # type: ignore[arg-type]
     assert [gap.split(":")[0] for gap in told] == ["swap is not limited", "names of the host's cgroups can be seen"]
+
+
+def test_another_machine_s_container_is_not_taken_for_ended_before_it_started() -> None:
+    def ended(state: str, age: float) -> bool:
+        return _has_ended({"State": state, "Created": 1000}, 1000 + age)
+
+    assert not ended("created", 5)
+    assert ended("created", 3600)
+    assert [ended(state, 3600) for state in ("running", "paused", "restarting", "exited", "dead")] == [
+        *(False, False, False),
+        *(True, True),
+    ]
 
 
 def test_a_container_is_forgotten_if_its_owner_is_dead_or_it_ended_elsewhere() -> None:

@@ -119,6 +119,8 @@ def test_runs_that_are_not_alike_are_said_to_be_so() -> None:
     (files, steps) = warnings([run_of(), run_of("b", timesteps=300_000, digest="1" * 64)])
     assert "task's files differ" in files
     assert steps == "hopper_forward: trainings of 60k, 300k steps stand side by side"
+    (unwalled,) = warnings([run_of(), run_of("b", walled=False)])
+    assert unwalled.startswith("no wall stood around the rewards of /runs/b: ")
 
 
 def test_each_task_has_one_chart_with_a_curve_per_run() -> None:

@@ -18,6 +18,7 @@ from people_cases import authored, opinion, review, reward, scripted_run
 
 from eureka_agent.cli import main
 from eureka_agent.errors import RunError
+from eureka_agent.population import Score
 from eureka_agent.review import server as servers
 from eureka_agent.review.record import Review
 from eureka_agent.review.server import serving
@@ -156,6 +157,20 @@ def test_a_review_goes_into_the_inbox_or_says_why_not(url: str, folder: Path) ->
     assert letters(folder)[0][-1].message == Pause()
     for letter in letters(folder)[0]:
         (folder / "inbox" / letter.name).unlink()
+
+
+def test_the_page_is_drawn_again_for_a_film_that_came_after_the_last_candidate(tmp_path: Path) -> None:
+    """As films do between two generations, and where people's preference is waited for."""
+    with scripted_run(tmp_path, generations=1) as run:
+        authored(run)
+    with serving(tmp_path / "run") as url:
+        before = ask(url)[1]
+        assert ask(url)[1] == before
+        with Run.open(tmp_path / "run") as run:
+            score = run.score("g0c0")
+            assert isinstance(score, Score)
+            run.save_score("film/0", score)
+        assert ask(url)[1] != before
 
 
 def test_news_are_told_as_they_come(url: str, folder: Path) -> None:

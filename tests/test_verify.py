@@ -17,6 +17,7 @@ from eureka_agent.cli import main
 from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import RunError
 from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.maps import Maps, maps_key
 from eureka_agent.lab.variations import variations_of
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal
@@ -267,6 +268,15 @@ def test_a_missing_recording_is_found(folder: Path) -> None:
     assert floor is not None
     (folder / "blobs" / floor.recording).unlink()
     assert any(f"blob {floor.recording[:12]}…: named is stored, missing was found" in line for line in found(folder))
+
+
+def test_a_missing_map_is_found(folder: Path) -> None:
+    with Run.open(folder) as run:
+        blob = run.put_blob(b"a map")
+        run.decide(maps_key("g9c9"), Maps, lambda: Maps(values=blob))
+    assert found(folder) == []
+    (folder / "blobs" / blob).unlink()
+    assert any(f"blob {blob[:12]}…: named is stored, missing was found" in line for line in found(folder))
 
 
 def test_on_another_machine_means_within_the_tolerance_pass_and_it_is_said(folder: Path) -> None:

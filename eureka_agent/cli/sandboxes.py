@@ -13,6 +13,25 @@ NO_WALL = (
 )
 
 
+def typed(name: str, what: str) -> str:
+    """A backend's name that nobody typed here, but a run's folder says.
+
+    Raises:
+        UsageError: it is `none`.
+    """
+    import os
+
+    from eureka_agent.errors import UsageError
+    from eureka_sandbox.backends import VARIABLE
+
+    if name == "none" and os.environ.get(VARIABLE) != "none":
+        raise UsageError(
+            f"{what} without a wall, and code of a run is run only so where a person says so: add --sandbox embedded "
+            "or --sandbox docker, or --sandbox none if you have read its code"
+        )
+    return name
+
+
 def chosen_sandbox(name: str = "auto") -> Sandbox:
     """The backend of that name. Warns on stderr where that is no wall.
 

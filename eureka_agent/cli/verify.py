@@ -52,17 +52,19 @@ def verify(
 
 
 def _sandbox(records: Records, name: str | None) -> tuple[Sandbox, Wall]:
-    """The backend that was asked for, else the one that most scores came from, else the run's setting; and its wall."""
-    from eureka_agent.errors import EnvironmentMissing, UsageError
+    """The backend that was asked for, else the one that most scores came from, else the run's setting; and its wall.
+
+    What a run says of itself never takes the wall away: it may be somebody else's, and its task.py is code.
+    """
+    from eureka_agent.cli.sandboxes import chosen_sandbox, typed
+    from eureka_agent.errors import EnvironmentMissing
     from eureka_agent.runs.verify import usual_backend
-    from eureka_sandbox.backends import make_sandbox
     from eureka_sandbox.protocol import SandboxError
 
+    usual = usual_backend(records) or records.run.settings.sandbox
+    sandbox = chosen_sandbox(name or typed(usual, f"{records.run.folder} was scored"))
     try:
-        sandbox = make_sandbox(name or usual_backend(records) or records.run.settings.sandbox)
         return sandbox, sandbox.check()
-    except ValueError as error:
-        raise UsageError(f"--sandbox: {error}") from error
     except SandboxError as error:
         raise EnvironmentMissing(str(error)) from error
 

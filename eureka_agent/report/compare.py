@@ -107,6 +107,9 @@ def warnings(runs: Sequence[Summary]) -> list[str]:
         if len(steps := sorted({run.timesteps for run in ours})) > 1:
             listed = ", ".join(text.count(s) for s in steps)
             found.append(f"{task}: trainings of {listed} steps stand side by side")
+    open_ = [str(run.folder) for run in runs if not run.walled]
+    if open_:
+        found.append(f"no wall stood around the rewards of {', '.join(open_)}: trust them as far as their code")
     return found
 
 
@@ -144,7 +147,10 @@ def progress(runs: Sequence[Summary]) -> list[charts.Chart]:
             lines.append(charts.Line(xs, ys, f"of c{place % COLOURS}", _name(run)))
         first = ours[0][1]
         unit = "" if first.unit in ("", "1") else f" ({first.unit})"
-        rules = [charts.Rule(h, "human", "human reward") for h in sorted({r.human for _, r in ours if r.human})[:1]]
+        rules = [
+            charts.Rule(h, "human", "human reward")
+            for h in sorted({r.human for _, r in ours if r.human is not None})[:1]
+        ]
         shown.append(
             charts.line_chart(
                 f"{task}: highest single score so far", lines, x_label="environment steps of the search",

@@ -42,9 +42,11 @@ class RunFacts:
     seconds: float
     """Wall time of all sittings so far."""
     trained_steps: int = 0
+    """Environment steps of all trainings, the comparison's included."""
     work: Work | None = None
     """What all boxes computed, whatever became of it."""
-    """Environment steps of all trainings, the comparison's included."""
+    stage: str = ""
+    """`Run.stage` when it was read."""
     spending: Spending | None = None
     """What language models have cost."""
     steering: Steering = field(default_factory=Steering)
@@ -110,6 +112,7 @@ def share(fitness: float | None, scale: tuple[float, float]) -> float:
 
 def gather(run: Run) -> RunFacts:
     """Read a run at any stage."""
+    stage = run.stage()  # first: what is written meanwhile is news to whoever reads the page
     population, comparison = run.population(partial=True), run.comparison()
     filmed = _filmed(run, population)
     if comparison:
@@ -128,6 +131,7 @@ def gather(run: Run) -> RunFacts:
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
         work=run.work,
+        stage=stage,
         spending=spending(run),
         steering=run.steering,
         films={name: run.blob(score.video) for name, score in filmed.items() if score.video},

@@ -61,7 +61,7 @@ class Desk:
         from eureka_agent.report.facts import gather
 
         with self._drawing, Run.open(self.folder, read_only=True) as run:
-            stage = (run.names(), run.comparison() is not None, len(run.taken()), run.settings)
+            stage = (run.stage(), run.settings)
             if self._page is None or self._page[0] != stage:
                 self._page = (stage, render(gather(run), served=True))
             return self._page[1]
@@ -115,6 +115,7 @@ class Desk:
             "log": list(now.log) if now else [],
             "candidates": self._run.names()[-LATEST:],
             "compared": compared,
+            "stage": self._run.stage(),
         }
         self._looked = time.monotonic()
         if news != self._news:

@@ -149,7 +149,7 @@ def check_review(review: Review, run: Run) -> None:
     mine = run_id(run.created, run.task, run.settings.seed)
     if review.run != mine:
         raise UsageError(f"the review is of another run ({review.run[:12]}…); this one is {mine[:12]}… in {run.folder}")
-    population = run.population(partial=True)
+    population = run.population(partial=True, curves=False)
     known = {c.id: c for c in population.candidates}
     for opinion in review.opinions:
         _check_opinion(opinion, known, run.task)

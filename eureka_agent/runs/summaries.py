@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from eureka_agent.lab.wall import walls
 from eureka_agent.population import Candidate, Population
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import has_writer
@@ -60,6 +61,8 @@ class Summary:
     """Seconds since 1970."""
     history: tuple[tuple[float, float], ...]
     """Environment steps of the search's candidates and the highest single score until then."""
+    walled: bool = True
+    """Whether a wall stood around the boxes in every sitting."""
 
     @property
     def score(self) -> float | None:
@@ -119,6 +122,7 @@ def summary(run: Run) -> Summary:
         steps=run.trained_steps,
         began=run.created,
         history=_history(population),
+        walled=all(wall.backend != "none" for wall in walls(run)),
     )
 
 

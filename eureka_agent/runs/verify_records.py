@@ -19,6 +19,7 @@ from eureka_agent.lab.bank import BankRecord
 from eureka_agent.lab.filming import FILM, FRAMES
 from eureka_agent.lab.floor import FLOOR, RANDOM, ZERO
 from eureka_agent.lab.judging import Judged, JudgedBank
+from eureka_agent.lab.maps import Maps
 from eureka_agent.lab.scores import EvaluationSeeds, binding, reward_digest, scoring_job, seeds_key
 from eureka_agent.lab.variations import NOMINAL, group_and_policy, score_key
 from eureka_agent.population import Candidate, Record, Score, Training, rung_key
@@ -211,6 +212,10 @@ class Records:
                 yield key, common.blob
             elif key.count("/") == 3 and (judged := self._read(Judged, value, key)) and judged.values:
                 yield key, judged.values
+
+        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'maps/%'"):
+            if (maps := self._read(Maps, value, key)) and maps.values:
+                yield key, maps.values
 
     def _task(self) -> None:
         """The readable copy against the snapshot, which every binding holds."""

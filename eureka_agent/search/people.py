@@ -129,10 +129,10 @@ def _asked(lab: Lab, population: Population) -> tuple[Message, ...]:
 
 def _until_not_paused(lab: Lab, population: Population) -> list[Letter]:
     """The letters that can be used, once none of them says to wait."""
-    waits = False
+    waits, checked = False, set[str]()
     try:
         while True:
-            found = _usable(lab)
+            found = _usable(lab, checked)
             reason = _reason_to_wait(lab.run, population, [letter.message for letter in found])
             if not reason:
                 return found
@@ -159,14 +159,15 @@ def _reason_to_wait(run: Run, population: Population, messages: Sequence[Message
     return f"people's preference is the fitness of {run.task.name}: `eureka review {run.folder}` takes it"
 
 
-def _usable(lab: Lab) -> list[Letter]:
-    """Letters, without reviews of something else."""
+def _usable(lab: Lab, checked: set[str]) -> list[Letter]:
+    """Letters, without reviews of something else; whose names are in `checked` were looked at before."""
     found, complaints = letters(lab.run.folder)
     usable = []
     for letter in found:
         try:
-            if isinstance(letter.message, Reviewed):
+            if isinstance(letter.message, Reviewed) and letter.name not in checked:
                 check_review(letter.message.review, lab.run)
+                checked.add(letter.name)
             usable.append(letter)
         except UsageError as wrong:
             complaints.append(refuse(lab.run.folder, letter.name, str(wrong)))

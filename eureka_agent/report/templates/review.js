@@ -274,8 +274,9 @@
     const fresh = news.candidates.filter((id) => !born.has(id));
     const button = place("reload");
     if (fresh.length && button.hidden) place("said").textContent = `${fresh[fresh.length - 1]} has ended.`;
-    button.hidden = !fresh.length && !news.compared;
-    button.textContent = fresh.length ? `Show ${fresh.length} new: ${fresh.slice(-3).join(", ")}` : "Show the comparison";
+    button.hidden = news.stage === live.dataset.stage;
+    const anything = news.compared ? "Show the comparison" : "Show what is new";
+    button.textContent = fresh.length ? `Show ${fresh.length} new: ${fresh.slice(-3).join(", ")}` : anything;
     all("[data-send]", live).forEach((send) => { send.disabled = !news.running; });
   };
   const events = new EventSource("events");

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,8 @@ API_SECONDS = 60
 """Longest wait for one answer of the Engine; it starts containers one after the other."""
 OUTSIDERS = ("kill", "stop", "restart")
 """Events of a container that it cannot cause itself."""
+START_SECONDS = 600
+"""A container is started moments after it was made, by a living owner; by then it was forgotten."""
 EVENT_SECONDS = 0.5
 """How far from a container's start and end the events that tell of them may be."""
 
@@ -105,6 +108,13 @@ class Owner:
         return process is not None and process.started != self.started
 
 
+def _has_ended(container: Mapping[str, Any], now: float) -> bool:
+    """Of one that the Engine lists; one that was made long ago and never started has ended as well."""
+    if container["State"] == "created":
+        return now - float(container["Created"]) > START_SECONDS
+    return container["State"] in ("exited", "dead")
+
+
 class Engine:
     """The connection, made at the first use; safe to use from several threads."""
 
@@ -157,7 +167,7 @@ class Engine:
         stale = []
         for container in known:
             owner = Owner.parse(container["Labels"][OWNER_LABEL])
-            dead = owner is not None and owner.is_dead(running=container["State"] == "running")
+            dead = owner is not None and owner.is_dead(running=not _has_ended(container, time.time()))
             if (dead or container["Id"] in self._left) and self.remove(container["Id"]):
                 stale.append(container["Names"][0].lstrip("/") if container["Names"] else container["Id"][:12])
         self._left -= self._left - {container["Id"] for container in known}

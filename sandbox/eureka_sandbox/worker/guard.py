@@ -19,9 +19,9 @@ import time
 
 PR_SET_DUMPABLE = 4
 LOOK_SECONDS = 1.0
+"""Between two looks for processes that have ended and whose parents had ended before."""
 AT_ONCE = 256
 """Processes reaped between two looks at the host and the clock: orphans may come as fast as they are reaped."""
-"""Between two looks for processes that have ended and whose parents had ended before."""
 
 
 def main(arguments: list[str]) -> int:
