@@ -15,7 +15,7 @@ help:
 	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make bench-report  size of a report, time to write and to open it, up to 1,000 candidates (minutes)"
-	@echo "make bench-sandbox  what the wall costs: start-up, training speed, many jobs (about 10 minutes)"
+	@echo "make bench-sandbox  what the wall costs and how soon it acts: start-up, training speed, many jobs (about 20 minutes)"
 	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (20 minutes, the first time)"
 	@echo "make bench-strategies  strategies at matched steps (hours, can be interrupted); writes docs/strategies.md"
 	@echo "make crash   kill searches and fail disks at every durable step, and resume them (half an hour)"
@@ -62,6 +62,7 @@ bench-report: setup
 
 # Close everything else first; ARGS as `evaluation/bench/sandbox.py --help` says.
 bench-sandbox: setup
+	@$(BIN)/python evaluation/bench/promptness.py
 	@$(BIN)/python evaluation/bench/sandbox.py $(ARGS)
 
 # Trainings are kept in ~/.cache/eureka-agent/bench/hacking; ARGS as `evaluation/bench/hacking.py --help` says.

@@ -253,7 +253,7 @@ def test_a_worker_that_does_not_exist_is_the_sandbox_s_failure() -> None:
         UnwalledSandbox(("/no/such/python",)).run(TRAIN, lambda _: None, Event())
 
 
-def test_a_box_is_killed_within_a_second_of_its_time_limit_with_all_its_children(tmp_path: Path) -> None:
+def test_a_box_at_its_time_limit_is_killed_with_all_its_children(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     started = time.monotonic()
     outcome = run(
@@ -512,7 +512,7 @@ def test_a_complete_result_counts_even_if_the_box_then_hangs(monkeypatch: pytest
     assert isinstance(run("say(ANSWER); time.sleep(60)", walled=walled), Finished)
 
 
-def test_a_stop_kills_the_box_within_a_second() -> None:
+def test_a_stop_kills_the_box() -> None:
     stop = Event()
     timer = Timer(0.5, stop.set)
     timer.start()

@@ -128,7 +128,7 @@ HOSTILE: dict[str, tuple[Job, bytes, str, str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_stream_is_rejected_at_once_with_the_frame_the_field_and_the_limit(name: str) -> None:
+def test_a_hostile_stream_is_rejected_with_the_frame_the_field_and_the_limit(name: str) -> None:
     job, data, words, verdict = HOSTILE[name]
     with pytest.raises(Violation) as rejection:
         feed(data, job)

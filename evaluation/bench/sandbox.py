@@ -21,16 +21,17 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
 from intervals import median_interval, samples
 
 from eureka_agent.text import plural
-from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.backends import compile_cache, make_sandbox
 from eureka_sandbox.backends.frames import Answer, FrameDecoder
 from eureka_sandbox.backends.job_folder import JOB, job_folder
+from eureka_sandbox.backends.local import box_environment
 from eureka_sandbox.backends.process_table import ProcessTable
 from eureka_sandbox.protocol import (
     FRAME_HEADER,
@@ -130,9 +131,14 @@ def speed(backends: Sequence[Backend], rounds: int, timesteps: int) -> None:
 
     A machine's speed drifts more within minutes than a wall could cost, so neighbours are compared, in turning order.
     """
-    job = Job(TrainSpec(environment=ENVIRONMENT, total_timesteps=timesteps, seed=0))
+    settings = {"n_envs": 8, "n_steps": 256, "batch_size": 64, "n_epochs": 10, "normalize": True}  # as the tasks have
+    spec = TrainSpec(
+        environment=ENVIRONMENT, learner="fused", hyperparameters=settings, total_timesteps=timesteps, seed=0
+    )
+    job = Job(spec)
     arms: dict[str, Callable[[], float]] = {"plain process": lambda: _plain_speed(job)}
     for backend in backends:
+        backend.sandbox.run(replace(job, warm_up=True), _ignore, Event())  # compiles, once per backend and recipe
         arms[backend.name] = lambda sandbox=backend.sandbox: _speed(sandbox, job)
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
@@ -140,7 +146,7 @@ def speed(backends: Sequence[Backend], rounds: int, timesteps: int) -> None:
         for name in turned:
             rates[name].append(arms[name]())
     outside = rates.pop("plain process")
-    print(f"\ntraining speed, {plural(rounds, 'training')} of {timesteps} steps each, PPO on {ENVIRONMENT.body}")
+    print(f"\ntraining speed, {plural(rounds, 'training')} of {timesteps} steps each, fused PPO on {ENVIRONMENT.body}")
     print(f"  {'plain process':14} {statistics.median(outside):8.0f} steps/s")
     for name, inside in rates.items():
         share = median_interval(samples([a / b for a, b in zip(inside, outside, strict=True)])).text(".3f")
@@ -161,7 +167,8 @@ def _plain_speed(job: Job) -> float:
     decoder = FrameDecoder(job)
     with job_folder(job) as folder:
         command = [sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker", str(folder / JOB)]
-        variables = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HOME": str(folder)}
+        programs = compile_cache.folder(compile_cache.key(job))
+        variables = box_environment(str(folder), str(programs or ""), os.environ)
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     decoder.feed(done.stdout)
     if not isinstance(decoder.outcome, Answer):
@@ -224,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--timesteps", type=int, default=2_048)
+    parser.add_argument("--timesteps", type=int, default=20_480)
     parser.add_argument("--jobs", type=counts, default=counts("embedded=200,docker=50"))
     parser.add_argument("--backends", default="docker,embedded,none")
     options = parser.parse_args()
