@@ -61,6 +61,8 @@ class Settings(BaseModel):
     """Longest prompt, by a high estimate; what matters least is left out of a longer one."""
     max_cost: float | None = Field(default=None, gt=0)
     """US dollars that all calls of the run may cost."""
+    max_cost_per_hour: float | None = Field(default=None, gt=0)
+    """US dollars that they may cost within any hour; a call without room waits until there is some."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Input and output tokens that all calls of the run may use."""
     max_calls: int | None = Field(default=None, gt=0)
@@ -82,6 +84,8 @@ class Settings(BaseModel):
     """Trainings side by side; by default one per core."""
     final_seeds: int = Field(default=3, ge=1, le=100)
     """Fresh trainings per arm in the last comparison."""
+    maps: tuple[str, ...] = ()
+    """Pairs of state variables, `x,y`, over which rewards are drawn in the report, beside those that tell most."""
     films: int = Field(default=4, ge=0, le=10_000)
     """Candidates that are filmed at the end, beside the best and the human reward; each takes a few seconds."""
     max_seconds: float | None = Field(default=None, gt=0)

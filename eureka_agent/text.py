@@ -102,7 +102,10 @@ def flag_of(setting: str) -> str:
     return FLAGS.get(setting) or "--" + setting.replace("_", "-")
 
 
-FLAGS = {"max_seconds": "--max-time", "seed_rewards": "--seed-reward"}
+FLAGS = {
+    "max_seconds": "--max-time", "wall_seconds": "--training-time",
+    "seed_rewards": "--seed-reward", "maps": "--map",
+}
 """Of settings whose flags go by another name."""
 
 

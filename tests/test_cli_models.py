@@ -139,6 +139,35 @@ def test_a_search_that_is_killed_while_it_waits_finds_the_answer_and_pays_once(
         assert run.comparison() is not None
 
 
+def test_an_interrupt_ends_the_wait_for_the_hour_and_with_a_higher_cap_it_goes_on_at_once(
+    server: Provider, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dear(handler: Handler) -> None:
+        usage = {"input": 10_000, "output": 1000}
+        handler.answer(Reply(text=reward(len(handler.server.ledger)), usage=usage))
+
+    monkeypatch.setitem(SPECIAL, "reward", dear)
+    flags = arguments(server, "--max-cost-per-hour", "0.03", "-p", "2", "-g", "1")
+    command, lines = [sys.executable, "-c", WITHOUT_SIMULATION, *flags], []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                lines.append(line)
+                if line.startswith("waiting: the spending cap of $0.03 per hour has no room for the next call"):
+                    process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130, "".join(lines)
+        finally:
+            process.kill()
+    assert lines[-1].endswith("continue with: eureka evolve --resume run\n")
+    with Run.open(place / "run") as run:
+        assert not run._open.after_crash, "it ended in order, before its patience did"
+        assert [call.cost for call in run.calls()] == [0.02]
+    assert len(server.billed) == 1
+    assert main(["evolve", "--resume", "run", "--max-cost-per-hour", "1"]) == 0
+    assert len(server.billed) == 2
+
+
 # ----------------------------------------------------------------------------------------------- with a broker at hand
 
 

@@ -48,6 +48,22 @@ def test_without_a_wall_every_command_warns(
     assert capsys.readouterr().err == ""
 
 
+def test_what_a_run_says_of_itself_never_takes_the_wall_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be somebody else's, and its task.py is code."""
+    monkeypatch.setenv("EUREKA_SANDBOX", "embedded")
+    monkeypatch.setitem(BACKENDS, "none", "eureka_sandbox.backends.scripted:ScriptedSandbox")
+    folder, begun = str(tmp_path / "run"), Settings(sandbox="none", population=1, generations=1, final_seeds=1)
+    Run.create(tmp_path / "run", load_task("hopper_forward"), begun).close()
+    for command in (["evolve", "--resume", folder], ["evolve", "--resume", folder, "--dry-run"], ["verify", folder]):
+        assert main(command) == 2
+        assert "without a wall" in (said := " ".join(capsys.readouterr().err.split()))
+        assert "add --sandbox embedded" in said
+    assert main(["evolve", "--resume", folder, "--sandbox", "none"]) == 0
+    assert main(["verify", folder, "--sandbox", "none"]) == 0
+
+
 def test_an_unknown_sandbox_is_a_usage_error_that_says_where_the_name_came_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

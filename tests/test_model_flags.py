@@ -55,7 +55,9 @@ def test_a_model_without_its_provider_is_asked_back() -> None:
         make_proposer("gpt-4o", TASK)
 
 
-@pytest.mark.parametrize("name", ["base_url", "effort", "max_output_tokens", "prompt_tokens", "critic", "max_tokens"])
+@pytest.mark.parametrize(
+    "name", ["base_url", "effort", "max_output_tokens", "prompt_tokens", "critic", "max_tokens", "max_cost_per_hour"]
+)
 def test_what_the_offline_search_would_not_heed_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"{flag_of(name)} is for models of a provider, and --model offline asks none"):
         check_flags("offline:uniform".partition(":")[0], {"population": 2, name: 1})

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import math
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from report_cases import filmed, looked_into, poster, surface
 from test_report import candidate, facts
 from test_report_parts import words
 
+from eureka_agent.contract.task import load_task
+from eureka_agent.errors import UsageError
 from eureka_agent.lab.filming import median_seed, worth_filming
 from eureka_agent.lab.lab import Lab
-from eureka_agent.lab.maps import Maps, loaded, map_rewards, maps_key
+from eureka_agent.lab.maps import Maps, check_maps, loaded, map_rewards, maps_key
 from eureka_agent.report import choosing, robustness
 from eureka_agent.report.build import FILM_BYTES, render
 from eureka_agent.report.cards import LEFT_OUT, cards
@@ -27,7 +30,7 @@ from eureka_agent.report.curves import search
 from eureka_agent.report.facts import RunFacts, gather, selection
 from eureka_agent.report.lineage import OPERATORS, made, tree
 from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
-from eureka_agent.report.record import CHOSEN, commands
+from eureka_agent.report.record import commands
 from eureka_agent.search.steps import winner
 from eureka_agent.settings import Settings
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
@@ -202,16 +205,99 @@ def test_worlds_stand_beside_the_one_of_the_training() -> None:
 
 
 def test_the_command_for_the_same_search_names_every_setting_that_is_not_the_usual_one() -> None:
-    from inspect import signature
-
-    from eureka_agent.cli.evolve import evolve
-
     unusual = {"strategy": "islands", "racing": "none", "contest_seeds": 1, "critic": True, "max_tokens": 5000}
     line = dict(commands(dataclasses.replace(facts(), settings=Settings(**unusual))))["The same search from the start"]
     for words_ in ("--strategy islands", "--racing none", "--contest-seeds 1", "--critic", "--max-tokens 5000"):
         assert words_ in line
     assert "--target" not in line
-    assert set(CHOSEN) <= signature(evolve).parameters.keys()
+    assert line.startswith("eureka evolve /runs/hopper/task -p 8 -g 5 --seed 0 --model offline")
+
+
+def test_the_command_for_the_same_search_gives_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting but those rewards that lie beside the run, through the command line and back."""
+    from eureka_agent.cli import main
+
+    unusual = {
+        "population": 3,
+        "generations": 2,
+        "seed": 7,
+        "strategy": "islands",
+        "target": 2.5,
+        "patience": 4,
+        "steps": 10**6,
+        "racing": "none",
+        "contest_seeds": 1,
+        "prescreen": True,
+        "tune": 2,
+        "warm_start": True,
+        "analyst": True,
+        "vision_model": "openai/eyes",
+        "model": "openai/a,openai/b=2",
+        "critic": True,
+        "base_url": "http://127.0.0.1:1/v1",
+        "effort": "low",
+        "max_output_tokens": 999,
+        "prompt_tokens": 9000,
+        "max_cost": 1.5,
+        "max_tokens": 10**6,
+        "max_calls": 99,
+        "on_unknown": "skip",
+        "sandbox": "embedded",
+        "models_file": "/m.yaml",
+        "prompts": "/prompts",
+        "timesteps": 5000,
+        "algorithm": "ppo",
+        "learner": "sb3",
+        "jobs": 2,
+        "final_seeds": 2,
+        "films": 9,
+        "maps": ("torso_pitch,joint_angles[1]", "torso_pitch,torso_z"),
+        "max_seconds": 90.5,
+        "wall_seconds": 600.0,
+        "memory_mb": 999,
+        "max_cost_per_hour": 0.75,
+    }
+    usual = Settings().model_dump()
+    assert {name for name in usual if unusual.get(name, usual[name]) == usual[name]} == {"seed_rewards"}
+    line = dict(commands(dataclasses.replace(facts(), settings=Settings(**unusual))))["The same search from the start"]
+    given: dict[str, object] = {}
+    monkeypatch.setattr("eureka_agent.cli.evolve._begin", lambda task, flags, *_: given.update(flags))
+    assert main(shlex.split(line)[1:]) == 0
+    assert Settings(**given) == Settings(**unusual)
+
+
+WRONG_MAPS = {
+    "torso_z": "two state variables with a comma between",
+    "torso_z,nothing": "hopper_forward has no state variable nothing; it has torso_x",
+    "torso_z,joint_angles": r"joint_angles is not one number; write joint_angles\[0\] to joint_angles\[2\]",
+    "torso_z,joint_angles[3]": r"joint_angles\[3\] is not one number",
+    "torso_z[0],torso_pitch": r"torso_z\[0\] is not one number; write torso_z$",
+    "torso_z,torso_z": "twice the same",
+    "torso_z,training_progress": "no state variable training_progress",
+}
+
+
+@pytest.mark.parametrize("pair", WRONG_MAPS)
+def test_a_pair_that_cannot_be_mapped_is_refused_before_the_search(pair: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--map {re.escape(pair)}: .*{WRONG_MAPS[pair]}"):
+        check_maps(load_task("hopper_forward"), Settings(maps=(pair,)))
+
+
+def test_a_person_s_pairs_are_mapped_too_and_still_after_the_end(tmp_path: Path) -> None:
+    pairs = ("torso_z,torso_pitch", "joint_angles[1], torso_x_velocity")
+    with small_run(tmp_path / "run", "offline", maps=pairs[:1]) as run:
+        Lab(ScriptedSandbox(), run).floor()
+        search_(run)
+        before = gather(run).surfaces
+        run.amend({"maps": pairs})
+        search_(run)
+        after = gather(run).surfaces
+    for found in (before, after):
+        assert len(found["candidate"]) == len(found["human"])
+    names = [(surface.x.name, surface.y.name) for surface in after["candidate"]]
+    assert names[:2] == [("torso_z", "torso_pitch"), ("joint_angles[1]", "torso_x_velocity")]
+    assert len(after["candidate"]) == len(before["candidate"]) + 1
+    assert len(map_rows(after, {})) == len(names)
 
 
 def test_a_search_maps_its_best_reward_and_the_human_one_on_the_same_axes_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import pytest
 from llm_cases import Log
 from people_cases import Author, authored, prompt, prompted, reward, scripted_run
 from report_cases import HOSTILE, filmed, innocent
+from rich.console import Console
 from test_report_browser import AXE, OUTLINE
 from test_report_browser import browser as browser
 
+from eureka_agent.lab.lab import Lab
+from eureka_agent.loop import evolve
 from eureka_agent.report.build import render
 from eureka_agent.report.facts import gather
 from eureka_agent.review.record import Review, check_review, read_review
@@ -24,6 +28,10 @@ from eureka_agent.review.steering import steering_of
 from eureka_agent.runs.inbox import Pause, Reviewed, Taken, letters, post
 from eureka_agent.runs.progress import kept
 from eureka_agent.runs.run import Run
+from eureka_agent.strategies.incumbent import Incumbent
+from eureka_agent.terminal.board import Board, board_of
+from eureka_agent.terminal.display import PlainLines
+from eureka_sandbox.backends.scripted import ScriptedSandbox
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -315,6 +323,55 @@ def test_a_live_page_shows_a_candidate_that_has_just_ended_and_pauses_the_search
                 shown.set()
                 search.join(60)
             page.get_by_role("button", name="Show 2 new: g1c1, g1c2").wait_for()
+    desk.complaints[:] = [said for said in desk.complaints if "ERR_" not in said]
+
+
+@pytest.mark.parametrize("moment", ["trains", "waits"])
+def test_a_click_ends_the_search_with_its_generation_and_it_compares(desk: Desk, moment: str) -> None:
+    told: list[str] = []
+    clicked, ended = threading.Event(), threading.Event()
+
+    class Shown(PlainLines):
+        def finished(self, candidate: Any) -> None:
+            super().finished(candidate)
+            if candidate.brief.generation == 1:
+                ended.set()
+                assert clicked.wait(60)
+
+    def search(run: Run, board: Board) -> None:
+        watcher = Shown(board, Console(file=io.StringIO()))
+        told.append(evolve(run, Author(), Incumbent(), Lab(ScriptedSandbox(), run, watcher=watcher)).candidate)
+
+    with serving(desk.folder) as url:
+        with Run.open(desk.folder) as run:
+            run.amend({"generations": 4, "jobs": 1})
+            if moment == "waits":
+                post(run.folder, Pause())
+            board = board_of(run)
+            with kept(board, run.folder):
+                page = desk.open(url)
+                head = page.locator("#live [data-live=head]")
+                thread = threading.Thread(target=search, args=(run, board))
+                thread.start()
+                try:
+                    if moment == "waits":
+                        head.filter(has_text="paused by a person").wait_for()
+                    else:
+                        assert ended.wait(60)
+                        head.filter(has_text="generation 2 of 4").wait_for()
+                    page.get_by_role("button", name="Stop after this generation").click()
+                    said = "The search will end with this generation, and compare what there is."
+                    page.locator("#live [data-live=said]", has_text=said).wait_for(state="attached")
+                finally:
+                    clicked.set()
+                    thread.join(60)
+            assert run.generations == run.settings.generations == (1 if moment == "waits" else 2)
+            comparison = run.comparison()
+            assert comparison is not None
+            assert told == [comparison.candidate]
+            assert letters(run.folder)[0] == []
+        page.get_by_text("The search has ended").wait_for()
+        assert page.get_by_role("button", name="Stop after this generation").is_disabled()
     desk.complaints[:] = [said for said in desk.complaints if "ERR_" not in said]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from people_cases import authored, opinion, review, reward, scripted_run
+from provider_cases import FakeBroker, asking, paid_run, request
 
 from eureka_agent.cli import main
 from eureka_agent.errors import RunError
@@ -25,7 +26,7 @@ from eureka_agent.review.server import serving
 from eureka_agent.runs import progress
 from eureka_agent.runs.inbox import Pause, Reviewed, letters
 from eureka_agent.runs.run import Run
-from eureka_agent.terminal.board import Board, Row
+from eureka_agent.terminal.board import Board, Row, board_of
 from eureka_sandbox.backends import BACKENDS
 from eureka_sandbox.protocol import Progress
 
@@ -276,6 +277,30 @@ def test_of_very_many_trainings_those_under_way_are_told_with_whole_curves(tmp_p
     assert now is not None, "it is within the bounds of what is read"
     assert [line.name for line in now.rows] == running
     assert {len(line.curve) for line in now.rows} == {progress.MOST_POINTS}
+
+
+def test_the_live_head_and_the_headline_tell_what_language_models_have_cost(tmp_path: Path) -> None:
+    with paid_run(tmp_path / "run", max_cost=5.0) as run:
+        board = board_of(run)
+        keeper = progress._Keeper(board, run.folder / progress.FILE)
+
+        def head() -> str:
+            keeper.look()
+            now = progress.read(run.folder)
+            assert now is not None
+            return now.head
+
+        assert "language models" not in head()
+        assert "$" not in board.headline
+        asking(run, FakeBroker()).complete(request("g0c0"))
+        board.generation_begins(0, [])
+        assert head().endswith(", language models: 1 call, 120 tokens, $0.0003 of $5.00")
+        assert " · 1 call, 120 tokens, $0.0003 of $5.00 · " in board.headline
+        asking(run, FakeBroker()).complete(request("g0c1"))
+        board.waits("waiting for something")
+        assert head().endswith(", waiting for something, language models: 2 calls, 240 tokens, $0.0006 of $5.00")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert board_of(run).spend == board.spend, "a sitting begins with what the earlier ones have cost"
 
 
 def test_progress_is_told_in_a_small_file_with_nothing_hidden(tmp_path: Path) -> None:

@@ -129,11 +129,25 @@ def evolve(
     films: Annotated[
         int | None, typer.Option(metavar="N", min=0, max=10_000, help="Candidates that are filmed for the report (4).")
     ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="X,Y", help="Draw rewards over these two state variables, too; may be repeated."),
+    ] = None,
+    training_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop a single training after this long (a generous estimate).")
+    ] = None,
+    memory_mb: Annotated[
+        int | None, typer.Option(metavar="MB", min=64, help="Memory at which a single box is stopped (2560).")
+    ] = None,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this long, the best saved: 90s, 15m, 2h.")
     ] = None,
     max_cost: Annotated[
         float | None, typer.Option(metavar="USD", min=0.0, help="Dollars that all calls to models may cost.")
+    ] = None,
+    max_cost_per_hour: Annotated[
+        float | None,
+        typer.Option(metavar="USD", min=0.0, help="Dollars that they may cost within any hour; then the search waits."),
     ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Tokens that they may use, input and output.")
@@ -196,6 +210,7 @@ def evolve(
         "analyst": analyst or None,
         "vision_model": vision_model,
         "max_cost": max_cost,
+        "max_cost_per_hour": max_cost_per_hour,
         "max_tokens": max_tokens,
         "max_calls": max_calls,
         "on_unknown": on_unknown,
@@ -207,6 +222,9 @@ def evolve(
         "algorithm": algorithm,
         "final_seeds": final_seeds,
         "films": films,
+        "maps": tuple(map_) if map_ else None,
+        "wall_seconds": None if training_time is None else seconds_of(training_time),
+        "memory_mb": memory_mb,
         "max_seconds": None if max_time is None else seconds_of(max_time),
     }
     given = {name: value for name, value in flags.items() if value is not None}
@@ -233,6 +251,7 @@ def _begin(
     from eureka_agent.cli.people import read_seeds, suited_to
     from eureka_agent.contract.task import load_task
     from eureka_agent.lab.boxes import affordable_jobs
+    from eureka_agent.lab.maps import check_maps
     from eureka_agent.proposers import (
         check_flags,
         check_keys,
@@ -256,6 +275,7 @@ def _begin(
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
     check_tuning(settings)
+    check_maps(task, settings)
     check_budget(task, settings)
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     make_judge(settings, task)
@@ -278,7 +298,9 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
     from eureka_agent.cli.common import build_settings, find_run
     from eureka_agent.cli.estimating import say_estimate, say_price
     from eureka_agent.cli.people import edits_in, let_go_on, send_reviews
+    from eureka_agent.cli.sandboxes import typed
     from eureka_agent.errors import UsageError
+    from eureka_agent.lab.maps import check_maps
     from eureka_agent.proposers import check_flags, check_settings
     from eureka_agent.runs.run import Run, amended
     from eureka_agent.search.stopping import check_budget
@@ -292,7 +314,10 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
             changes["generations"] = done + 1  # else nobody would heed the review
         build_settings({**run.settings.model_dump(), **changes})  # names the flag of a value that cannot be
         settings = amended(run.settings, changes)
+        if "sandbox" not in given:
+            typed(settings.sandbox, f"{run.folder} was begun")
         check_settings(settings)
+        check_maps(run.task, settings)
         if "steps" in changes:
             check_budget(run.task, settings)
         if dry_run:
@@ -322,7 +347,8 @@ def _say_how_to_continue(run: Run) -> None:
     from eureka_agent.cli.interrupts import last_words
     from eureka_agent.text import command, from_here
 
-    again = command(["eureka", "evolve", "--resume", from_here(run.folder)])
+    wall = ["--sandbox", "none"] if run.settings.sandbox == "none" else []
+    again = command(["eureka", "evolve", "--resume", from_here(run.folder), *wall])
     last_words(f"interrupted; all that had finished is saved, continue with: {again}")
 
 

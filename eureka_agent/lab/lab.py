@@ -221,14 +221,19 @@ class Lab:
             return
         with suppress(BudgetExhausted, EnvironmentMissing):  # a finished comparison is worth more than pictures
             self.film(worth_filming(self.run.population(curves=False), best, self.run.settings.films))
-            if not self.boxes.stopping.is_set():
-                self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
+            self.map(best)
 
     def film(self, candidates: Sequence[Candidate]) -> None:
         """Film the median episode of each that was trained and scored, as far as there is time; once in a run."""
         scored = [c for c in candidates if c.training and c.score and not c.duplicate_of]
         with suppress(BudgetExhausted):
             self.boxes.side_by_side(lambda c: self._film(c.training, c.score), scored)
+
+    def map(self, best: Candidate) -> None:
+        """Map the best reward and the human one over pairs of state variables, if there is time; once in a run."""
+        if not self.boxes.stopping.is_set():
+            with suppress(BudgetExhausted):
+                self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
 
     def frames(self, candidate: Candidate) -> Score | Failure:
         """A contact sheet of the median episode of one that was trained and scored, once in a run.

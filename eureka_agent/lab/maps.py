@@ -7,14 +7,19 @@ reward's total most, all others at the median of the best policy's own episodes.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.contract.reward_code import FUNCTION
 from eureka_agent.contract.syntax import parse
+from eureka_agent.contract.task import Task
+from eureka_agent.errors import UsageError
 from eureka_agent.lab.bank import thinned, transitions
 from eureka_agent.population import Candidate, Record
 from eureka_agent.runs.run import Run
+from eureka_agent.settings import Settings
+from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import Failed, Job, Outcome, SmokeResult, SmokeSpec
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ CELLS = 41
 """Along each axis."""
 PROBES = 4096
 """Made-up states in one box."""
+NUMBER = r"([a-z_][a-z0-9_]*)(?:\[([0-9, ]+)\])?"
+"""A state variable, or one number of it."""
 SCALARS = 32
 """Numbers that are tried as axes at most, in the order in which the reward names them."""
 
@@ -68,16 +75,65 @@ class Maps(Record):
 
 
 def map_rewards(run: Run, best: Candidate, box: Box) -> None:
-    """Map the best reward and, on the same axes, the human one; each is journaled, and done once."""
+    """Map the best reward and, on the same axes, the human one; each is journaled, and done once.
+
+    Over the pairs that tell most, and over those of `--map`.
+    """
+    human = run.task.human_reward
     own = run.decide(maps_key(best.id), Maps, lambda: _best(run, best, box))
     states = _states(run, best)
-    if own.axes and states:
-        run.decide(maps_key(f"human-{best.id}"), Maps, lambda: _on(run, run.task.human_reward, own.axes, states, box))
+    if states is None:
+        return
+    if own.axes:
+        run.decide(maps_key(f"human-{best.id}"), Maps, lambda: _on(run, human, own.axes, states, box))
+    for pair in run.settings.maps:
+        axes = (_axes(run, chosen(pair, run.task), states),)
+        for name, code in ((best.id, best.code), (f"human-{best.id}", human)):
+            key = maps_key(name, pair)
+            run.decide(key, Maps, lambda code=code, axes=axes: _on(run, code, axes, states, box))  # type: ignore[misc]
 
 
-def maps_key(name: str) -> str:
-    """Key of the decision that holds a reward's maps."""
-    return f"maps/{name}"
+def maps_key(name: str, pair: str = "") -> str:
+    """Key of the decision that holds a reward's maps: over the pairs that tell most, or over one that was chosen."""
+    return f"maps/{name}" + (f"/{pair}" if pair else "")
+
+
+def check_maps(task: Task, settings: Settings) -> None:
+    """See before a search begins whether its `--map`s can be drawn.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for pair in settings.maps:
+        chosen(pair, task)
+
+
+def chosen(pair: str, task: Task) -> tuple[Scalar, Scalar]:
+    """`torso_x_velocity,joint_angles[2]` as numbers of the task's state variables.
+
+    Raises:
+        UsageError: it is no such pair.
+    """
+    from eureka_evaluation.maps import Scalar
+
+    shapes = {v.name: v.shape for v in task.variables if v.name != TRAINING_PROGRESS.name}
+    words = re.fullmatch(rf"\s*{NUMBER}\s*,\s*{NUMBER}\s*", pair)
+    if words is None:
+        raise UsageError(f"--map {pair}: two state variables with a comma between, as torso_x_velocity,joint_angles[2]")
+    found = []
+    for name, place in (words.group(1, 2), words.group(3, 4)):
+        index = tuple(int(number) for number in (place or "").split(",") if number)
+        if name not in shapes:
+            raise UsageError(f"--map {pair}: {task.name} has no state variable {name}; it has {', '.join(shapes)}")
+        shape = shapes[name]
+        if len(index) != len(shape) or any(i >= most for i, most in zip(index, shape, strict=True)):
+            first, last = ", ".join("0" for _ in shape), ", ".join(str(most - 1) for most in shape)
+            instead = f"{name}[{first}] to {name}[{last}]" if shape else name
+            raise UsageError(f"--map {pair}: {name}{f'[{place}]' if place else ''} is not one number; write {instead}")
+        found.append(Scalar(name, index))
+    if found[0] == found[1]:
+        raise UsageError(f"--map {pair}: twice the same; name two")
+    return found[0], found[1]
 
 
 def loaded(run: Run, maps: Maps) -> NDArray[np.float32]:
@@ -92,13 +148,12 @@ def loaded(run: Run, maps: Maps) -> NDArray[np.float32]:
 def _best(run: Run, best: Candidate, box: Box) -> Maps:
     import numpy as np
 
-    from eureka_evaluation.maps import most_telling_pairs, scalars, shown_range, shuffled
+    from eureka_evaluation.maps import most_telling_pairs, scalars, shuffled
 
-    own, floor = _states(run, best), run.floor()
+    own = _states(run, best)
     if own is None:
         return Maps(note="no episode was recorded")
-    random = transitions(run.blob(floor.recording), run.task.environment) if floor else own
-    both = {name: np.concatenate([rows, random[name]]) for name, rows in own.items()}
+    both = _with_random_play(run, own)
     numbers = scalars(both, _arguments(best.code))[:SCALARS]
     few = thinned(both, PROBES // max(len(numbers), 1))
     dealt = [few, *(shuffled(few, number) for number in numbers)]
@@ -111,12 +166,29 @@ def _best(run: Run, best: Candidate, box: Box) -> Maps:
     pairs = most_telling_pairs(numbers, total, changed)
     if not pairs:
         return Maps(note="the reward reads no two state variables that vary")
+    return _on(run, best.code, tuple((_axis(x, both), _axis(y, both)) for x, y in pairs), own, box)
 
-    def axis(scalar: Scalar) -> Axis:
-        low, high = shown_range(scalar.of(both))
-        return Axis(variable=scalar.variable, index=scalar.index, low=low, high=high)
 
-    return _on(run, best.code, tuple((axis(x), axis(y)) for x, y in pairs), own, box)
+def _axes(run: Run, pair: tuple[Scalar, Scalar], own: Arrays) -> tuple[Axis, Axis]:
+    both = _with_random_play(run, own)
+    return _axis(pair[0], both), _axis(pair[1], both)
+
+
+def _axis(scalar: Scalar, both: Arrays) -> Axis:
+    from eureka_evaluation.maps import shown_range
+
+    low, high = shown_range(scalar.of(both))
+    around = 0.5 if low == high else 0.0  # it never changed
+    return Axis(variable=scalar.variable, index=scalar.index, low=low - around, high=high + around)
+
+
+def _with_random_play(run: Run, own: Arrays) -> Arrays:
+    """States of the best policy, and of random actions, which go where it does not."""
+    import numpy as np
+
+    floor = run.floor()
+    random = transitions(run.blob(floor.recording), run.task.environment) if floor else own
+    return {name: np.concatenate([rows, random[name]]) for name, rows in own.items()}
 
 
 def _on(run: Run, code: str, axes: tuple[tuple[Axis, Axis], ...], own: Arrays, box: Box) -> Maps:

@@ -99,6 +99,7 @@ class Asking:
                 if not tries.failures:
                     self._extra.first()
                 call, tries.fault = self._send(call)
+                tries.began += self._sender.ledger.waited(call)  # which nobody's patience is used up by
                 fresh = True
             following = self._after_answer(call, fresh) if call.answered else self._after_fault(call, fresh, tries)
             if following is None:

@@ -102,11 +102,12 @@ def check_room(task: Task, settings: Settings) -> None:
             )
         price = price_of(model)
         worst = worst_cost(price, prompt, answer) if price else 0.0
-        if settings.max_cost is not None and worst > settings.max_cost:
-            raise UsageError(
-                f"--max-cost {settings.max_cost:g}: one call of {model.name} can come to {dollars(worst)}; allow more, "
-                "or shorter answers with --max-output-tokens"
-            )
+        for flag, cap in (("--max-cost", settings.max_cost), ("--max-cost-per-hour", settings.max_cost_per_hour)):
+            if cap is not None and worst > cap:
+                raise UsageError(
+                    f"{flag} {cap:g}: one call of {model.name} can come to {dollars(worst)}; allow more, or shorter "
+                    "answers with --max-output-tokens"
+                )
 
 
 def _guessed(task: Task, settings: Settings) -> Usage:

@@ -1,65 +1,98 @@
 """The run's money: no call is sent before its worst case has been reserved under every cap.
 
 A reservation and the check of the caps are one transaction, so that `spent + reserved ≤ cap` holds in every committed
-state, whoever is killed and whenever.
+state, whoever is killed and whenever. A cap that is hit ends the sitting; that per hour is waited for, see `hourly`.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from threading import Event
 
 from eureka_agent.llm.completion import AskingStopped, Usage
+from eureka_agent.llm.hourly import LastHour, Room
+from eureka_agent.llm.pacing import Time
 from eureka_agent.llm.prices import cost_of, worst_cost
 from eureka_agent.llm.wire import Price
 from eureka_agent.runs.calls import Booked, Call
 from eureka_agent.runs.run import Run, standing
+from eureka_agent.settings import Settings
+from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_agent.text import command, count, dollars, from_here, plural
 
 ABSURD = 10
 """Usage beyond so many times the worst case is a mistake of the provider's, and no usage."""
 RECHECK_SECONDS = 0.2
+HOURLY = "--max-cost-per-hour"
 
 
 class _NoRoom(Exception):
-    pass
+    """A cap is in the way."""
+
+
+class _FullHour(_NoRoom):
+    """The one per hour is."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__()
+        self.room = room
 
 
 class Ledger:
     """Reserves and books calls; its methods may be called from several threads of the process that has the run open."""
 
-    def __init__(self, run: Run, stopping: Event | None = None) -> None:
+    def __init__(
+        self, run: Run, stopping: Event | None = None, watcher: Watcher | None = None, clock: Time | None = None
+    ) -> None:
         self._run = run
         self._stopping = stopping or Event()
+        self._watcher: Watcher = watcher or Silent()
+        self._time = clock or Time()
+        self._hour = LastHour(run, self._time.clock)
         self._settled = threading.Condition()
         self._flying: set[str] = set()
+        self._held: dict[str, tuple[float, str]] = {}
+        """When each call goes on that waits for the hour to pass, by the clock that does not jump, and what is said."""
+        self._told = ""
+        self._waited: dict[str, float] = {}
 
     def reserve(self, call: Call) -> str | None:
         """Store a call that is about to be sent; None if the caps allow it, else why they do not.
 
-        Calls of this sitting that are under way are waited for: most cost less than was reserved for them.
+        Calls of this sitting that are under way are waited for: most cost less than was reserved for them. So is the
+        end of an hour, where only the cap per hour is in the way.
 
         Raises:
             AskingStopped: the sitting ends while this waits.
         """
-        with self._settled:
-            while True:
+        while True:
+            with self._settled:
                 try:
                     self._run.save_call(call, check=lambda: self._check(call))
                     self._flying.add(call.key)
                     return None
                 except _NoRoom as full:
-                    if not self._flying:
-                        return str(full)
+                    reason = full
+                if not self._flying and not isinstance(reason, _FullHour):
+                    return str(reason)
                 if self._stopping.is_set():
                     raise AskingStopped(call.key)
-                self._settled.wait(RECHECK_SECONDS)
+                if self._flying:
+                    self._settled.wait(RECHECK_SECONDS)
+                    continue
+            assert isinstance(reason, _FullHour)
+            if told := self._no_use_to_wait(call, reason.room):
+                return told
+            self._wait(call, reason.room)
 
     def settle(self, call: Call) -> None:
         """Store what a call has come to."""
         self._run.save_call(call)
+        with self._settled:
+            self._hour.ended(call.key)
         self.gone(call)
 
     def gone(self, call: Call) -> None:
@@ -68,17 +101,68 @@ class Ledger:
             self._flying.discard(call.key)
             self._settled.notify_all()
 
+    def waited(self, call: Call) -> float:
+        """Seconds that a call waited for the hour to pass."""
+        return self._waited.get(call.key, 0.0)
+
     def _check(self, call: Call) -> None:
         """Inside the transaction that stores a call, with the call in it."""
         if reason := exceeded(self._run, call):
             raise _NoRoom(reason)
+        cap = self._run.settings.max_cost_per_hour
+        if cap is not None and call.cost:
+            room = self._hour.room(call, cap, self._flying)
+            if room.seconds != 0.0:
+                raise _FullHour(room)
+
+    def _no_use_to_wait(self, call: Call, room: Room) -> str:
+        """Why an hour that is full ends the sitting, and how the search continues; empty if waiting helps."""
+        settings = self._run.settings
+        limit, full = settings.max_seconds, f"the {_hourly(settings)} leaves no room for the next call"
+        if room.seconds is None:
+            why = f"{full}{_worst(HOURLY, call)}"
+        elif limit is not None and room.seconds > limit - self._run.elapsed_seconds:
+            why = f"{full} until {_moment(room.seconds)}, when the run's time is over (--max-time {limit:g}s)"
+        else:
+            return ""
+        done = f"{so_far(self._run.booked())}; {standing(self._run)}"
+        return f"{why} ({done}); continue with: {self._raised_hour(room)}"
+
+    def _wait(self, call: Call, room: Room) -> None:
+        """Until there is room, or the sitting ends; the person hears of it."""
+        began, seconds = self._time.clock(), room.seconds or 0.0
+        moment, how = _moment(seconds), self._raised_hour(room)
+        full = f"the {_hourly(self._run.settings)} has no room for the next call"
+        text = f"waiting: {full}; goes on at {moment}, or after Ctrl-C at once with `{how}`"
+        with self._settled:
+            self._held[call.key] = began + seconds, text
+            self._tell()
+        try:
+            self._time.sleep(seconds, self._stopping)
+        finally:
+            with self._settled:
+                del self._held[call.key]
+                self._waited[call.key] = self.waited(call) + self._time.clock() - began
+                self._tell()
+        if self._stopping.is_set():
+            raise AskingStopped(call.key)
+
+    def _tell(self) -> None:
+        """Let the watcher know what is waited for, if that has changed: the call that goes on first."""
+        _, text = min(self._held.values(), default=(0.0, ""))
+        if text != self._told:
+            self._told = text
+            self._watcher.waiting(text)
+
+    def _raised_hour(self, room: Room) -> str:
+        return again(self._run, HOURLY, _raised(self._run.settings.max_cost_per_hour or 0.0, room.needed))
 
 
 def exceeded(run: Run, call: Call) -> str:
     """Which cap a call that has been stored breaks, and how the search continues with a higher one; empty if none."""
     caps, booked = run.settings, run.booked()
-    if caps.max_cost is not None and booked.unpriced:
-        return unpriced_text(booked.unpriced, caps.max_cost)
+    if (cap := cost_cap(caps)) and booked.unpriced:
+        return unpriced_text(booked.unpriced, cap)
     caps_and_sums: tuple[tuple[str, str, Callable[[float], str], float, float | None], ...] = (
         ("--max-cost", "cost cap of", dollars, booked.cost, caps.max_cost),
         ("--max-tokens", "token cap of", count, booked.tokens, caps.max_tokens),
@@ -109,11 +193,29 @@ def _worst(flag: str, call: Call) -> str:
     return f", which can come to {most} (a lower --max-output-tokens helps)"
 
 
-def unpriced_text(calls: int, cap: float) -> str:
-    """Why a cost cap cannot be kept, and what helps."""
+def cost_cap(settings: Settings) -> str:
+    """The cap that needs prices, in words, `cost cap of $5.00`; empty if there is none."""
+    if settings.max_cost is not None:
+        return f"cost cap of {dollars(settings.max_cost)}"
+    return "" if settings.max_cost_per_hour is None else _hourly(settings)
+
+
+def _hourly(settings: Settings) -> str:
+    return f"spending cap of {dollars(settings.max_cost_per_hour or 0.0)} per hour"
+
+
+def _moment(seconds: float) -> str:
+    """The time of day in so many seconds, not before it: `14:05`, with the weekday if that is another one."""
+    now = time.time()
+    today, then = time.localtime(now), time.localtime(now + seconds + 59)
+    return time.strftime("%H:%M" if today.tm_yday == then.tm_yday else "%A %H:%M", then)
+
+
+def unpriced_text(calls: int, cap: str) -> str:
+    """Why a cost cap (in words, `cost cap of $5.00`) cannot be kept, and what helps."""
     return (
-        f"{plural(calls, 'call')} of a model without a known price cannot be counted against the cost cap of "
-        f"{dollars(cap)}: name its price in a models file (--models-file), or cap tokens instead (--max-tokens)"
+        f"{plural(calls, 'call')} of a model without a known price cannot be counted against the {cap}: "
+        "name its price in a models file (--models-file), or cap tokens instead (--max-tokens)"
     )
 
 

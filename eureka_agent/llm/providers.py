@@ -13,7 +13,7 @@ from eureka_agent.llm.asking import Asking
 from eureka_agent.llm.attempt import provider_state
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.ensemble import Ensemble, names_and_weights
-from eureka_agent.llm.ledger import price_again, unpriced_text
+from eureka_agent.llm.ledger import cost_cap, price_again, unpriced_text
 from eureka_agent.llm.models_file import Entry, load_models
 from eureka_agent.llm.prices import known_provider, price_of
 from eureka_agent.llm.prompting import Prompts
@@ -62,11 +62,14 @@ def _config(name: str, weight: float, entries: Mapping[str, Entry], settings: Se
 
 
 def _check_cost_cap(settings: Settings, models: Sequence[ModelConfig]) -> None:
+    caps = (("--max-cost", settings.max_cost), ("--max-cost-per-hour", settings.max_cost_per_hour))
     for model in models:
-        if settings.max_cost is not None and price_of(model) is None:
+        for flag, cap in caps:
+            if cap is None or price_of(model) is not None:
+                continue
             example = f"models: {{{model.name}: {{price: {{input: …, output: …}}}}}}"
             raise UsageError(
-                f"--max-cost {dollars(settings.max_cost)}: the price of {model.name} is not known, so the cap cannot "
+                f"{flag} {dollars(cap)}: the price of {model.name} is not known, so the cap cannot "
                 f"be kept. Name it in a models file (--models-file FILE with `{example}`, US dollars per million "
                 "tokens), or cap tokens instead (--max-tokens N)"
             )
@@ -126,8 +129,8 @@ def from_settings(settings: Settings, prompts_folder: Path | None, sitting: Sitt
             f"booked (--on-unknown {settings.on_unknown})"
         )
     unpriced = sitting.run.booked().unpriced
-    if settings.max_cost is not None and unpriced:
-        raise UsageError(unpriced_text(unpriced, settings.max_cost))
+    if unpriced and (cap := cost_cap(settings)):
+        raise UsageError(unpriced_text(unpriced, cap))
     for name, price in prices.items():
         if price is None:
             sitting.watcher.stage(f"the price of {name} is not known: its calls are counted in tokens, not in dollars")

@@ -31,7 +31,7 @@ class Sender:
     def __init__(self, sitting: Sitting, ensemble: Ensemble, broker: Broker, time: Time) -> None:
         self._sitting, self._run = sitting, sitting.run
         self._ensemble, self._broker = ensemble, broker
-        self.ledger = Ledger(self._run, sitting.stopping)
+        self.ledger = Ledger(self._run, sitting.stopping, sitting.watcher, time)
         self._lanes = {model.name: Lane(sitting.stopping, time) for model in ensemble.models}
         self._lock = threading.Lock()
         self._served: set[tuple[str, str]] = set()

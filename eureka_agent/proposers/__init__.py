@@ -176,7 +176,9 @@ def usual_settings(model: str) -> dict[str, Any]:
     return cast(dict[str, Any], _function(provider.settings)(argument)) if provider.settings else {}
 
 
-ASKED_ONLY = ("models_file", "base_url", "effort", "max_cost", "max_tokens", "max_calls", "on_unknown")
+ASKED_ONLY = (
+    *("models_file", "base_url", "effort", "max_cost", "max_cost_per_hour", "max_tokens", "max_calls", "on_unknown"),
+)
 """Settings that only calls to a provider heed."""
 WORDED_ONLY = ("max_output_tokens", "prompt_tokens", "critic", "analyst")
 """Settings that only a search with prompts heeds."""

@@ -77,17 +77,20 @@ def surfaces(run: Run, best: Candidate | None) -> dict[str, tuple[Surface, ...]]
     """The maps that the run holds of its best reward, under `candidate`, and of the human one, under `human`."""
     if best is None:
         return {}
-    found = {}
-    for name, key in (("candidate", best.id), ("human", f"human-{best.id}")):
-        maps = run.decided(maps_key(key), Maps)
-        if maps and maps.values:
-            visited = _visited(run, best, maps) if name == "candidate" else [()] * len(maps.axes)
-            values = loaded(run, maps).tolist()
-            found[name] = tuple(
-                Surface(x, y, maps.terms, tuple(term[place] for term in values), visited[place])
-                for place, (x, y) in enumerate(maps.axes)
-            )
+    found: dict[str, tuple[Surface, ...]] = {}
+    for pair in (*run.settings.maps, ""):  # what a person asked for comes first
+        for name, reward in (("candidate", best.id), ("human", f"human-{best.id}")):
+            maps = run.decided(maps_key(reward, pair), Maps)
+            if maps and maps.values:
+                visited = _visited(run, best, maps) if name == "candidate" else [()] * len(maps.axes)
+                found[name] = (*found.get(name, ()), *_surfaces(run, maps, visited))
     return found
+
+
+def _surfaces(run: Run, maps: Maps, visited: Sequence[tuple[tuple[float, float], ...]]) -> Iterator[Surface]:
+    values = loaded(run, maps).tolist()
+    for place, (x, y) in enumerate(maps.axes):
+        yield Surface(x, y, maps.terms, tuple(term[place] for term in values), visited[place])
 
 
 def _visited(run: Run, best: Candidate, maps: Maps) -> list[tuple[tuple[float, float], ...]]:
@@ -109,12 +112,12 @@ def _visited(run: Run, best: Candidate, maps: Maps) -> list[tuple[tuple[float, f
 
 def map_rows(found: dict[str, tuple[Surface, ...]], units: dict[str, str]) -> list[MapRow]:
     """For each pair of variables the best's total, the human reward's, and the best's components."""
-    human = found.get("human", ())
+    human = {(surface.x, surface.y): surface for surface in found.get("human", ())}
     rows = []
-    for place, surface in enumerate(found.get("candidate", ())):
+    for surface in found.get("candidate", ()):
         drawings = [draw("best, total", surface, 0, units)]
-        if place < len(human):
-            drawings.append(draw("human reward, total", human[place], 0, units))
+        if beside := human.get((surface.x, surface.y)):
+            drawings.append(draw("human reward, total", beside, 0, units))
         spread = {term: _spread(surface.grids[term]) for term in range(1, len(surface.terms))}
         varying = sorted((term for term, range_ in spread.items() if range_ > 0), key=lambda term: -spread[term])
         drawings += [draw(surface.terms[term], surface, term, units) for term in varying[:COMPONENTS]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eureka_agent.population import Score, Training
 from eureka_agent.report.facts import RunFacts
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.text import command, count
+from eureka_agent.text import command, count, flag_of
 from eureka_sandbox.protocol import Wall
 
 SANDBOX = (
@@ -134,25 +134,22 @@ def started(facts: RunFacts) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started))
 
 
-CHOSEN = (
-    *("strategy", "target", "patience", "steps", "racing", "contest_seeds", "prescreen", "tune", "warm_start"),
-    *("critic", "analyst", "vision_model", "models_file", "base_url", "effort", "max_output_tokens", "max_cost"),
-    *("max_tokens", "max_calls", "prompts", "timesteps", "algorithm"),
-)
-"""Settings that the command line of the same search names where they are not as usual; each is a flag of `evolve`."""
+ALWAYS = {"population": "-p", "generations": "-g", "seed": "", "model": "", "learner": "", "final_seeds": ""}
+"""Settings that the command line of the same search names always, and short flags; any other, if it is not as usual."""
+DURATIONS = ("max_seconds", "wall_seconds")
+"""Settings whose flags take seconds as `90s`."""
 
 
 def commands(facts: RunFacts) -> list[tuple[str, str]]:
     """(what it does, command line) pairs."""
     settings = facts.settings
-    again = ["eureka", "evolve", f"{facts.folder}/task", "-p", str(settings.population)]
-    again += ["-g", str(settings.generations), "--seed", str(settings.seed), "--model", settings.model]
-    again += ["--learner", settings.learner, "--final-seeds", str(settings.final_seeds)]
-    usual = Settings()
-    for name in CHOSEN:
+    again, usual = ["eureka", "evolve", f"{facts.folder}/task"], Settings()
+    for name in dict.fromkeys([*ALWAYS, *Settings.model_fields]):
         value = getattr(settings, name)
-        if value != getattr(usual, name):
-            again += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        if name != "seed_rewards" and (name in ALWAYS or value != getattr(usual, name)):
+            for each in value if isinstance(value, tuple) else (value,):
+                shown = f"{each:g}s" if name in DURATIONS else str(each)
+                again += [ALWAYS.get(name) or flag_of(name), *([] if each is True else [shown])]
     for slot in range(len(settings.seed_rewards)):
         again += ["--seed-reward", f"{facts.folder}/candidates/g0c{slot}/reward.py"]
     resume = ["eureka", "evolve", "--resume", facts.folder]

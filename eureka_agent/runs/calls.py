@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from eureka_agent.population import Record
 
@@ -134,6 +134,21 @@ BOOKED = (
     "COALESCE(SUM(state != 'failed' AND cost IS NULL), 0) FROM calls"
 )
 """A row of `Booked`; costs are whole billionths of a dollar, so the sum is rounded to those."""
+
+
+class Cost(NamedTuple):
+    """What one call counts, and when it ended."""
+
+    key: str
+    state: State
+    cost: float
+    """US dollars."""
+    received: float | None
+    """As `Call.received`."""
+
+
+COSTS = f"SELECT {', '.join(Cost._fields)} FROM calls WHERE cost > 0"
+"""Rows of `Cost`."""
 
 
 def packed(messages: Sequence[Message]) -> bytes:

@@ -20,7 +20,7 @@ from eureka_agent.errors import RunError, UsageError
 from eureka_agent.lab.floor import FLOOR, Floor
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.review.steering import Steering, steering_of
-from eureka_agent.runs.calls import BOOKED, COLUMNS, Booked, Call, call_of, call_row
+from eureka_agent.runs.calls import BOOKED, COLUMNS, COSTS, Booked, Call, Cost, call_of, call_row
 from eureka_agent.runs.checkpoints import FOLDER as CHECKPOINTS
 from eureka_agent.runs.checkpoints import Checkpoints
 from eureka_agent.runs.crashpoints import crashpoint, decision_step
@@ -50,7 +50,8 @@ M = TypeVar("M", bound=BaseModel)
 AMENDABLE = frozenset(
     {"generations", "target", "patience", "steps", "jobs", "max_seconds", "wall_seconds", "memory_mb", "sandbox"}
     | {"max_cost", "max_tokens", "max_calls", "on_unknown", "models_file", "base_url", "max_output_tokens", "effort"}
-    | {"films"}
+    | {"max_cost_per_hour"}
+    | {"films", "maps"}
 )
 """Settings that may change between sittings without making earlier results incomparable."""
 
@@ -175,6 +176,10 @@ class Run:
     def booked(self) -> Booked:
         """What all calls together count, those under way at their worst case."""
         return Booked(**dict(zip(Booked.model_fields, self._open.rows(BOOKED)[0], strict=True)))
+
+    def costs(self) -> list[Cost]:
+        """What each call counts that costs anything."""
+        return [Cost(*row) for row in self._open.rows(COSTS)]
 
     def save_call(self, call: Call, check: Callable[[], None] | None = None) -> None:
         """Store or update a call and its readable export; its blobs must be stored already.
@@ -309,6 +314,16 @@ class Run:
     def names(self) -> list[str]:
         """Ids of the candidates that have ended, those of the generation under way included, in order of birth."""
         return [str(name) for (name,) in self._open.rows("SELECT id FROM candidates ORDER BY generation, slot")]
+
+    def stage(self) -> str:
+        """Changes when a report has something new to show: candidates, films, maps, words, contests, the comparison."""
+        shown = ("comparison/%", "g%/incumbent", "g%/inbox/%", "maps/%")
+        (counts,) = self._open.rows(
+            "SELECT (SELECT count(*) FROM candidates), (SELECT count(*) FROM scores WHERE key LIKE 'film/%'), "
+            "(SELECT count(*) FROM decisions WHERE key LIKE ? OR key LIKE ? OR key LIKE ? OR key LIKE ?)",
+            shown,
+        )
+        return " ".join(map(str, counts))
 
     def taken(self) -> tuple[Taken, ...]:
         """What people have said between generations, in the order in which the search took it up."""
@@ -446,7 +461,7 @@ def amended(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """
     for name in changes:
         if name not in AMENDABLE:
-            allowed = ", ".join(sorted(map(flag_of, AMENDABLE - {"wall_seconds", "memory_mb"})))  # these have no flag
+            allowed = ", ".join(sorted(map(flag_of, AMENDABLE)))
             raise UsageError(f"{flag_of(name)} is fixed when a run begins; a resumed run may change {allowed}")
     return Settings.model_validate({**settings.model_dump(), **changes})
 

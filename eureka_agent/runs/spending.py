@@ -85,6 +85,7 @@ def spent_line(booked: Booked, settings: Settings) -> str:
     if not (booked.cost or booked.tokens or booked.unpriced):
         return ""
     caps = [f" of {dollars(settings.max_cost)}"] if settings.max_cost is not None else []
+    caps += [f", at most {dollars(settings.max_cost_per_hour)} per hour"] if settings.max_cost_per_hour else []
     caps += [f" (cap {count(settings.max_tokens)} tokens)"] if settings.max_tokens is not None else []
     return so_far(booked) + "".join(caps)
 

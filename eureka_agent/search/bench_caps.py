@@ -12,7 +12,7 @@ from eureka_agent.runs.calls import Booked
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
-from eureka_agent.text import command, flag_of
+from eureka_agent.text import command, dollars, flag_of
 
 MOST_NAMED = 6
 """Missing searches that are named; of more, only how many."""
@@ -68,7 +68,7 @@ class Purse:
         total = _sum(self._booked.values())
         name, cap = max(self.caps.given.items(), key=lambda item: _counted(item[0], total) / item[1])
         if self.caps.max_cost is not None and total.unpriced:
-            why, more = unpriced_text(total.unpriced, self.caps.max_cost), []
+            why, more = unpriced_text(total.unpriced, f"cost cap of {dollars(self.caps.max_cost)}"), []
         else:
             why = f"{flag_of(name)} {cap:.12g} leaves no room for the bench's next call ({so_far(total)})"
             more = [flag_of(name), f"{2 * cap:.12g}"]

@@ -54,6 +54,8 @@ def heard(lab: Lab, population: Population) -> Population:
     run, number = lab.run, population.generations
     if not run.has_decided(f"g{number}/briefs"):
         lab.film(seen_by_now(run, population))
+        if run.settings.maps and (compared := run.comparison()):
+            lab.map(population[compared.candidate])
         asked = _asked(lab, population)
         found = _until_not_paused(lab, population)[:MOST_LETTERS]
         before = run.taken()

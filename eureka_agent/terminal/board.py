@@ -97,7 +97,7 @@ class Board:
     spent: Callable[[], str] = lambda: ""
     """What language models have cost so far, in words."""
     spend: str = ""
-    """The same, as it was when a generation or a candidate last ended."""
+    """The same, as it was when a generation was last about to be measured, or something last waited for."""
     waiting: str = ""
     """What the search waits for outside the boxes."""
     waiting_since: float = 0.0
@@ -128,6 +128,7 @@ class Board:
             if self.waiting:
                 self.waited += now - self.waiting_since
             self.waiting, self.waiting_since = text, now
+            self.spend = self.spent()
 
     def begun(self, key: str, stage: str) -> None:
         """A box starts."""
