@@ -86,8 +86,8 @@ class Settings(BaseModel):
     """Fresh trainings per arm in the last comparison."""
     maps: tuple[str, ...] = ()
     """Pairs of state variables, `x,y`, over which rewards are drawn in the report, beside those that tell most."""
-    films: int = Field(default=4, ge=0, le=10_000)
-    """Candidates that are filmed at the end, beside the best and the human reward; each takes a few seconds."""
+    films: int = Field(default=40, ge=0, le=10_000)
+    """Candidates that are filmed at the end of those that were trained to their end; each takes about two seconds."""
     max_seconds: float | None = Field(default=None, gt=0)
     """Wall time that the whole run may take, over all its sittings."""
     wall_seconds: float | None = Field(default=None, gt=0)

@@ -127,7 +127,7 @@ def evolve(
         typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per arm of the last comparison (3)."),
     ] = None,
     films: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=10_000, help="Candidates that are filmed for the report (4).")
+        int | None, typer.Option(metavar="N", min=0, max=10_000, help="Candidates that are filmed for the report (40).")
     ] = None,
     map_: Annotated[
         list[str] | None,

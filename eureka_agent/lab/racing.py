@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from eureka_agent.settings import Recipe, Settings
-from eureka_sandbox.hyperparameters import steps_at_once, steps_per_update
+from eureka_sandbox.hyperparameters import PPO_ROLLOUT, steps_at_once, steps_per_update
 
 ETA = 2
 """One in so many goes on from each rung."""
 RUNGS = (1 / 3, 2 / 3)
 """Where trainings are looked at, as shares of the whole; measured in docs/log.md."""
 FEWEST_UPDATES = 10
-"""A rung with fewer updates of the policy than this says too little, and starting boxes costs more than it saves."""
+"""A rung with fewer updates of the policy than this says too little, and starting boxes costs more than it saves. SAC
+and TD3, which update at every step, need as many environment steps as PPO with its usual rollouts."""
 FEWEST_MEMBERS = 3
 """With fewer candidates nothing is stopped."""
 RUNG_EPISODES = 10
@@ -69,10 +70,7 @@ class Bracket:
 
 
 def brackets(settings: Settings, recipe: Recipe, members: Sequence[str]) -> tuple[Bracket, ...]:
-    """How a generation races; one bracket without rungs where it does not.
-
-    SAC and TD3 do not: their replay buffers are too large for a checkpoint, so a rung would be trained twice.
-    """
+    """How a generation races; one bracket without rungs where it does not."""
     rungs = _rungs(recipe) if settings.racing != "none" and len(members) >= FEWEST_MEMBERS else ()
     whole = (*rungs, recipe.timesteps)
     if settings.racing != "hyperband" or not rungs:
@@ -84,11 +82,9 @@ def racing_note(settings: Settings, recipe: Recipe) -> str:
     """Why there is no racing although it is on, for a person; empty where there is, or was not asked for."""
     if settings.racing == "none":
         return ""
-    if recipe.algorithm == "ppo":
-        few = settings.population + settings.tune < FEWEST_MEMBERS
-        why = "so few candidates do not race" if few else "trainings are too short for it"
-        return "" if _rungs(recipe) and not few else f"no racing: {why}"
-    return f"no racing: the replay buffer of {recipe.algorithm.upper()} is too large for a checkpoint"
+    few = settings.population + settings.tune < FEWEST_MEMBERS
+    why = "so few candidates do not race" if few else "trainings are too short for it"
+    return "" if _rungs(recipe) and not few else f"no racing: {why}"
 
 
 def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
@@ -141,9 +137,9 @@ def most_steps(settings: Settings, recipe: Recipe, population: int) -> int:
 
 def _rungs(recipe: Recipe) -> tuple[int, ...]:
     """Those that are long enough to say something."""
-    if recipe.algorithm != "ppo":
-        return ()
     update = steps_per_update(recipe.algorithm, recipe.hyperparameters)
+    if recipe.algorithm != "ppo":
+        update = max(update, PPO_ROLLOUT)
     return tuple(int(r * recipe.timesteps) for r in RUNGS if r * recipe.timesteps >= FEWEST_UPDATES * update)
 
 

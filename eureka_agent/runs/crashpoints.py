@@ -1,8 +1,9 @@
 """Named moments around every durable step of a run, for the tests that kill a search at each of them.
 
 `EUREKA_CRASH_AT=training.inside` kills at the first pass of that moment and `training.inside:3` at the third;
-`EUREKA_CRASH_WHAT` says what dies: `controller` (this process, the default), `box` (those it has started) or `both`.
-`EUREKA_BROKER_CRASH_AT` does the same to the process that asks language models, which has moments of its own.
+`EUREKA_CRASH_WHAT` says what dies: `controller` (this process, the default), `box` (those it has started), `both`,
+`broker` (the process that asks language models) or `all`. `EUREKA_BROKER_CRASH_AT` kills that process at moments of its
+own; with `all`, it takes the controller that has started it and the controller's boxes along.
 Without the variable a crash point is one comparison. A moment that is not named here stops a test that listens, so
 nobody adds a durable step without a name, and the tests pass every name, so nobody drops one.
 """
@@ -19,7 +20,9 @@ from contextlib import contextmanager
 CRASH_AT = "EUREKA_CRASH_AT"
 CRASH_WHAT = "EUREKA_CRASH_WHAT"
 BROKER_CRASH_AT = "EUREKA_BROKER_CRASH_AT"
-WHAT = ("controller", "box", "both")
+WHAT = ("controller", "box", "both", "broker", "all")
+BOX, BROKER = b"eureka_sandbox", b"eureka_agent.llm.broker_main"
+"""In the command lines of what a controller starts."""
 
 COMMITS = (
     "lease",
@@ -122,6 +125,7 @@ class Killer:
             raise ValueError(f"{CRASH_WHAT}={what}: one of {', '.join(WHAT)} can be killed")
         self.name, self.pass_number, self.what = name, pass_number, what
         self._kill = kill or kill_boxes
+        self._starter = os.getppid()
         self._passed: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -131,27 +135,52 @@ class Killer:
             self._passed[name] += 1
             if (name, self._passed[name]) != (self.name, self.pass_number):
                 return
-            if self.what != "controller":
-                self._kill()
-            if self.what != "box":
-                os.kill(os.getpid(), signal.SIGKILL)
+            if name in BROKER_POINTS:
+                self._end_broker()
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        """What a controller does: it ends last."""
+        if self.what in ("box", "both", "all"):
+            self._kill()
+        if self.what in ("broker", "all"):
+            kill_broker()
+        if self.what in ("controller", "both", "all"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _end_broker(self) -> None:
+        """What the process that asks language models does: it ends itself, whatever is to die."""
+        if self.what == "all" and os.getppid() == self._starter:  # else the controller has gone, and this is another
+            _kill_below(self._starter, BOX)
+            os.kill(self._starter, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_boxes() -> int:
     """SIGKILL every process of a box that this process has started; returns how many there were."""
+    return _kill_below(os.getpid(), BOX)
+
+
+def kill_broker() -> int:
+    """SIGKILL the process that asks language models, if this process has one; returns how many there were."""
+    return _kill_below(os.getpid(), BROKER)
+
+
+def _kill_below(pid: int, word: bytes) -> int:
     from eureka_sandbox.backends.process_table import ProcessTable
 
-    boxes = [process for process in ProcessTable().descendants(os.getpid()) if _is_box(process.pid)]
-    for process in boxes:
+    found = [process for process in ProcessTable().descendants(pid) if _is_called(process.pid, word)]
+    for process in found:
         process.kill()
-    return len(boxes)
+    return len(found)
 
 
-def _is_box(pid: int) -> bool:
-    """By its command line: other children, such as the one that asks language models, are spared."""
+def _is_called(pid: int, word: bytes) -> bool:
+    """By its command line: a box's has no word of the broker's, nor the other way round."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"eureka_sandbox" in file.read()
+            return word in file.read()
     except OSError:
         return False  # it has ended
 
