@@ -103,8 +103,10 @@ def flag_of(setting: str) -> str:
 
 
 FLAGS = {
-    "max_seconds": "--max-time", "wall_seconds": "--training-time",
-    "seed_rewards": "--seed-reward", "maps": "--map",
+    "max_seconds": "--max-time",
+    "wall_seconds": "--training-time",
+    "seed_rewards": "--seed-reward",
+    "maps": "--map",
 }
 """Of settings whose flags go by another name."""
 

@@ -24,7 +24,7 @@ def seen_by_now(run: Run, population: Population) -> list[Candidate]:
 
 
 def worth_filming(population: Population, best: Candidate, most: int) -> list[Candidate]:
-    """Whoever was trained to the end, at most so many: the one that was best before the best was born, then the highest."""
+    """Those trained to the end, at most so many: the one that was best before the best was born, then the highest."""
     ranked = [c for c in population.ranked if c.training and c.score and not c.stopped]
     chosen = {c.id: c for c in [*before(ranked, best)[:1], *ranked]}
     return list(chosen.values())[:most]
