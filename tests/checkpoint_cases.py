@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save as save_arrays
 
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.checkpoint_arrays import ARRAYS
+from eureka_sandbox.checkpoint_arrays import ARRAYS, LEARNERS
 from eureka_sandbox.protocol import EnvironmentSpec, Job, TrainResult, TrainSpec
 
 HOPPER_REWARD = """
@@ -43,6 +43,7 @@ SMALL = {
     "clip_range": "lin_0.2",
     "policy_kwargs": {"net_arch": [8]},
 }
+OFF_POLICY = {"n_envs": 2, "learning_starts": 40, "batch_size": 16, "train_freq": 4, "policy_kwargs": {"net_arch": [8]}}
 CLOCKS = ("time/fps", "time/time_elapsed")
 """Curves of how fast the machine was."""
 DTYPES: dict[str, Any] = {
@@ -116,6 +117,10 @@ def meta_of(**changes: Any) -> dict[str, Any]:
         "seconds": 1.5,
         "updates": 8,
         "optimizer_steps": 64,
+        "actor_steps": 0,
+        "episodes": 0,
+        "replay_position": 0,
+        "replay_dropped": 0,
         "reward_calls": 129,
         "components": ["forward", "effort"],
         "log": ["train/loss"],
@@ -128,13 +133,16 @@ def meta_of(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def arrays_of(**changes: Any) -> dict[str, np.ndarray]:
-    """One array per rule of the table, of plausible sizes, all ones."""
+def arrays_of(algorithm: str = "ppo", **changes: Any) -> dict[str, np.ndarray]:
+    """One array per rule of the table that the algorithm may have, of plausible sizes, all ones."""
     body = BODIES["hopper"]
     sizes = {"D": 50, "N": 4, "O": body.observation_size, "A": body.action_size, "S": 30, "W": 12, "Q": 6, "C": 2}
-    sizes |= {"L": 1, "M": 3, "K": 2, "R": 5, "E": 5, "T": 64}
+    sizes |= {"L": 1, "M": 3, "K": 2, "R": 5, "E": 5, "T": 64, "F": 20, "G": 30, "B": 6, "J": 4}
+    foreign = {group for groups in LEARNERS.values() for group in groups} - set(LEARNERS[algorithm])
     arrays = {}
     for name, rule in ARRAYS.items():
+        if rule.group in foreign:
+            continue
         shape = tuple(size if isinstance(size, int) else sizes[size] for size in rule.shape)
         arrays[name] = np.ones(shape, DTYPES[rule.dtypes[0]])
     return arrays | changes

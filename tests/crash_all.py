@@ -1,6 +1,6 @@
 """`make crash`: every crash point at every pass, every storage fault, and hundreds of kills at random, each resumed.
 
-What CI tries once, this tries exhaustively; it takes about half an hour on two cores. `--only points,random` picks
+What CI tries once, this tries exhaustively; it takes about an hour on two cores. `--only points,random` picks
 parts, `--random 5000` kills more often, `--seed` draws other moments. It prints what was tried and what failed, and
 ends with 1 if anything did.
 """
@@ -24,13 +24,28 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from crash_cases import KILLED, SERVER, Boxes, Passes, Place, faults, in_child, lineage, places, sitting, standing
+from broker_cases import CALL_POINTS, dies
+from crash_cases import (
+    KILLED,
+    SERVER,
+    Boxes,
+    Passes,
+    Place,
+    faults,
+    in_child,
+    killed_sitting,
+    lineage,
+    places,
+    sitting,
+    sitting_without_a_box,
+    standing,
+)
 from power_cases import SIT as SEARCH
 from power_cases import Step, left, recorded
 from power_cases import cases as power_cases
 
 from eureka_agent.errors import EurekaError
-from eureka_agent.runs.crashpoints import COMMITS, CRASH_AT, CRASH_WHAT, FILES, POINTS, Killer
+from eureka_agent.runs.crashpoints import BROKER_POINTS, COMMITS, CRASH_AT, CRASH_WHAT, FILES, POINTS, Killer
 from eureka_agent.runs.run import Run
 
 Case = tuple[str, Callable[[Place, str], list[str]]]
@@ -47,15 +62,15 @@ SYSTEM_CALLS = {
 """What a search asks of the kernel (the first two for its database, the others for its files), and how that fails."""
 
 
-def finished(place: Place, expected: str) -> list[str]:
+def finished(place: Place, expected: str, sit: Callable[[Place], None] = sitting) -> list[str]:
     """Resume to the end, in a process of its own; what is wrong then."""
-    code = in_child(_finish, place, expected)
+    code = in_child(_finish, place, expected, sit)
     return place.lines("wrong") if code == 0 else [f"resume ended with {code}", *place.lines("wrong")]
 
 
-def _finish(place: Place, expected: str) -> None:
+def _finish(place: Place, expected: str, sit: Callable[[Place], None] = sitting) -> None:
     before = standing(place)
-    sitting(place)
+    sit(place)
     for fault in faults(place, *before, expected):
         place.note("wrong", fault)
 
@@ -64,22 +79,19 @@ def _finish(place: Place, expected: str) -> None:
 
 
 def points(passes: Passes) -> Iterator[Case]:
-    """The whole cross product: every pass of every crash point, for controller and boxes."""
+    """The whole cross product: every pass of every crash point, for controller, boxes, and both."""
     for name in POINTS:
         for number in range(1, passes.counts[name] + 1):
-            yield f"controller {name}:{number}", partial(_controller_dies, name, number)
+            yield f"controller {name}:{number}", partial(_controller_dies, name, number, "controller")
             yield f"box {name}:{number}", partial(_boxes_die, name, number)
+            yield f"both {name}:{number}", partial(_controller_dies, name, number, "both")
 
 
-def _controller_dies(name: str, number: int, place: Place, expected: str) -> list[str]:
-    code = in_child(_sit_and_die, place, name, number)
+def _controller_dies(name: str, number: int, what: str, place: Place, expected: str) -> list[str]:
+    code = in_child(killed_sitting, place, name, number, what)
     if code not in (0, KILLED):  # 0: threads that store the same bytes at once pass a point once less
         return [f"ended with {code}"]
-    return finished(place, expected)
-
-
-def _sit_and_die(place: Place, name: str, number: int) -> None:
-    sitting(place, Killer(name, number))
+    return finished(place, expected, sitting_without_a_box if what == "both" else sitting)
 
 
 def _boxes_die(name: str, number: int, place: Place, expected: str) -> list[str]:
@@ -92,6 +104,22 @@ def _sit_and_lose(place: Place, name: str, number: int, expected: str) -> None:
     sitting(place, Killer(name, number, "box", boxes.kill), boxes)
     for fault in faults(place, NOTHING, NOTHING, expected):
         place.note("wrong", fault)
+
+
+# -------------------------------------------------------------------------------------------------------------- calls
+
+
+def calls() -> Iterator[Case]:
+    """A real broker: it, its controller, or all are killed while calls are in flight or just answered.
+
+    At the first pass of every crash point around a call, and at a later one; the broker's own once with a key, which
+    dies with it, so that the sitting cannot go on.
+    """
+    for name in (*BROKER_POINTS, *CALL_POINTS):
+        for number in (1, 4) if name != "broker.heard-all" else (1,):
+            for what in ("broker", "all") if name in BROKER_POINTS else ("controller", "broker", "all"):
+                yield f"{what} {name}:{number}", partial(dies, name, number, what, False)
+        yield f"broker {name} with a key", partial(dies, name, 1, "broker", True)
 
 
 # ------------------------------------------------------------------------------------------------------------- random
@@ -260,7 +288,7 @@ def _orphans(before: set[int]) -> list[str]:
 def main() -> int:
     """Try what is asked for; 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="points,random,storage,power,real", help="parts, joined by commas")
+    parser.add_argument("--only", default="points,calls,random,storage,power,real", help="parts, joined by commas")
     parser.add_argument("--random", type=int, default=500, metavar="N", help="kills at random moments (500)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="searches side by side (one per core)")
@@ -275,6 +303,7 @@ def main() -> int:
         seconds = time.monotonic() - started
         parts = {
             "points": points(passes),
+            "calls": calls(),
             "random": at_random(options.random, random.Random(options.seed), seconds),
             "storage": storage(passes),
             "power": power(place("recorded")),

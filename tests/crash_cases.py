@@ -11,8 +11,8 @@ import sqlite3
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -26,7 +26,7 @@ from eureka_agent.llm.wire import Answered, Ask, Fault, FaultKind, Outcome
 from eureka_agent.loop import evolve
 from eureka_agent.proposers import Sitting
 from eureka_agent.report.build import write_report
-from eureka_agent.runs.calls import packed
+from eureka_agent.runs.calls import Message, packed
 from eureka_agent.runs.crashpoints import Hearer, Killer, heard_by
 from eureka_agent.runs.inbox import Feedback, post, waiting
 from eureka_agent.runs.run import Run, start_run
@@ -79,7 +79,14 @@ HALFWAY = CheckpointMeta(
 )
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["crash_cases", "scipy.stats", "eureka_evaluation.recording", "psutil"])
+LIBRARY = """
+eureka_agent.lab.lab eureka_agent.llm.providers eureka_agent.loop eureka_agent.report.build
+eureka_agent.strategies.incumbent eureka_evaluation.analysis eureka_evaluation.hacking eureka_evaluation.maps
+eureka_evaluation.recording psutil scipy.stats unittest.mock
+"""
+"""What searches import, once for all. Not this module: Python 3.11's server does not look where its starter does. And
+nothing of boxes or brokers: by its command line the server would pass for one of them."""
+SERVER.set_forkserver_preload(LIBRARY.split())
 KILLED = -9
 NEXT = -1
 """Stands for the box that starts next."""
@@ -90,6 +97,8 @@ class Place:
     """One run and the books that are kept of it outside it; they survive every kill."""
 
     root: Path
+    provider: str | None = None
+    """Address of one that is asked through a real broker; then sittings must be in processes of their own."""
 
     @property
     def run(self) -> Path:
@@ -158,7 +167,7 @@ class FakeBroker:
 
     def ask(self, ask: Ask) -> Answered:
         answer = Answered(
-            text=written(ask),
+            text=written(ask.key, ask.messages),
             finish_reason="stop",
             model="test",
             usage=Usage(input_tokens=100, output_tokens=10),
@@ -183,12 +192,12 @@ class FakeBroker:
         (self._answers / ticket).unlink(missing_ok=True)
 
 
-def written(ask: Ask) -> str:
+def written(key: str, messages: Sequence[Message]) -> str:
     """An answer that depends on the question, so that a lineage that strays shows."""
-    brief, purpose, _ = ask.key.split("/")
+    brief, purpose, _ = key.split("/")
     if (brief, purpose) == ("g0c0", "propose"):
         return "I would rather not write code."
-    digest = hashlib.sha256(SALT + packed(ask.messages)).hexdigest()
+    digest = hashlib.sha256(SALT + packed(messages)).hexdigest()
     weight = "1.0" if brief.startswith("g0") else f"0.{int(digest[:8], 16)}"  # g0c1 is the same program as g0c0
     return fenced(REWARD.format(name=brief, weight=weight, directive="verdict=time" if brief == "g1c1" else ""))
 
@@ -243,7 +252,7 @@ def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = No
         stack.enter_context(patch("secrets.randbits", lambda _: 7))
         if hearer:
             stack.enter_context(heard_by(hearer))
-        settings = SETTINGS.model_copy(update={"seed": seed})
+        settings = SETTINGS.model_copy(update={"seed": seed, "base_url": place.provider})
         run = Run.open(place.run) if place.run.exists() else start_run(place.root / "runs", TASK, settings)
         with run:
             run.amend({"max_seconds": 3600.0})
@@ -258,7 +267,8 @@ def search(place: Place, run: Run, boxes: Boxes) -> None:
     lab.begin()
     lab.begin()
     here = Sitting(run, lab.watcher, lab.boxes.stopping, lab.smoke)
-    with patch("eureka_agent.llm.providers.Broker", lambda *_: FakeBroker(place)):
+    fake = patch("eureka_agent.llm.providers.Broker", lambda *_: FakeBroker(place))
+    with nullcontext() if place.provider else fake:
         proposer = from_settings(run.settings, None, here)
     with here.resources:
         evolve(run, proposer, Incumbent(), lab)
@@ -266,8 +276,17 @@ def search(place: Place, run: Run, boxes: Boxes) -> None:
         write_report(run)
 
 
-def killed_sitting(place: Place, name: str, number: int) -> None:
-    sitting(place, Killer(name, number))
+def killed_sitting(place: Place, name: str, number: int, what: str = "controller") -> None:
+    """A sitting that is killed at a crash point, if it comes to it."""
+    boxes = Boxes(place)
+    sitting(place, Killer(name, number, what, boxes.kill), boxes)
+
+
+def sitting_without_a_box(place: Place) -> None:
+    """A sitting that loses the first box that it starts: one that was killed together with its controller."""
+    boxes = Boxes(place)
+    boxes.kill()
+    sitting(place, boxes=boxes)
 
 
 def in_child(work: Callable[..., None], *arguments: object) -> int:

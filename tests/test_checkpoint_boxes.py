@@ -29,8 +29,9 @@ BODIES = {"hopper_forward": "hopper", "inverted_pendulum_balance": "inverted_pen
 CASES: dict[str, tuple[str, Any, int]] = {
     "fused": ("hopper_forward", "fused", 24_576),
     "sb3": ("inverted_pendulum_balance", "sb3", 4_096),
+    "sac": ("inverted_pendulum_balance", "sb3", 300),
 }
-"""Task, learner and environment steps: more than a second of training on the fastest core."""
+"""Task, learner and environment steps: about a second of training, or more, on the fastest core."""
 KEY = "g0c0"
 EVERY = 0.05
 """Seconds between two checkpoints here."""
@@ -42,7 +43,8 @@ def new_run(folder: Path, case: str) -> Run:
     small = task.files["task.yaml"].replace(b"n_steps: 256 ", b"n_steps: 64 ")
     assert small != task.files["task.yaml"]
     task = task_from_files(name, task.folder, task.files | {"task.yaml": small}, None)
-    return Run.create(folder, task, Settings(timesteps=timesteps, learner=learner, jobs=1))
+    algorithm = "sac" if case == "sac" else None
+    return Run.create(folder, task, Settings(timesteps=timesteps, learner=learner, algorithm=algorithm, jobs=1))
 
 
 class Stages(Silent):
@@ -94,7 +96,11 @@ def kill_worker() -> None:
             process.kill()
 
 
-@pytest.mark.parametrize(("case", "kill"), [("fused", kill_worker), ("sb3", kill_boxes)], ids=["worker", "whole box"])
+@pytest.mark.parametrize(
+    ("case", "kill"),
+    [("fused", kill_worker), ("sb3", kill_boxes), ("sac", kill_boxes)],
+    ids=["worker", "whole box", "whole box of SAC"],
+)
 def test_a_training_whose_box_is_killed_ends_as_if_it_had_not_been(
     tmp_path: Path, uninterrupted: dict[str, Training], case: str, kill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,14 +159,15 @@ def test_a_search_killed_with_its_box_goes_on_from_the_checkpoint(
         assert run.trained_steps == training.timesteps
 
 
+@pytest.mark.parametrize("case", ["sb3", "sac"])
 def test_a_training_in_rungs_ends_as_one_that_never_stopped(
-    tmp_path: Path, uninterrupted: dict[str, Training], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, uninterrupted: dict[str, Training], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """Through the wall, each rung in a box of its own; no checkpoint is due but the last of each."""
     monkeypatch.setattr(lab_module, "CHECKPOINT_SECONDS", 3600.0)
-    name, _, timesteps = CASES["sb3"]
+    name, _, timesteps = CASES[case]
     watcher = Stages()
-    with new_run(tmp_path / "run", "sb3") as run:
+    with new_run(tmp_path / "run", case) as run:
         lab = Lab(EmbeddedSandbox(), run, watcher=watcher)
         reached = []
         for rung, stop_at in enumerate((timesteps // 3, 2 * timesteps // 3)):
@@ -174,7 +181,7 @@ def test_a_training_in_rungs_ends_as_one_that_never_stopped(
             assert stop_at <= kept.meta.timesteps == reached[-1] < stop_at + 512
         training = train(run, watcher)
         assert training.resumed_at == reached[-1]
-        assert outcome(training) == outcome(uninterrupted["sb3"])
+        assert outcome(training) == outcome(uninterrupted[case])
         assert run.trained_steps == training.timesteps
         assert run.checkpoint(KEY) is None
         assert watcher.told[:-1] == []  # but for the last, in a lab of its own, nobody hears that it went on

@@ -19,8 +19,9 @@ from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.backends.frames import MOST_EARLY, Answer, FrameDecoder
 from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation
-from eureka_sandbox.checkpoint_arrays import ARRAYS
-from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, Progress, TrainingCheckpoint, TrainResult, Verdict
+from eureka_sandbox.checkpoint_arrays import ARRAYS, PEAK, PEAK_STATISTICS, RETURNS, STATISTICS
+from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, Progress, TrainingCheckpoint, TrainResult, TrainSpec, Verdict
+from eureka_sandbox.replay_size import REPLAY_BYTES, checkpoint_limit
 
 
 def header_of(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -52,7 +53,8 @@ def test_a_checkpoint_comes_out_as_it_went_in() -> None:
 
 
 def test_a_checkpoint_may_lack_a_peak_and_normalisation_but_not_half_of_them() -> None:
-    optional = [name for name, rule in ARRAYS.items() if rule.group]
+    groups = (PEAK, PEAK_STATISTICS, STATISTICS, RETURNS)
+    optional = [name for name, rule in ARRAYS.items() if rule.group in groups]
     assert check_checkpoint(payload_of(arrays=without(*optional)), JOB).meta.timesteps == 512
     with pytest.raises(Violation, match=r"normalizer\.count: is missing"):
         check_checkpoint(payload_of(arrays=without("normalizer.count")), JOB)
@@ -141,6 +143,60 @@ def test_a_checkpoint_of_nearly_the_limit_is_taken_and_a_larger_one_not_even_awa
         FrameDecoder(JOB).feed(HELLO + struct.pack(">cI", b"C", CHECKPOINT_BYTES + 1))
 
 
+def off_policy_job(algorithm: Any, **hyperparameters: Any) -> Job:
+    changes = {"algorithm": algorithm, "hyperparameters": {"n_envs": 4, "normalize": True} | hyperparameters}
+    return Job(TRAIN.model_copy(update=changes))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "td3"])
+def test_a_checkpoint_holds_the_arrays_of_its_own_algorithm_and_no_others(algorithm: str) -> None:
+    jobs = {"ppo": JOB, "sac": off_policy_job("sac"), "td3": off_policy_job("td3")}
+    payload = payload_of(arrays=arrays_of(algorithm))
+    assert check_checkpoint(payload, jobs[algorithm]).meta.timesteps == 512
+    for other in jobs.keys() - {algorithm, "sac" if algorithm == "td3" else ""}:  # TD3's are SAC's but the entropy's
+        with pytest.raises(Violation, match=f"no such array in a checkpoint of {other.upper()}"):
+            check_checkpoint(payload, jobs[other])
+    needed = "policy.first_moment" if algorithm == "ppo" else "replay.rewards"
+    own = {name: array for name, array in arrays_of(algorithm).items() if name != needed}
+    with pytest.raises(Violation, match=f"{needed}: is missing"):
+        check_checkpoint(payload_of(arrays=own), jobs[algorithm])
+
+
+def test_a_replay_buffer_is_no_larger_than_the_trainings_own() -> None:
+    for rows, taken in ((7, True), (8, False)):
+        arrays = arrays_of("sac")
+        for name in ("observations", "actions", "rewards", "dones", "timeouts"):
+            array = arrays[f"replay.{name}"]
+            arrays[f"replay.{name}"] = np.ones((rows, *array.shape[1:]), array.dtype)
+        job, payload = off_policy_job("sac", buffer_size=28), payload_of(arrays=arrays)
+        if taken:
+            assert check_checkpoint(payload, job).meta.timesteps == 512
+        else:
+            with pytest.raises(Violation, match="8 for B, at most 7 are allowed"):
+                check_checkpoint(payload, job)
+
+
+def test_only_a_replay_buffer_raises_the_limit_and_by_no_more_than_it_can_take() -> None:
+    assert checkpoint_limit(TRAIN) == CHECKPOINT_BYTES
+    small = off_policy_job("sac", buffer_size=100, normalize=False).spec
+    large = TRAIN.model_copy(update={"algorithm": "td3", "hyperparameters": {}, "total_timesteps": 10**7})
+    assert isinstance(small, TrainSpec)
+    # 100 transitions of 11 numbers, 3 actions, a reward and two flags; each may need its next observation and place
+    assert checkpoint_limit(small) == CHECKPOINT_BYTES + 100 * (11 * 4 + 3 * 4 + 4 + 2 + 11 * 4 + 8)
+    most = CHECKPOINT_BYTES + REPLAY_BYTES
+    assert checkpoint_limit(large) == most
+    with pytest.raises(Violation, match=f"{most + 1} bytes, at most {most} are allowed"):
+        FrameDecoder(Job(large)).feed(HELLO + struct.pack(">cI", b"C", most + 1))
+
+
+def test_an_impossible_recipe_has_no_checkpoint() -> None:
+    job = off_policy_job("sac", buffer_size=-1)
+    assert isinstance(job.spec, TrainSpec)
+    assert checkpoint_limit(job.spec) == CHECKPOINT_BYTES
+    with pytest.raises(Violation, match="no training can have come of these hyperparameters"):
+        check_checkpoint(payload_of(arrays=arrays_of("sac")), job)
+
+
 def test_checkpoints_that_come_too_soon_are_dropped_and_a_flood_ends_the_box() -> None:
     clock = [0.0]
     decoder = FrameDecoder(JOB, clock=lambda: clock[0])
@@ -178,10 +234,12 @@ def test_a_damaged_last_checkpoint_is_a_violation_as_any_other() -> None:
 
 
 def test_a_box_that_was_to_stop_early_cannot_claim_to_have_gone_on() -> None:
-    stopping = replace(JOB, spec=TRAIN.model_copy(update={"stop_at": 300}))
     answer = Answer(TrainResult(**train_result(timesteps=1024)), policy_blobs())
-    with pytest.raises(Violation, match=r"timesteps: 1024, expected 1\.\.428"):
-        checked(answer, stopping)
+    off_policy = {"algorithm": "sac", "hyperparameters": {"train_freq": 2}}
+    for changes, most in (({}, 428), (off_policy, 300 + 2 * 40)):  # which may collect episodes, of 40 steps
+        stopping = replace(JOB, spec=TRAIN.model_copy(update={"stop_at": 300, **changes}))
+        with pytest.raises(Violation, match=rf"timesteps: 1024, expected 1\.\.{most}$"):
+            checked(answer, stopping)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +247,10 @@ def test_a_box_that_was_to_stop_early_cannot_claim_to_have_gone_on() -> None:
     [
         TRAIN_WITHOUT,
         SCORE,
-        Job(TRAIN.model_copy(update={"algorithm": "sac", "hyperparameters": {}})),
     ],
-    ids=["none was asked for", "a scoring", "SAC"],
+    ids=["none was asked for", "a scoring"],
 )
-def test_only_a_ppo_training_that_was_asked_for_checkpoints_may_send_them(job: Job) -> None:
+def test_only_a_training_that_was_asked_for_checkpoints_may_send_them(job: Job) -> None:
     with pytest.raises(Violation, match="frame CHECKPOINT: none was asked for"):
         FrameDecoder(job).feed(HELLO + frame(b"C", payload_of()))
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoint_cases import REWARDS, SMALL, curves_of, files_of, train_in, train_spec
+from checkpoint_cases import REWARDS, SMALL, arrays_of, curves_of, files_of, train_in, train_spec
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.checkpoint_arrays import ARRAYS
 from eureka_sandbox.protocol import Job, TrainSpec
 from eureka_sandbox.worker.continuation import Identity
 from eureka_sandbox.worker.envs.simulation import Simulation
@@ -90,18 +89,12 @@ def test_what_the_box_sends_is_what_the_host_accepts(whole: Whole) -> None:
     spec, _, sent = whole
     steps = [check_checkpoint(payload, Job(spec)).meta.timesteps for payload in sent]
     assert steps == [128, 256, 384, 512, 640]
-    assert load_arrays(files_of(sent[-1])["checkpoint.safetensors"]).keys() == ARRAYS.keys()
+    assert load_arrays(files_of(sent[-1])["checkpoint.safetensors"]).keys() == arrays_of().keys()
 
 
 def test_no_checkpoint_is_sent_before_the_interval_is_over_or_unasked(tmp_path: Path) -> None:
     assert train_in(tmp_path, train_spec(checkpoint_seconds=3600.0))[2] == []
     assert train_in(tmp_path, train_spec(checkpoint_seconds=None))[2] == []
-
-
-def test_off_policy_trainings_send_none(tmp_path: Path) -> None:
-    off_policy = {"learning_starts": 20, "batch_size": 16, "train_freq": 8, "policy_kwargs": {"net_arch": [8]}}
-    spec = train_spec("inverted_pendulum", algorithm="sac", hyperparameters=off_policy, total_timesteps=64)
-    assert train_in(tmp_path, spec)[2] == []
 
 
 def test_a_network_too_large_for_a_checkpoint_trains_and_says_so(tmp_path: Path) -> None:

@@ -20,14 +20,19 @@ from crash_cases import (
     lineage,
     places,
     sitting,
+    sitting_without_a_box,
     standing,
 )
 
-from eureka_agent.runs.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes
+from eureka_agent.runs.crashpoints import COMMITS, POINTS, Killer, crashpoint, heard_by, kill_boxes, kill_broker
 from eureka_agent.runs.run import Run
 
 COMMITTED = 100
 """So many crash points there were when this was written; they may only become more."""
+
+AROUND = [name for name in POINTS if not name.endswith(".inside")]
+TOGETHER = [[f"{commit}.inside"] for commit in COMMITS] + [AROUND[i : i + 2] for i in range(0, len(AROUND), 2)]
+"""Every crash point once. A job survives two lost boxes, so one search can lose them at two points."""
 
 Places = Callable[[str], Place]
 
@@ -88,15 +93,34 @@ def test_a_controller_that_is_killed_resumes_to_the_same_end(name: str, uninterr
     assert faults(killed, *before, uninterrupted) == []
 
 
-@pytest.mark.parametrize("commit", COMMITS)
+@pytest.mark.parametrize("names", TOGETHER, ids=" ".join)
 def test_boxes_that_are_killed_are_replaced_and_nothing_else_is_repeated(
-    commit: str, uninterrupted: str, place: Places
+    names: list[str], uninterrupted: str, place: Places
 ) -> None:
-    with_losses = place(f"{commit}-boxes")
+    with_losses = place(f"{names[0]}-boxes")
     boxes = Boxes(with_losses)
-    hearer = Killer(f"{commit}.inside", what="box", kill=boxes.kill)
+    times: list[None] = []
+    killers = [Killer(name, what="box", kill=lambda: times.append(boxes.kill())) for name in names]
+
+    def hearer(passed: str) -> None:
+        for killer in killers:
+            killer(passed)
+
     sitting(with_losses, hearer, boxes)
+    assert len(times) == len(names)
     assert faults(with_losses, *[dict.fromkeys(("trainings", "scores"), 0)] * 2, uninterrupted) == []
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_controller_that_is_killed_with_its_boxes_resumes_to_the_same_end(
+    name: str, uninterrupted: str, place: Places
+) -> None:
+    """The boxes of these tests end with their controller anyway; so the next one is lost too, once it goes on."""
+    killed = place(f"{name}-both")
+    assert in_child(killed_sitting, killed, name, 1, "both") == KILLED
+    before = standing(killed)
+    sitting_without_a_box(killed)
+    assert faults(killed, *before, uninterrupted) == []
 
 
 def test_killed_again_and_again_a_search_still_ends_the_same(uninterrupted: str, place: Places) -> None:
@@ -143,20 +167,25 @@ def test_nothing_happens_at_a_crash_point_unless_it_is_asked_for() -> None:
         Killer("lock.taken", what="everything")
 
 
-def test_only_boxes_are_killed_where_boxes_are_to_be_killed() -> None:
-    """By their command line; a process that asks language models, for instance, is spared."""
+def test_only_what_is_to_be_killed_is_killed() -> None:
+    """Boxes and the broker are told apart, from each other and from anything else, by their command lines."""
     sleep = "import time; print(flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", sleep]
     with (
-        subprocess.Popen([sys.executable, "-c", sleep, "eureka_sandbox.worker"], stdout=subprocess.PIPE) as box,
-        subprocess.Popen([sys.executable, "-c", sleep], stdout=subprocess.PIPE) as other,
+        subprocess.Popen([*command, "eureka_sandbox.worker"], stdout=subprocess.PIPE) as box,
+        subprocess.Popen([*command, "eureka_agent.llm.broker_main"], stdout=subprocess.PIPE) as broker,
+        subprocess.Popen(command, stdout=subprocess.PIPE) as other,
     ):
         try:
-            for process in (box, other):
+            for process in (box, broker, other):
                 assert process.stdout is not None
                 process.stdout.readline()
             assert kill_boxes() == 1
             assert box.wait(20) == -signal.SIGKILL
+            assert (broker.poll(), other.poll()) == (None, None)
+            assert kill_broker() == 1
+            assert broker.wait(20) == -signal.SIGKILL
             assert other.poll() is None
         finally:
-            box.kill()
-            other.kill()
+            for process in (box, broker, other):
+                process.kill()

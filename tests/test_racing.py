@@ -127,7 +127,11 @@ def test_failures_make_room_and_equals_go_on_in_their_order() -> None:
     ("settings", "changes", "members"),
     [
         ({"racing": "none"}, {}, 8),
-        ({}, {"algorithm": "sac", "hyperparameters": {}}, 8),
+        (
+            {},
+            {"algorithm": "sac", "hyperparameters": {}, "timesteps": 30_000},
+            8,
+        ),  # two thirds are ten rollouts of PPO's
         ({}, {"timesteps": 30_000}, 8),  # two thirds are nine updates
         ({}, {}, 2),
     ],
@@ -143,6 +147,15 @@ def test_nothing_is_raced_where_it_says_too_little_or_costs_too_much(
 def test_a_rung_of_few_updates_is_left_out() -> None:
     (only,) = brackets(Settings(), recipe(timesteps=45_000), "abcdefgh")
     assert only.rungs == (30_000, 45_000)  # a third is seven updates
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "td3"])
+def test_an_algorithm_that_updates_at_every_step_races_as_well(algorithm: str) -> None:
+    """Its rungs are not shorter than PPO's usual ones, whatever its updates are called."""
+    for timesteps, rungs in ((90_000, (30_000, 60_000, 90_000)), (45_000, (30_000, 45_000)), (30_000, (30_000,))):
+        changed = recipe(algorithm=algorithm, hyperparameters={}, timesteps=timesteps)
+        (only,) = brackets(Settings(), changed, "abcdefgh")
+        assert only.rungs == rungs
 
 
 def test_hyperband_deals_its_brackets_so_that_some_are_never_stopped_early() -> None:
@@ -380,7 +393,8 @@ def test_the_board_counts_what_a_stopped_training_came_to(make_run: Callable[...
     assert _halted(measured[0], STEPS) == ", stopped after 30k of 90k steps"
 
 
-def test_it_is_said_why_an_algorithm_is_not_raced() -> None:
-    sac = recipe(algorithm="sac", hyperparameters={})
-    assert racing_note(Settings(), sac) == "no racing: the replay buffer of SAC is too large for a checkpoint"
+def test_it_is_said_why_trainings_do_not_race() -> None:
+    sac = recipe(algorithm="sac", hyperparameters={}, timesteps=30_000)
+    assert racing_note(Settings(), sac) == "no racing: trainings are too short for it"
     assert racing_note(Settings(racing="none"), sac) == racing_note(Settings(), recipe()) == ""
+    assert racing_note(Settings(), recipe(algorithm="sac", hyperparameters={})) == ""

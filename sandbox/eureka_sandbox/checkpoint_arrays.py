@@ -1,8 +1,9 @@
 """The arrays of a training's checkpoint: names, types and shapes, for the box that writes and the host that checks.
 
-Letters in a shape are sizes that must agree wherever they occur: D parameters of policy and value function, N
+Letters in a shape are sizes that must agree wherever they occur: D parameters of the policy with all its critics, N
 environments, O and A the body's observation and action sizes, S MuJoCo's integration state, W what is read after a
 step, Q positions, C reward components; L, M, K, R, E count log entries, rows and columns of the curves, and episodes.
+Of SAC and TD3: F and G parameters of actor and critics, B rows of the replay buffer, J jumps in it (`replay_size`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,28 @@ class ArrayRule:
 
 F32, F64, I64, U64, U8, FLAG = ("F32",), ("F64",), ("I64",), ("U64",), ("U8",), ("BOOL",)
 STATISTICS, RETURNS, PEAK, PEAK_STATISTICS = "observation statistics", "return statistics", "peak", "peak statistics"
+PPO, OFF_POLICY, ENTROPY, NOISE = "PPO's optimiser", "off-policy learner", "entropy coefficient", "action noise"
+LEARNERS = {"ppo": (PPO,), "sac": (OFF_POLICY, ENTROPY, NOISE), "td3": (OFF_POLICY, NOISE)}
+"""Groups that belong to one kind of learner, by algorithm: the first is always there, the others may be."""
 
 ARRAYS: dict[str, ArrayRule] = {
     "policy.parameters": ArrayRule(F32, ("D",)),
-    "policy.first_moment": ArrayRule(F32, ("D",)),
-    "policy.second_moment": ArrayRule(F32, ("D",)),
+    "policy.first_moment": ArrayRule(F32, ("D",), group=PPO),
+    "policy.second_moment": ArrayRule(F32, ("D",), group=PPO),
+    "actor.first_moment": ArrayRule(F32, ("F",), group=OFF_POLICY),
+    "actor.second_moment": ArrayRule(F32, ("F",), group=OFF_POLICY),
+    "critic.first_moment": ArrayRule(F32, ("G",), group=OFF_POLICY),
+    "critic.second_moment": ArrayRule(F32, ("G",), group=OFF_POLICY),
+    "entropy.coefficient": ArrayRule(F32, (3,), group=ENTROPY),
+    "noise.previous": ArrayRule(F64, ("N", "A"), group=NOISE),
+    "replay.observations": ArrayRule(F32 + F64, ("B", "N", "O"), group=OFF_POLICY),
+    "replay.actions": ArrayRule(F32, ("B", "N", "A"), group=OFF_POLICY),
+    "replay.rewards": ArrayRule(F32, ("B", "N"), group=OFF_POLICY),
+    "replay.dones": ArrayRule(FLAG, ("B", "N"), group=OFF_POLICY),
+    "replay.timeouts": ArrayRule(FLAG, ("B", "N"), group=OFF_POLICY),
+    "replay.jumps": ArrayRule(I64, ("J",), group=OFF_POLICY),
+    "replay.jump_observations": ArrayRule(F32 + F64, ("J", "O"), group=OFF_POLICY),
+    "learner.original_observations": ArrayRule(F64, ("N", "O"), group=OFF_POLICY),
     "learner.observations": ArrayRule(F32 + F64, ("N", "O")),
     "learner.episode_starts": ArrayRule(FLAG, ("N",)),
     "learner.episodes": ArrayRule(F64, ("E", 3)),
@@ -49,6 +67,7 @@ ARRAYS: dict[str, ArrayRule] = {
     "environment.returns": ArrayRule(F64, ("N",)),
     "environment.sums": ArrayRule(F64, ("N", "C")),
     "random.environments": ArrayRule(U64, ("N", 6)),
+    "random.actions": ArrayRule(U64, (1, 6), group=OFF_POLICY),
     "random.numpy": ArrayRule(U64, (627,)),
     "random.python": ArrayRule(U64, (628,)),
     "random.torch": ArrayRule(U8, ("T",)),

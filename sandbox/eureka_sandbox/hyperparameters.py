@@ -127,6 +127,12 @@ def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
     return Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
 
 
+def replay_transitions(algorithm: Algorithm, settled: Settled, total_timesteps: int) -> int:
+    """Transitions that SAC's or TD3's replay buffer is built for: what could never fill only costs address space."""
+    asked = settled.model.get("buffer_size", DEFAULTS[algorithm]["buffer_size"])
+    return int(min(asked, total_timesteps + settled.n_envs))
+
+
 def steps_at_once(algorithm: Algorithm, given: Mapping[str, Any]) -> int:
     """Environment steps that a training takes between two looks at whether it has had enough: a rollout.
 

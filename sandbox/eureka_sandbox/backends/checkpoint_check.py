@@ -15,7 +15,8 @@ import numpy as np
 
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.checkpoint_arrays import ARRAYS, LARGEST, ArrayRule
+from eureka_sandbox.checkpoint_arrays import ARRAYS, LARGEST, LEARNERS, ArrayRule
+from eureka_sandbox.hyperparameters import HyperparameterError
 from eureka_sandbox.protocol import (
     CHECKPOINT_META,
     CHECKPOINT_META_BYTES,
@@ -24,10 +25,11 @@ from eureka_sandbox.protocol import (
     TrainingCheckpoint,
     TrainSpec,
 )
+from eureka_sandbox.replay_size import replay_size
 
 WHERE = "frame CHECKPOINT"
 HEADER_BYTES = 2**14
-"""Of the safetensors part: 33 arrays take 3 KiB."""
+"""Of the safetensors part: 50 arrays take 5 KiB."""
 VERSION_LENGTH = 64
 _ITEM_BYTES = {"F32": 4, "F64": 8, "I64": 8, "U64": 8, "U8": 1, "BOOL": 1}
 
@@ -44,12 +46,14 @@ def check_checkpoint(payload: bytes, job: Job) -> TrainingCheckpoint:
     meta = parse_model(text, WHERE, CheckpointMeta)
     _check_meta(meta, job)
     header, start = _header(arrays)
-    _check_names(header.keys())
-    _check_layout(header, len(arrays) - start, _known_sizes(meta, job))
+    assert isinstance(job.spec, TrainSpec)
+    _check_names(header.keys(), job.spec.algorithm)
+    _check_layout(header, len(arrays) - start, _known_sizes(meta, job), _largest(job.spec))
     for name, entry in header.items():
         if ARRAYS[name].finite and entry["dtype"] in ("F32", "F64"):
             begin, end = (start + offset for offset in entry["data_offsets"])
-            numbers = np.frombuffer(arrays[begin:end], "<f4" if entry["dtype"] == "F32" else "<f8")
+            kind = "<f4" if entry["dtype"] == "F32" else "<f8"
+            numbers = np.frombuffer(memoryview(arrays)[begin:end], kind)
             if not np.isfinite(numbers).all():
                 raise Violation(WHERE, f"{name}: holds NaN or infinity")
     return TrainingCheckpoint(meta, arrays)
@@ -92,6 +96,14 @@ def _known_sizes(meta: CheckpointMeta, job: Job) -> dict[str, int]:
     return {"O": body.observation_size, "A": body.action_size} | {size: len(names) for size, names in named.items()}
 
 
+def _largest(spec: TrainSpec) -> dict[str, int]:
+    try:
+        replay = replay_size(spec)
+    except HyperparameterError as error:
+        raise Violation(WHERE, f"no training can have come of these hyperparameters: {error}") from error
+    return LARGEST | ({"B": replay.rows} if replay else {})
+
+
 def _header(arrays: bytes) -> tuple[dict[str, Any], int]:
     """The safetensors header, https://github.com/huggingface/safetensors#format, and where the arrays begin."""
     if len(arrays) < 8:
@@ -105,22 +117,26 @@ def _header(arrays: bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
-def _check_names(names: Collection[str]) -> None:
+def _check_names(names: Collection[str], algorithm: str) -> None:
     for name in sorted(set(names) - ARRAYS.keys()):
         raise Violation(WHERE, f"{one_line(name, 80)}: no such array in a checkpoint")
-    groups = {ARRAYS[name].group for name in names}
+    own = LEARNERS[algorithm]
+    foreign = {group for groups in LEARNERS.values() for group in groups} - set(own)
+    for name in sorted(name for name in names if ARRAYS[name].group in foreign):
+        raise Violation(WHERE, f"{name}: no such array in a checkpoint of {algorithm.upper()}")
+    groups = {ARRAYS[name].group for name in names} | {own[0]}
     for name, rule in ARRAYS.items():
         if name not in names and (not rule.group or rule.group in groups):
             raise Violation(WHERE, f"{name}: is missing")
 
 
-def _check_layout(header: dict[str, Any], length: int, sizes: dict[str, int]) -> None:
+def _check_layout(header: dict[str, Any], length: int, sizes: dict[str, int], largest: dict[str, int]) -> None:
     """Types, shapes and byte ranges; `sizes` learns the sizes that only the arrays tell."""
     spans = []
     for name, rule in ARRAYS.items():
         if name in header:
             begin, end, count = _entry(name, header[name])
-            _check_shape(name, header[name]["shape"], rule, sizes)
+            _check_shape(name, header[name]["shape"], rule, sizes, largest)
             if end - begin != count * _ITEM_BYTES[header[name]["dtype"]]:
                 raise Violation(WHERE, f"{name}: data_offsets span {end - begin} bytes, its shape has {count} numbers")
             spans.append((begin, end, name))
@@ -149,12 +165,12 @@ def _entry(name: str, entry: Any) -> tuple[int, int, int]:
     return (*entry["data_offsets"], math.prod(entry["shape"]))
 
 
-def _check_shape(name: str, shape: list[int], rule: ArrayRule, sizes: dict[str, int]) -> None:
+def _check_shape(name: str, shape: list[int], rule: ArrayRule, sizes: dict[str, int], largest: dict[str, int]) -> None:
     if len(shape) != len(rule.shape):
         raise Violation(WHERE, f"{name}: shape {one_line(str(shape), 80)}, expected {len(rule.shape)} axes")
     for size, letter in zip(shape, rule.shape, strict=True):
         wanted = letter if isinstance(letter, int) else sizes.setdefault(letter, size)
         if size != wanted:
             raise Violation(WHERE, f"{name}: shape {one_line(str(shape), 80)}, expected {wanted} for {letter}")
-        if isinstance(letter, str) and size > LARGEST.get(letter, size):
-            raise Violation(WHERE, f"{name}: {size} for {letter}, at most {LARGEST[letter]} are allowed")
+        if isinstance(letter, str) and size > largest.get(letter, size):
+            raise Violation(WHERE, f"{name}: {size} for {letter}, at most {largest[letter]} are allowed")

@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydantic import Field
 
@@ -18,7 +19,6 @@ from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_model
 from eureka_sandbox.protocol import (
     BLOBS,
-    CHECKPOINT_BYTES,
     FRAME_HEADER,
     PROGRESS_BYTES,
     RESULT_BYTES,
@@ -35,6 +35,7 @@ from eureka_sandbox.protocol import (
     TrainSpec,
     Verdict,
 )
+from eureka_sandbox.replay_size import checkpoint_limit
 
 HEADER_BYTES = struct.calcsize(FRAME_HEADER)
 HELLO_BYTES = 256
@@ -67,7 +68,6 @@ _NAMES = {
 _LIMITS = {
     FrameKind.HELLO: HELLO_BYTES,
     FrameKind.PROGRESS: PROGRESS_BYTES,
-    FrameKind.CHECKPOINT: CHECKPOINT_BYTES,
     FrameKind.RESULT: RESULT_BYTES,
     FrameKind.FAILURE: FAILURE_BYTES,
 }
@@ -162,8 +162,8 @@ class FrameDecoder:
                     f"{length} bytes, of result_mb={self.job.limits.result_mb} {left} bytes are left",
                     Verdict.OUTPUT,
                 )
-        elif length > _LIMITS[kind]:
-            raise Violation(name, f"{length} bytes, at most {_LIMITS[kind]} are allowed")
+        elif length > (most := self._checkpoint_bytes if kind == FrameKind.CHECKPOINT else _LIMITS[kind]):
+            raise Violation(name, f"{length} bytes, at most {most} are allowed")
         return kind, length
 
     def _take(self, kind: bytes, payload: bytes) -> Report | None:
@@ -203,7 +203,12 @@ class FrameDecoder:
     @property
     def _checkpoint_seconds(self) -> float | None:
         spec = self.job.spec
-        return spec.checkpoint_seconds if isinstance(spec, TrainSpec) and spec.algorithm == "ppo" else None
+        return spec.checkpoint_seconds if isinstance(spec, TrainSpec) else None
+
+    @cached_property
+    def _checkpoint_bytes(self) -> int:
+        assert isinstance(self.job.spec, TrainSpec)
+        return checkpoint_limit(self.job.spec)
 
     def _checkpoint(self, payload: bytes) -> TrainingCheckpoint | None:
         assert self._checkpoint_seconds is not None

@@ -113,9 +113,10 @@ def _most_timesteps(spec: TrainSpec) -> int:
         update = steps_per_update(spec.algorithm, spec.hyperparameters)
     except HyperparameterError as error:
         raise Violation(WHERE, f"no training can have come of these hyperparameters: {error}") from error
+    asked = min(spec.total_timesteps, spec.stop_at or spec.total_timesteps)
     if spec.algorithm == "ppo":
-        return min(spec.total_timesteps, spec.stop_at or spec.total_timesteps) + int(update)
-    return spec.total_timesteps + int(update) * spec.environment.max_episode_steps  # they may count episodes
+        return asked + int(update)
+    return asked + int(update) * spec.environment.max_episode_steps  # they may count episodes
 
 
 def _check_score(result: ScoreResult, spec: ScoreSpec) -> None:

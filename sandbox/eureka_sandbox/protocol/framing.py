@@ -6,6 +6,7 @@ FRAME_HEADER = ">cI"
 """One kind byte, then the payload's length in bytes (big endian)."""
 PROGRESS_BYTES = 1024
 CHECKPOINT_BYTES = 16 * 2**20
+"""Without a replay buffer, which has room of its own: see `replay_size.checkpoint_limit`."""
 CHECKPOINT_META_BYTES = 2**16
 RESULT_BYTES = 2**20
 """Curves of 400 rows × 40 columns at 26 bytes a number (sign, 17 digits, exponent, comma, blank) are 0.4 MiB."""
@@ -19,7 +20,8 @@ class FrameKind:
     PROGRESS = b"P"
     """JSON `Progress`, at most `PROGRESS_BYTES`."""
     CHECKPOINT = b"C"
-    """JSON `CheckpointMeta`, one newline, safetensors: at most `CHECKPOINT_BYTES`. Each replaces the one before."""
+    """JSON `CheckpointMeta`, one newline, safetensors: at most `replay_size.checkpoint_limit`. Each replaces the one
+    before."""
     BLOB = b"B"
     """File name, one newline, the bytes."""
     RESULT = b"R"

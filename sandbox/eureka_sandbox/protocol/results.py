@@ -61,6 +61,14 @@ class CheckpointMeta(Boundary):
     updates: Count
     """SB3's `_n_updates`."""
     optimizer_steps: Count
+    """Of PPO's optimiser, or of the critics'."""
+    actor_steps: Count = 0
+    episodes: Count = 0
+    """SB3's `_episode_num`, by which SAC and TD3 log."""
+    replay_position: Count = 0
+    """Where the replay buffer's next row goes."""
+    replay_dropped: Count = 0
+    """Rows of the replay buffer, the oldest, that a checkpoint had no room for."""
     reward_calls: Count
     components: tuple[Annotated[str, Field(pattern=COMPONENT_NAME)], ...] = Field(max_length=32)
     """Columns of the arrays that are kept per reward component."""

@@ -60,13 +60,13 @@ class TrainSpec(Boundary):
     total_timesteps: int = Field(gt=0)
     stop_at: int | None = Field(default=None, gt=0)
     """Environment steps after which, at the end of a rollout and its update, this box ends with what it has; a last
-    checkpoint comes first, if any are asked for. Schedules still span the total. PPO only: others train to the end."""
+    checkpoint comes first, if any are asked for. Schedules still span the total."""
     seed: Seed
     progress_seconds: float = 0.5
     """Least time between two progress frames."""
     checkpoint_seconds: float | None = Field(default=None, gt=0)
-    """Least time between two checkpoint frames; None: no checkpoints. PPO only: the replay buffers of SAC and TD3 are
-    too large, so their trainings start again. A job that holds the files of a checkpoint continues from it."""
+    """Least time between two checkpoint frames; None: no checkpoints. A job that holds the files of a checkpoint
+    continues from it."""
 
 
 class VideoSpec(Boundary):

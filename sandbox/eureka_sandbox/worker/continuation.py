@@ -1,8 +1,8 @@
 """A training's whole state between two rollouts, as arrays and JSON, and the way back: a killed box loses little.
 
 What goes on from a checkpoint ends bit for bit as if it had never stopped, as long as the reward keeps nothing of its
-own between calls and draws only from the global generators of Python, NumPy and torch. PPO only: SAC's and TD3's
-replay buffers are too large to send, so their trainings begin again.
+own between calls and draws only from the global generators of Python, NumPy and torch. Of a replay buffer that is
+larger than a checkpoint may be, the newest transitions go on; such a training ends otherwise than one never stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -30,7 +29,6 @@ import eureka_sandbox
 from eureka_sandbox.checkpoint_arrays import ARRAYS, PEAK, PEAK_STATISTICS
 from eureka_sandbox.protocol import (
     CHECKPOINT_ARRAYS,
-    CHECKPOINT_BYTES,
     CHECKPOINT_META,
     WARM_META,
     WARM_WEIGHTS,
@@ -38,16 +36,18 @@ from eureka_sandbox.protocol import (
     TrainingCheckpoint,
     TrainSpec,
 )
+from eureka_sandbox.replay_size import checkpoint_limit
 from eureka_sandbox.worker.checkpoint import Checkpoint
 from eureka_sandbox.worker.emit import Emitter
 from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
-from eureka_sandbox.worker.learners.torch_exchange import pack, read_adam, unpack, write_adam
+from eureka_sandbox.worker.learner_state import learner_arrays, learner_numbers, left_out, restore_learner
+from eureka_sandbox.worker.learners.torch_exchange import pack, unpack
 from eureka_sandbox.worker.monitoring import CurveState, CurveWriter, TrainingMonitor
 from eureka_sandbox.worker.randomness import global_states, restore_global_states
 from eureka_sandbox.worker.reward import Reward
 
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "mujoco", "numpy", "jax")
-FREE = frozenset("ELMKR")
+FREE = frozenset("BEJLMKR")
 """Sizes that grow during a training; all others follow from its recipe."""
 Arrays = dict[str, NDArray[Any]]
 
@@ -62,6 +62,8 @@ class Identity:
 
     job: str
     versions: dict[str, str]
+    most_bytes: int
+    """That a checkpoint of it may take."""
 
     @classmethod
     def of(cls, spec: TrainSpec, folder: Path) -> Identity:
@@ -73,7 +75,8 @@ class Identity:
             parts.append(path.read_bytes() if path.exists() else b"")
         digests = b"".join(hashlib.sha256(part).digest() for part in parts)
         versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-        return cls(hashlib.sha256(digests).hexdigest(), versions | {"eureka": _own_source()})
+        job = hashlib.sha256(digests).hexdigest()
+        return cls(job, versions | {"eureka": _own_source()}, checkpoint_limit(spec))
 
     def check(self, meta: CheckpointMeta) -> None:
         """Refuse what another job or other versions left.
@@ -91,19 +94,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Training:
-    """The objects of one training; those of PPO make a checkpoint."""
+    """The objects of one training."""
 
     model: BaseAlgorithm
     env: RewardVecEnv
     reward: Reward | None
     monitor: TrainingMonitor
     curves: CurveWriter
-
-    @property
-    def ppo(self) -> PPO:
-        """The model, of which only PPO's whole state is small."""
-        assert isinstance(self.model, PPO)
-        return self.model
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -138,7 +135,7 @@ def checkpoint(training: Training, identity: Identity) -> TrainingCheckpoint:
     Raises:
         NotContinued: it is too large to be sent, or holds a number that is not finite.
     """
-    model, best = training.ppo, training.monitor.peak.best
+    model, best = training.model, training.monitor.peak.best
     curves = training.curves.snapshot()
     arrays = _arrays(training, curves)
     for name, array in arrays.items():
@@ -150,7 +147,7 @@ def checkpoint(training: Training, identity: Identity) -> TrainingCheckpoint:
         timesteps=model.num_timesteps,
         seconds=training.monitor.seconds,
         updates=model._n_updates,
-        optimizer_steps=read_adam(model.policy.optimizer)[2],
+        **learner_numbers(model, arrays),
         reward_calls=training.reward.calls if training.reward else 0,
         components=training.components,
         log=tuple(_log(training)),
@@ -163,8 +160,8 @@ def checkpoint(training: Training, identity: Identity) -> TrainingCheckpoint:
     )
     saved = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     sent = TrainingCheckpoint(meta, saved)
-    if (size := sum(map(len, sent.files.values())) + 1) > CHECKPOINT_BYTES:
-        raise NotContinued(f"a checkpoint takes {size} bytes, at most {CHECKPOINT_BYTES} can be sent")
+    if (size := sum(map(len, sent.files.values())) + 1) > identity.most_bytes:
+        raise NotContinued(f"a checkpoint takes {size} bytes, at most {identity.most_bytes} can be sent")
     return sent
 
 
@@ -185,8 +182,11 @@ def read_checkpoint(folder: Path, identity: Identity) -> TrainingCheckpoint | No
     return TrainingCheckpoint(meta, arrays)
 
 
-def continue_from(found: TrainingCheckpoint, training: Training) -> None:
+def continue_from(found: TrainingCheckpoint, training: Training) -> str:
     """Put a freshly built training where the checkpoint was taken; `learn` goes on with `reset_num_timesteps=False`.
+
+    Returns:
+        What the checkpoint had no room for, for a person; empty where the training goes on exactly.
 
     Raises:
         NotContinued: the checkpoint does not fit. The training's objects are then of no use any more: build them anew.
@@ -195,6 +195,7 @@ def continue_from(found: TrainingCheckpoint, training: Training) -> None:
         arrays = load_arrays(found.arrays)
         _check_fit(found.meta, arrays, training)
         _restore(found.meta, arrays, training)
+        return left_out(found.meta, training.env.num_envs)
     except NotContinued:
         raise
     except Exception as error:  # whatever damaged numbers raise in NumPy, torch or MuJoCo
@@ -202,8 +203,7 @@ def continue_from(found: TrainingCheckpoint, training: Training) -> None:
 
 
 def _arrays(training: Training, curves: CurveState) -> Arrays:
-    model, best = training.ppo, training.monitor.peak.best
-    first, second, _ = read_adam(model.policy.optimizer)
+    model, best = training.model, training.monitor.peak.best
     assert isinstance(model._last_obs, np.ndarray)
     assert model._last_episode_starts is not None
     recent = training.monitor.recent.snapshot(training.components)
@@ -214,14 +214,13 @@ def _arrays(training: Training, curves: CurveState) -> Arrays:
     shape = (len(rows), len(columns))
     arrays: Arrays = {
         "policy.parameters": pack(model.policy.parameters()),
-        "policy.first_moment": first,
-        "policy.second_moment": second,
         "learner.observations": model._last_obs,
         "learner.episode_starts": model._last_episode_starts.astype(np.bool_),
         "learner.episodes": np.array(episodes, dtype=np.float64).reshape(-1, 3),
         "learner.log": np.array(list(_log(training).values()), dtype=np.float64),
         "curves.rows": np.array(rows, dtype=np.float64).reshape(shape),
         "curves.present": np.array(present, dtype=np.bool_).reshape(shape),
+        **learner_arrays(model),
         **training.env.snapshot(),
         **_normalizer(model),
         **{f"random.{name}": state for name, state in global_states().items()},
@@ -234,7 +233,7 @@ def _arrays(training: Training, curves: CurveState) -> Arrays:
     return arrays
 
 
-def _normalizer(model: PPO) -> Arrays:
+def _normalizer(model: BaseAlgorithm) -> Arrays:
     env = model.get_vec_normalize_env()
     if env is None:
         return {}
@@ -262,7 +261,7 @@ def _columns(curves: CurveState) -> tuple[str, ...]:
 
 def _check_fit(meta: CheckpointMeta, arrays: Arrays, training: Training) -> None:
     """Hold names, types and shapes against those of the training as it begins."""
-    model = training.ppo
+    model = training.model
     assert model.env is not None
     model._last_obs = model.env.reset()  # type: ignore[assignment]  # as `learn` would; the arrays are laid over it
     model._last_episode_starts = np.ones(model.env.num_envs, dtype=np.bool_)
@@ -283,11 +282,10 @@ def _check_fit(meta: CheckpointMeta, arrays: Arrays, training: Training) -> None
 
 
 def _restore(meta: CheckpointMeta, arrays: Arrays, training: Training) -> None:
-    model, monitor = training.ppo, training.monitor
+    model, monitor = training.model, training.monitor
     _prepare_learner(model)
     unpack(arrays["policy.parameters"], model.policy.parameters())
-    moments = (arrays["policy.first_moment"], arrays["policy.second_moment"])
-    write_adam(model.policy.optimizer, *moments, meta.optimizer_steps)
+    monitor.at_start = restore_learner(model, meta, arrays) or monitor.at_start
     model.num_timesteps, model._n_updates = meta.timesteps, meta.updates
     model._last_obs = arrays["learner.observations"].copy()
     model._last_episode_starts = arrays["learner.episode_starts"].copy()
@@ -307,7 +305,7 @@ def _restore(meta: CheckpointMeta, arrays: Arrays, training: Training) -> None:
     restore_global_states(arrays["random.numpy"], arrays["random.python"], arrays["random.torch"])
 
 
-def _prepare_learner(model: PPO) -> None:
+def _prepare_learner(model: BaseAlgorithm) -> None:
     """Import what a first update would import, before the states of the generators are restored."""
     from eureka_sandbox.worker.learners import xla
     from eureka_sandbox.worker.learners.fused_ppo import FusedPPO
@@ -329,7 +327,7 @@ def _restore_normalizer(env: VecNormalize | None, arrays: Mapping[str, NDArray[A
         statistics.count = float(arrays["normalizer.count"][0])
 
 
-def _peak(meta: CheckpointMeta, arrays: Arrays, model: PPO) -> Checkpoint | None:
+def _peak(meta: CheckpointMeta, arrays: Arrays, model: BaseAlgorithm) -> Checkpoint | None:
     if "peak.parameters" not in arrays or meta.peak_timesteps is None:
         return None
     named = dict(model.policy.named_parameters())
@@ -353,6 +351,7 @@ def _curves(meta: CheckpointMeta, arrays: Arrays) -> CurveState:
 def _own_source() -> str:
     """SHA-256 of everything here that a training runs through, shortened: finer than a version, and always true."""
     root = Path(eureka_sandbox.__file__).parent
-    sources = [*sorted((root / "worker").rglob("*.py")), root / "bodies.py", root / "checkpoint_arrays.py"]
+    shared = ("bodies.py", "checkpoint_arrays.py", "hyperparameters.py", "replay_size.py")
+    sources = [*sorted((root / "worker").rglob("*.py")), *(root / name for name in shared)]
     digests = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in sources)
     return hashlib.sha256(digests).hexdigest()[:16]

@@ -46,7 +46,7 @@ class Emitter:
 
     def checkpoint(self, meta: bytes, arrays: bytes) -> None:
         """Where the training could go on from; the caller keeps to the interval that it was given."""
-        self._frame(b"C", meta + b"\n" + arrays)
+        self._frame(b"C", meta + b"\n", arrays)
 
     def result(self, result: TrainResult | ScoreResult | SmokeResult, blobs: dict[str, bytes]) -> None:
         """The last word of a job that succeeded: its blobs, then the result."""
@@ -58,6 +58,8 @@ class Emitter:
         """The last word of a job that failed."""
         self._frame(b"F", failure.model_dump_json().encode())
 
-    def _frame(self, kind: bytes, payload: bytes) -> None:
-        self._stream.write(_HEADER.pack(kind, len(payload)) + payload)
+    def _frame(self, kind: bytes, *parts: bytes) -> None:
+        self._stream.write(_HEADER.pack(kind, sum(map(len, parts))) + parts[0])
+        for part in parts[1:]:  # large ones are not copied
+            self._stream.write(part)
         self._stream.flush()

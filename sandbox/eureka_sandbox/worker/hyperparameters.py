@@ -16,7 +16,7 @@ from stable_baselines3.common.noise import (
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
-from eureka_sandbox.hyperparameters import DEFAULTS, Algorithm, Linear, settle
+from eureka_sandbox.hyperparameters import Algorithm, Linear, replay_transitions, settle
 from eureka_sandbox.hyperparameters import HyperparameterError as HyperparameterError
 
 ALGORITHMS: dict[str, type[PPO] | type[SAC] | type[TD3]] = {"ppo": PPO, "sac": SAC, "td3": TD3}
@@ -49,9 +49,8 @@ def recipe(algorithm: Algorithm, given: dict[str, Any], action_size: int, total_
     """
     settled = settle(algorithm, given)
     model = {name: _schedule(value) for name, value in settled.model.items()}
-    if algorithm != "ppo":  # a buffer that could never fill only costs address space
-        asked = model.get("buffer_size", DEFAULTS[algorithm]["buffer_size"])
-        model["buffer_size"] = min(asked, total_timesteps + settled.n_envs)
+    if algorithm != "ppo":
+        model["buffer_size"] = replay_transitions(algorithm, settled, total_timesteps)
     model["policy_kwargs"] = dict(settled.policy)
     if "activation_fn" in settled.policy:
         model["policy_kwargs"]["activation_fn"] = ACTIVATIONS[settled.policy["activation_fn"]]

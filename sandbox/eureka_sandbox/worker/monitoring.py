@@ -116,6 +116,8 @@ class TrainingMonitor(BaseCallback):
         self._emit = emit
         self._total = total_timesteps
         self._interval = max(progress_seconds, FASTEST_PROGRESS)
+        self.at_start: Callable[[], None] = _nothing
+        """Called once `learn` has set itself up."""
         self._keep, self._keep_interval = _nothing, math.inf
         self._stop_at = math.inf
         self._start = self._last = self._kept = time.monotonic()
@@ -141,6 +143,7 @@ class TrainingMonitor(BaseCallback):
         if self.earlier_seconds:  # SB3's frames per second and elapsed time are those of all boxes
             model.start_time -= int(1e9 * self.earlier_seconds)
             model._num_timesteps_at_start = 0
+        self.at_start()
 
     def _on_rollout_start(self) -> None:
         if math.isnan(self.startup_seconds):

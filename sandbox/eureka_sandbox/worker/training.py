@@ -72,9 +72,9 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
         training, note = _prepare(spec, folder, emit, identity)
     model, monitor, curves = training.model, training.monitor, training.curves
     keeper = Keeper(training, identity, emit)
-    if spec.checkpoint_seconds is not None and spec.algorithm == "ppo":
+    if spec.checkpoint_seconds is not None:
         monitor.keep_every(spec.checkpoint_seconds, keeper)
-    if spec.stop_at is not None and spec.algorithm == "ppo":
+    if spec.stop_at is not None:
         monitor.stop_at(spec.stop_at)
     resumed_at = model.num_timesteps
     started = time.monotonic()
@@ -101,15 +101,16 @@ def train(spec: TrainSpec, folder: Path, emit: Emitter) -> tuple[TrainResult, di
 
 
 def _prepare(spec: TrainSpec, folder: Path, emit: Emitter, identity: Identity) -> tuple[Training, str]:
-    """A training at its start, or where the job's checkpoint left it; and why that was not used, if it was not."""
+    """A training at its start, or where the job's checkpoint left it; and why that was not used, or not wholly."""
+    note = ""
     try:
         found = read_checkpoint(folder, identity)  # before any of the job's code can touch it
         training = _build(spec, folder, emit)
         if found:
-            continue_from(found, training)
+            note = continue_from(found, training)
     except NotContinued as reason:
         return _build(spec, folder, emit), f"the training began again, its checkpoint could not be used: {reason}"
-    return training, ""
+    return training, note
 
 
 def _build(spec: TrainSpec, folder: Path, emit: Emitter) -> Training:
