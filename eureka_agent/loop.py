@@ -31,4 +31,6 @@ def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab, eyes: Eye
         incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled
         population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
-    return run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
+    compared = run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
+    lab.illustrate(compared.candidate)  # films and maps, for the report
+    return compared

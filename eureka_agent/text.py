@@ -76,6 +76,12 @@ def command(words: Iterable[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
+def resuming(folder: str, sandbox: str, *flags: str) -> str:
+    """The command line that continues a run; that it has no wall (`none`) must be typed again."""
+    wall = ("--sandbox", "none") if sandbox == "none" else ()
+    return command(["eureka", "evolve", "--resume", folder, *wall, *flags])
+
+
 _HIDDEN = re.compile(
     # control characters; soft hyphen, joiners and fillers; bidirectional marks, embeddings and isolates; line and
     # paragraph separators; variation selectors; annotations; tags; halves of surrogate pairs; private use

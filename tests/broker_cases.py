@@ -82,11 +82,17 @@ def _play(handler: Handler) -> None:
 SPECIAL[SETTINGS.model.partition("/")[2]] = _play
 
 
-def dies(name: str, number: int, what: str, keyed: bool, place: Place, expected: str) -> list[str]:
-    """Kill at a crash point of the controller or of its broker, and resume; what is wrong then."""
+def dies(
+    name: str, number: int, what: str, keyed: bool, place: Place, expected: str, surely: bool = False
+) -> list[str]:
+    """Kill at a crash point of the controller or of its broker, and resume; what is wrong then.
+
+    Args:
+        surely: whether it is wrong if the controller does not come to that point.
+    """
     with asked_through_a_broker(place):
         code = in_child(_armed, place, name, number, what, keyed)
-        if code not in _codes(what, keyed):
+        if code not in _codes(what, keyed) or (surely and what != "broker" and code != KILLED):
             return [*place.lines("wrong"), f"ended with {code}"]
         code = in_child(_finish, place, expected, code == KILLED and what == "all", keyed)
         wrong = [] if code == 0 else [f"resume ended with {code}"]

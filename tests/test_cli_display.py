@@ -94,6 +94,17 @@ def test_what_a_killed_sitting_had_measured_is_no_pace_of_this_one() -> None:
     assert shown.share == 1.0
 
 
+def test_what_a_checkpoint_had_is_no_pace_of_this_sitting() -> None:
+    shown = board(trainings=1)
+    shown.generation_begins(0, [candidate(0)])
+    shown.begun("g0c0", "training")
+    shown.rows["g0c0"].since -= 1.0  # a second ago, at 100 steps/s: 600 of these 700 steps are from before
+    shown.progressed("g0c0", "training", progress(700))
+    assert shown.share == pytest.approx(0.1 / 0.4, rel=0.01)
+    shown.progressed("g0c0", "training", progress(1000))
+    assert shown.share == 1.0
+
+
 def test_a_row_says_waiting_until_its_box_begins_then_starting_training_and_scoring() -> None:
     shown = board()
     shown.generation_begins(0, [candidate(0)])

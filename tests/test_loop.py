@@ -347,10 +347,11 @@ def test_whoever_leads_is_filmed_before_the_next_generation_and_more_on_request(
         return [name for name, policy in policies if run.score(f"film/{policy}")]
 
     search(run, sandbox=sandbox)
-    kinds = "".join("f" if getattr(job.spec, "video", None) else "." for job in sandbox.started)
-    assert kinds.index("f") < kinds.rindex(".") - 8, "the second generation came later"
-    few = films()
-    assert 1 <= len(few) <= 3, "who led after each generation, and the best at the end"
+    first = next(at for at, job in enumerate(sandbox.started) if getattr(job.spec, "video", None))
+    rewards = [job.files.get("reward.py", b"") for job in sandbox.started]
+    assert not any(b"# g1c" in code for code in rewards[:first])
+    assert any(b"# g1c" in code for code in rewards[first:]), "the second generation came after the first film"
+    assert len(films()) < len(run.population().candidates)
     run.amend({"films": 100})
     search(run, sandbox=sandbox)
     assert len(films()) == sum(c.score is not None for c in run.population().candidates)

@@ -55,7 +55,7 @@ def test_who_dies_around_a_call_the_search_ends_the_same(
     what: str, name: str, uninterrupted: str, place: Places
 ) -> None:
     """`make crash` tries every crash point of the broker, and every one of the controller around a call."""
-    assert dies(name, 1, what, False, place(f"{what}-{name}"), uninterrupted) == []
+    assert dies(name, 1, what, False, place(f"{what}-{name}"), uninterrupted, surely=True) == []
 
 
 def test_a_book_that_differs_from_the_journal_is_noticed(place: Places) -> None:

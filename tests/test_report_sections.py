@@ -21,7 +21,7 @@ from eureka_agent.contract.task import load_task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.filming import median_seed, worth_filming
 from eureka_agent.lab.lab import Lab
-from eureka_agent.lab.maps import Maps, check_maps, loaded, map_rewards, maps_key
+from eureka_agent.lab.maps import Maps, loaded, map_rewards, maps_key, named_maps
 from eureka_agent.report import choosing, robustness
 from eureka_agent.report.build import FILM_BYTES, render
 from eureka_agent.report.cards import LEFT_OUT, cards
@@ -273,6 +273,8 @@ WRONG_MAPS = {
     "torso_z,joint_angles[3]": r"joint_angles\[3\] is not one number",
     "torso_z[0],torso_pitch": r"torso_z\[0\] is not one number; write torso_z$",
     "torso_z,torso_z": "twice the same",
+    "torso_z,joint_angles[ ]": "two state variables with a comma between",
+    "torso_z,joint_angles[1 2]": "two state variables with a comma between",
     "torso_z,training_progress": "no state variable training_progress",
 }
 
@@ -280,11 +282,13 @@ WRONG_MAPS = {
 @pytest.mark.parametrize("pair", WRONG_MAPS)
 def test_a_pair_that_cannot_be_mapped_is_refused_before_the_search(pair: str) -> None:
     with pytest.raises(UsageError, match=rf"^--map {re.escape(pair)}: .*{WRONG_MAPS[pair]}"):
-        check_maps(load_task("hopper_forward"), Settings(maps=(pair,)))
+        named_maps(load_task("hopper_forward"), [pair])
 
 
 def test_a_person_s_pairs_are_mapped_too_and_still_after_the_end(tmp_path: Path) -> None:
-    pairs = ("torso_z,torso_pitch", "joint_angles[1], torso_x_velocity")
+    wanted = ("torso_z , torso_pitch", "joint_angles[1], torso_x_velocity", "torso_z,torso_pitch")
+    pairs = named_maps(load_task("hopper_forward"), wanted)
+    assert pairs == ("torso_z,torso_pitch", "joint_angles[1],torso_x_velocity")
     with small_run(tmp_path / "run", "offline", maps=pairs[:1]) as run:
         Lab(ScriptedSandbox(), run).floor()
         search_(run)

@@ -134,7 +134,7 @@ def evolve(
         typer.Option("--map", metavar="X,Y", help="Draw rewards over these two state variables, too; may be repeated."),
     ] = None,
     training_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop a single training after this long (a generous estimate).")
+        str | None, typer.Option(metavar="TIME", help="Stop a box that trains after this long (a generous estimate).")
     ] = None,
     memory_mb: Annotated[
         int | None, typer.Option(metavar="MB", min=64, help="Memory at which a single box is stopped (2560).")
@@ -251,7 +251,7 @@ def _begin(
     from eureka_agent.cli.people import read_seeds, suited_to
     from eureka_agent.contract.task import load_task
     from eureka_agent.lab.boxes import affordable_jobs
-    from eureka_agent.lab.maps import check_maps
+    from eureka_agent.lab.maps import named_maps
     from eureka_agent.proposers import (
         check_flags,
         check_keys,
@@ -274,8 +274,8 @@ def _begin(
     settings = suited_to(task, settings, given)
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})
+    settings = settings.model_copy(update={"maps": named_maps(task, settings.maps)})
     check_tuning(settings)
-    check_maps(task, settings)
     check_budget(task, settings)
     make_proposer(settings.model, task, settings.prompts, settings=settings)  # must not leave a run behind if it fails
     make_judge(settings, task)
@@ -300,7 +300,7 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
     from eureka_agent.cli.people import edits_in, let_go_on, send_reviews
     from eureka_agent.cli.sandboxes import typed
     from eureka_agent.errors import UsageError
-    from eureka_agent.lab.maps import check_maps
+    from eureka_agent.lab.maps import named_maps
     from eureka_agent.proposers import check_flags, check_settings
     from eureka_agent.runs.run import Run, amended
     from eureka_agent.search.stopping import check_budget
@@ -308,6 +308,7 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
     with Run.open(find_run(name), read_only=dry_run) as run:
         _say_how_to_continue(run)
         check_flags(given.get("model", run.settings.model), given, run.settings.vision_model)
+        given["maps"] = named_maps(run.task, (*run.settings.maps, *given.get("maps", ())))
         changes = {key: value for key, value in given.items() if value != getattr(run.settings, key)}
         done = run.generations
         if hands.reviews and "generations" not in changes and done >= run.settings.generations:
@@ -317,7 +318,6 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
         if "sandbox" not in given:
             typed(settings.sandbox, f"{run.folder} was begun")
         check_settings(settings)
-        check_maps(run.task, settings)
         if "steps" in changes:
             check_budget(run.task, settings)
         if dry_run:
@@ -345,10 +345,9 @@ def _resume(name: str, given: dict[str, Any], hands: Hands, dry_run: bool, as_js
 def _say_how_to_continue(run: Run) -> None:
     """An interrupt, whenever it comes from here on, ends with the command that continues."""
     from eureka_agent.cli.interrupts import last_words
-    from eureka_agent.text import command, from_here
+    from eureka_agent.text import from_here, resuming
 
-    wall = ["--sandbox", "none"] if run.settings.sandbox == "none" else []
-    again = command(["eureka", "evolve", "--resume", from_here(run.folder), *wall])
+    again = resuming(from_here(run.folder), run.settings.sandbox)
     last_words(f"interrupted; all that had finished is saved, continue with: {again}")
 
 

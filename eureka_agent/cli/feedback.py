@@ -45,7 +45,10 @@ def feedback(
             post(opened.folder, message)
         typer.echo(f"kept in {opened.folder}/inbox, for the next generation", err=True)
         if ended:
-            again = f"eureka evolve --resume {opened.folder} -g {opened.settings.generations + 1}"
+            from eureka_agent.text import resuming
+
+            more = str(opened.settings.generations + 1)
+            again = resuming(str(opened.folder), opened.settings.sandbox, "-g", more)
             typer.echo(f"the search has ended; {again} goes on with it", err=True)
         if text is not None and not reads_words(opened.settings):
             model = opened.settings.model.partition(":")[0]

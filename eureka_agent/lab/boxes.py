@@ -13,7 +13,7 @@ from eureka_agent.lab.machine import available_memory_mb, cores
 from eureka_agent.runs.checkpoints import continued
 from eureka_agent.runs.run import Run, standing
 from eureka_agent.terminal.watcher import Silent, Watcher
-from eureka_agent.text import from_here
+from eureka_agent.text import from_here, resuming
 from eureka_sandbox.protocol import (
     Failed,
     Finished,
@@ -47,6 +47,9 @@ class Boxes:
         self.jobs = affordable_jobs(jobs)
         # No box may take more than its share: the machine's own out-of-memory killer would choose another's process.
         self.memory_mb = min(run.settings.memory_mb, int(available_memory_mb() / self.jobs))
+        if self.memory_mb < run.settings.memory_mb:
+            asked = f"{self.jobs} boxes side by side get {self.memory_mb} MB each, not {run.settings.memory_mb}"
+            watcher.stage(f"{asked}: there is no more; a smaller --jobs leaves each more")
         self._slots = threading.Semaphore(self.jobs)
         self._rested: set[str] = set()
         """Trainings whose last box ended at a rung, as it was asked to."""
@@ -158,7 +161,7 @@ class Boxes:
     def _raise_out_of_time(self) -> None:
         raise BudgetExhausted(
             f"the time limit of {self._run.settings.max_seconds:g} s is reached ({standing(self._run)}); "
-            f"`eureka evolve --resume {from_here(self._run.folder)} --max-time …` continues with more"
+            f"`{resuming(from_here(self._run.folder), self._run.settings.sandbox)} --max-time …` continues with more"
         )
 
 

@@ -18,9 +18,7 @@ def seen_by_now(run: Run, population: Population) -> list[Candidate]:
     best = population.best
     if run.task.spec.by_preference:  # nobody can prefer what they cannot see
         return list(population.born(population.generations - 1))
-    if best is None:
-        return []
-    return worth_filming(population, best, run.settings.films) if run.comparison() else [best][: run.settings.films]
+    return [best][: run.settings.films] if best else []
 
 
 def worth_filming(population: Population, best: Candidate, most: int) -> list[Candidate]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -192,7 +191,6 @@ class Lab:
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
         candidate, human = self._films(arms)
         robustness = self._held_out(best, (candidate, human))
-        self._illustrate(best)
         promised = None if best.stopped else best.fitness
         compared = compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed, promised)
         return compared.model_copy(update={"robustness": robustness})
@@ -215,25 +213,42 @@ class Lab:
         except (BudgetExhausted, EnvironmentMissing):
             return None
 
-    def _illustrate(self, best: Candidate) -> None:
-        """Films of more candidates and maps of the best reward, for the report, as far as there is time."""
-        if self.boxes.stopping.is_set():
-            return
-        with suppress(BudgetExhausted, EnvironmentMissing):  # a finished comparison is worth more than pictures
-            self.film(worth_filming(self.run.population(curves=False), best, self.run.settings.films))
-            self.map(best)
+    def illustrate(self, candidate_id: str) -> None:
+        """Film more candidates and map the best reward, for the report, as far as there is time; each once in a run."""
+        population = self.run.population(curves=False)
+        best = population[candidate_id]
+        wanted = [c for c in worth_filming(population, best, self.run.settings.films) if self._is_unfilmed(c)]
+        try:  # the comparison is worth more than pictures
+            if self.boxes.stopping.is_set():
+                raise BudgetExhausted("no time was left")
+            if wanted:
+                self.watcher.stage(f"filming {plural(len(wanted), 'candidate')} for the report")
+            self.film(wanted)
+            self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
+        except (BudgetExhausted, EnvironmentMissing) as why:
+            self.watcher.stage(f"the report lacks films or maps, `eureka evolve --resume` draws them: {why}")
 
     def film(self, candidates: Sequence[Candidate]) -> None:
-        """Film the median episode of each that was trained and scored, as far as there is time; once in a run."""
-        scored = [c for c in candidates if c.training and c.score and not c.duplicate_of]
-        with suppress(BudgetExhausted):
-            self.boxes.side_by_side(lambda c: self._film(c.training, c.score), scored)
+        """Film the median episode of each that was trained and scored; once in a run.
 
-    def map(self, best: Candidate) -> None:
-        """Map the best reward and the human one over pairs of state variables, if there is time; once in a run."""
-        if not self.boxes.stopping.is_set():
-            with suppress(BudgetExhausted):
-                self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
+        A box that fails costs its film and nothing else.
+
+        Raises:
+            BudgetExhausted: the time is up.
+        """
+
+        def filmed(candidate: Candidate) -> None:
+            try:
+                self._film(candidate.training, candidate.score)
+            except EnvironmentMissing as why:
+                self.watcher.stage(f"{candidate.id} is not filmed: {why}")
+
+        self.boxes.side_by_side(filmed, [c for c in candidates if self._is_unfilmed(c)])
+
+    def _is_unfilmed(self, candidate: Candidate) -> bool:
+        """Whether there is something to film, and no film."""
+        training, alone = candidate.training, candidate.score and not candidate.duplicate_of
+        return bool(training and alone and self.run.score(f"{FILM}{training.policy}") is None)
 
     def frames(self, candidate: Candidate) -> Score | Failure:
         """A contact sheet of the median episode of one that was trained and scored, once in a run.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.contract.reward_code import FUNCTION
@@ -18,7 +18,6 @@ from eureka_agent.errors import UsageError
 from eureka_agent.lab.bank import thinned, transitions
 from eureka_agent.population import Candidate, Record
 from eureka_agent.runs.run import Run
-from eureka_agent.settings import Settings
 from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import Failed, Job, Outcome, SmokeResult, SmokeSpec
 
@@ -35,7 +34,7 @@ CELLS = 41
 """Along each axis."""
 PROBES = 4096
 """Made-up states in one box."""
-NUMBER = r"([a-z_][a-z0-9_]*)(?:\[([0-9, ]+)\])?"
+NUMBER = r"([a-z_][a-z0-9_]*)(?:\[([0-9]{1,4}(?:\s*,\s*[0-9]{1,4})*)\])?"
 """A state variable, or one number of it."""
 SCALARS = 32
 """Numbers that are tried as axes at most, in the order in which the reward names them."""
@@ -98,14 +97,13 @@ def maps_key(name: str, pair: str = "") -> str:
     return f"maps/{name}" + (f"/{pair}" if pair else "")
 
 
-def check_maps(task: Task, settings: Settings) -> None:
-    """See before a search begins whether its `--map`s can be drawn.
+def named_maps(task: Task, pairs: Iterable[str]) -> tuple[str, ...]:
+    """The pairs of `--map`, each once and written in one way.
 
     Raises:
-        UsageError: one cannot.
+        UsageError: one cannot be drawn.
     """
-    for pair in settings.maps:
-        chosen(pair, task)
+    return tuple(dict.fromkeys(",".join(map(str, chosen(pair, task))) for pair in pairs))
 
 
 def chosen(pair: str, task: Task) -> tuple[Scalar, Scalar]:
@@ -122,7 +120,7 @@ def chosen(pair: str, task: Task) -> tuple[Scalar, Scalar]:
         raise UsageError(f"--map {pair}: two state variables with a comma between, as torso_x_velocity,joint_angles[2]")
     found = []
     for name, place in (words.group(1, 2), words.group(3, 4)):
-        index = tuple(int(number) for number in (place or "").split(",") if number)
+        index = tuple(int(number) for number in place.split(",")) if place else ()
         if name not in shapes:
             raise UsageError(f"--map {pair}: {task.name} has no state variable {name}; it has {', '.join(shapes)}")
         shape = shapes[name]

@@ -21,7 +21,7 @@ from eureka_agent.runs.calls import Booked, Call
 from eureka_agent.runs.run import Run, standing
 from eureka_agent.settings import Settings
 from eureka_agent.terminal.watcher import Silent, Watcher
-from eureka_agent.text import command, count, dollars, from_here, plural
+from eureka_agent.text import count, dollars, from_here, plural, resuming
 
 ABSURD = 10
 """Usage beyond so many times the worst case is a mistake of the provider's, and no usage."""
@@ -229,7 +229,7 @@ def _raised(cap: float, needed: float) -> str:
 
 def again(run: Run, *flags: str) -> str:
     """The command line that continues a run."""
-    return command(["eureka", "evolve", "--resume", from_here(run.folder), *flags])
+    return resuming(from_here(run.folder), run.settings.sandbox, *flags)
 
 
 def so_far(booked: Booked) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eureka_agent.population import Score, Training
 from eureka_agent.report.facts import RunFacts
 from eureka_agent.settings import Recipe, Settings
-from eureka_agent.text import command, count, flag_of
+from eureka_agent.text import command, count, flag_of, resuming
 from eureka_sandbox.protocol import Wall
 
 SANDBOX = (
@@ -152,13 +152,13 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
                 again += [ALWAYS.get(name) or flag_of(name), *([] if each is True else [shown])]
     for slot in range(len(settings.seed_rewards)):
         again += ["--seed-reward", f"{facts.folder}/candidates/g0c{slot}/reward.py"]
-    resume = ["eureka", "evolve", "--resume", facts.folder]
     if facts.comparison is None:
-        pairs = [("Continue this run", command(resume))]
+        pairs = [("Continue this run", resuming(facts.folder, settings.sandbox))]
     else:
-        more = [*resume, "-g", str(settings.generations * 2)]
-        pairs = [("Search on, with more generations", command(more))]
+        more = resuming(facts.folder, settings.sandbox, "-g", str(settings.generations * 2))
+        pairs = [("Search on, with more generations", more)]
+    wall = ["--sandbox", "none"] if unwalled(facts) else []
     pairs.append(("The same search from the start", command(again)))
-    pairs.append(("Measure every score of this page again", command(["eureka", "verify", facts.folder])))
+    pairs.append(("Measure every score of this page again", command(["eureka", "verify", facts.folder, *wall])))
     pairs.append(("Watch the policy again", command(["eureka", "rollout", facts.folder])))
     return pairs

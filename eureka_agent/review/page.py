@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from eureka_agent.report.facts import RunFacts
 from eureka_agent.review.record import code_hash, population_hash, run_id, whole_generations
 from eureka_agent.review.steering import Said
-from eureka_agent.text import command, interval, number, plural
+from eureka_agent.text import interval, number, plural, resuming
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,12 @@ def sheet(facts: RunFacts) -> Sheet:
         if opinion.comment.strip():
             comments.setdefault(opinion.candidate, []).append(opinion.comment.strip())
     found = sorted(steering.strengths.items(), key=lambda pair: -pair[1].value)
-    again = ["eureka", "evolve", "--resume", facts.folder, "--review", "review.json"]
     return Sheet(
         run=run_id(facts.started, facts.task, facts.settings.seed),
         generations=generations,
         population=population_hash(candidates, generations),
         codes=[(c.id, code_hash(c.code)) for c in candidates if c.code],
-        resume=command(again),
+        resume=resuming(facts.folder, facts.settings.sandbox, "--review", "review.json"),
         words=words,
         strengths=[
             (name, number(s.value), interval(s.low, s.high), plural(s.comparisons, "comparison")) for name, s in found

@@ -34,7 +34,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.search.tuning import OPERATOR as TUNE
 from eureka_agent.search.tuning import tuned
 from eureka_agent.settings import Settings
-from eureka_agent.text import visible
+from eureka_agent.text import resuming, visible
 
 if TYPE_CHECKING:
     from eureka_agent.lab.lab import Lab
@@ -53,9 +53,8 @@ def heard(lab: Lab, population: Population) -> Population:
     """
     run, number = lab.run, population.generations
     if not run.has_decided(f"g{number}/briefs"):
-        lab.film(seen_by_now(run, population))
-        if run.settings.maps and (compared := run.comparison()):
-            lab.map(population[compared.candidate])
+        if not run.comparison():
+            lab.film(seen_by_now(run, population))
         asked = _asked(lab, population)
         found = _until_not_paused(lab, population)[:MOST_LETTERS]
         before = run.taken()
@@ -189,7 +188,8 @@ def _say(lab: Lab, taken: Taken, before: Sequence[Taken]) -> None:
             words = words or any(o.comment.strip() for o in message.review.opinions) or bool(message.review.feedback)
             lab.watcher.stage(f"review: {message.review}")
     if steers(taken) and taken.generation >= lab.run.settings.generations:
-        lab.watcher.stage(f"the search ends here; `eureka evolve --resume {lab.run.folder} -g …` goes on with it")
+        again = resuming(str(lab.run.folder), lab.run.settings.sandbox)
+        lab.watcher.stage(f"the search ends here; `{again} -g …` goes on with it")
     if words and not reads_words(lab.run.settings) and not any(steers(earlier) for earlier in before):
         model = lab.run.settings.model.partition(":")[0]
         lab.watcher.stage(f"{model} reads no prompts: words are kept with the run, and change nothing")

@@ -40,6 +40,8 @@ class Row:
     """Share of the training up to the last rung."""
     inherited: float | None = None
     """Share that was there when a box of this sitting first began it; None: none has."""
+    since: float = 0.0
+    """When it did, on the monotonic clock."""
 
     @property
     def running(self) -> bool:
@@ -140,9 +142,14 @@ class Board:
         """A box reported."""
         with self.lock:
             if not key.startswith(FILM):
+                begun = self._row(key).inherited is not None
                 row = self._row_at_work(key)
                 row.state = stage
-                row.progress = progress if stage == "training" else row.progress
+                if stage == "training":
+                    first, row.progress = row.progress is None, progress
+                    if begun and first and row.inherited is not None:
+                        own = progress.steps_per_second * (time.monotonic() - row.since) / progress.total_timesteps
+                        row.inherited = max(row.inherited, row.share - own)  # what a checkpoint had
 
     def raced(self, candidate: Candidate) -> None:
         """A candidate is at a rung."""
@@ -186,7 +193,7 @@ class Board:
     def _row_at_work(self, key: str) -> Row:
         row = self._row(key)
         if row.inherited is None:
-            row.inherited = row.share
+            row.inherited, row.since = row.share, time.monotonic()
         return row
 
     def _turn_page(self, generations: int | None) -> None:

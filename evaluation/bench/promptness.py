@@ -23,7 +23,7 @@ from threading import Event, Timer
 
 from eureka_sandbox.backends import make_sandbox
 from eureka_sandbox.backends.untrusted import Violation
-from eureka_sandbox.protocol import FrameKind, Job, JobStopped, Limits, Sandbox, TrainSpec
+from eureka_sandbox.protocol import FrameKind, Job, JobStopped, Limits, Sandbox, SandboxError, TrainSpec
 from sandbox import DONE, ENVIRONMENT, frame
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -125,7 +125,11 @@ def main() -> None:
     turns = range(options.rounds)
     for name in options.backends.split(","):
         print(name)
-        tell("self-test", [make_sandbox(name).check().seconds for _ in turns], SELF_TEST.get(name))
+        try:
+            tell("self-test", [make_sandbox(name).check().seconds for _ in turns], SELF_TEST.get(name))
+        except SandboxError as error:
+            print(f"  not available: {error}")
+            continue
         tell("box beyond its time limit", [over_limit(stubborn(name)) for _ in turns], OVER_LIMIT)
         tell("box after a stop", [stopped(stubborn(name)) for _ in turns], STOPPED)
     found = list(answers())

@@ -267,15 +267,18 @@
     return made;
   };
   const born = new Set(cards.keys());
+  const shown = live.dataset.compared === "yes";
+  let told = "";
   const fill = (news) => {
     tell(news.head);
     place("rows").replaceChildren(...news.rows.map(row));
     place("log").textContent = news.log.join("\n");
     const fresh = news.candidates.filter((id) => !born.has(id));
     const button = place("reload");
-    if (fresh.length && button.hidden) place("said").textContent = `${fresh[fresh.length - 1]} has ended.`;
+    const latest = fresh[fresh.length - 1];
+    if (latest && latest !== told) place("said").textContent = `${told = latest} has ended.`;
     button.hidden = news.stage === live.dataset.stage;
-    const anything = news.compared ? "Show the comparison" : "Show what is new";
+    const anything = news.compared && !shown ? "Show the comparison" : "Show what is new";
     button.textContent = fresh.length ? `Show ${fresh.length} new: ${fresh.slice(-3).join(", ")}` : anything;
     all("[data-send]", live).forEach((send) => { send.disabled = !news.running; });
   };
