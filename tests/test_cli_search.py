@@ -209,10 +209,17 @@ def _boxes_of(pid: int) -> list[psutil.Process]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         children = psutil.Process(pid).children(recursive=True)
-        if any("eureka_sandbox.worker" in " ".join(child.cmdline()) for child in children):
+        if any("eureka_sandbox.worker" in _command(child) for child in children):
             return children
         time.sleep(0.1)
     raise AssertionError("no box was started")
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return ""
 
 
 def test_check_passes_a_fresh_task_and_says_what_it_did(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
