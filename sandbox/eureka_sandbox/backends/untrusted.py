@@ -14,6 +14,8 @@ from eureka_sandbox.protocol import Failure, Verdict
 
 MAX_DEPTH = 16
 MAX_CONTAINERS = 4096
+MAX_KEYS = 4096
+"""Colons, those within strings included; the largest result has a few hundred."""
 MAX_VALUES = 50_000
 """Three times the curves of 400 rows × 40 columns; validating as many wrong ones still takes under 0.2 s."""
 MAX_INTEGER = 2**53
@@ -95,6 +97,8 @@ def parse_model(data: bytes, where: str, model: type[Model]) -> Model:
 def _check_structure(data: bytes, where: str) -> None:
     if (commas := data.count(b",")) > MAX_VALUES:
         raise Violation(where, f"{commas} values, at most {MAX_VALUES} are allowed")
+    if (keys := data.count(b":")) > MAX_KEYS:
+        raise Violation(where, f"{keys} keys, at most {MAX_KEYS} are allowed")
     depth = containers = 0
     for match in _TOKEN.finditer(data):
         token = match[0]

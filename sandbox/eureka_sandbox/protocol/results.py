@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from eureka_sandbox.protocol.specs import COMPONENT_NAME, CURVE_NAME, FINGERPRINT_SIZE, Boundary
 
@@ -32,7 +32,7 @@ class TrainResult(Boundary):
     peak_timesteps: int
     """When the exported checkpoint was taken: at the peak of the candidate's own smoothed return."""
     peak_return: float | None
-    curves: dict[str, list[float | None]]
+    curves: dict[str, Annotated[list[float | None], FailFast()]]
     """SB3's logger keys plus `reward/<component>` (mean episode sum), all as long as `time/total_timesteps`."""
     versions: dict[str, str]
     resumed_at: int = Field(default=0, ge=0)
