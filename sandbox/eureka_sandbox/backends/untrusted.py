@@ -97,8 +97,6 @@ def parse_model(data: bytes, where: str, model: type[Model]) -> Model:
 def _check_structure(data: bytes, where: str) -> None:
     if (commas := data.count(b",")) > MAX_VALUES:
         raise Violation(where, f"{commas} values, at most {MAX_VALUES} are allowed")
-    if (keys := data.count(b":")) > MAX_KEYS:
-        raise Violation(where, f"{keys} keys, at most {MAX_KEYS} are allowed")
     depth = containers = 0
     for match in _TOKEN.finditer(data):
         token = match[0]
@@ -113,6 +111,8 @@ def _check_structure(data: bytes, where: str) -> None:
             raise Violation(where, f"nested deeper than {MAX_DEPTH} levels")
         if containers > MAX_CONTAINERS:
             raise Violation(where, f"more than {MAX_CONTAINERS} lists and objects")
+    if (keys := data.count(b":")) > MAX_KEYS:
+        raise Violation(where, f"{keys} keys, at most {MAX_KEYS} are allowed")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
