@@ -102,7 +102,7 @@ def test_what_compiles_differently_has_another_folder(monkeypatch: pytest.Monkey
 
     assert key() == key(seed=7, total_timesteps=9)
     assert len({key(), key(hyperparameters={"batch_size": 32}), key(algorithm="sac")}) == 3
-    assert compile_cache.key(WARM_UP, "image sha256:1") != compile_cache.key(WARM_UP)
+    assert len({compile_cache.key(WARM_UP, where) for where in ("embedded", "none", "sha256:1")}) == 3
     assert key(learner="sb3") == ""
     assert compile_cache.key(Job(ScoreSpec(environment=TRAIN.spec.environment, seeds=(1,)))) == ""
     monkeypatch.setenv(compile_cache.VARIABLE, "")

@@ -384,7 +384,7 @@ class Lab:
                 return
             self._warm = True
             job = warm_up_job(self.run.task, self.recipe, self.boxes.limits(STARTUP_SECONDS))
-            if compile_cache.is_cold(job, self.wall.image if self.wall else ""):
+            if compile_cache.is_cold(job, (self.wall.image if self.wall else "") or self.sandbox.name):
                 self.watcher.stage("compiling the learner, once for this recipe")
                 self.boxes.run("warm-up", "the warm-up", job, shown=False)
 

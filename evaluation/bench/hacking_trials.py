@@ -183,7 +183,7 @@ class Trials:
     def _warm_up(self, task: Task, recipe: Recipe) -> None:
         """Compile what all trainings of a recipe share, once."""
         job = warm_up_job(task, recipe, Limits(wall_seconds=600))
-        if task.name not in self._warm and compile_cache.is_cold(job, ""):
+        if task.name not in self._warm and compile_cache.is_cold(job):
             self.run(job)
         self._warm.add(task.name)
 

@@ -167,7 +167,7 @@ def _plain_speed(job: Job) -> float:
     decoder = FrameDecoder(job)
     with job_folder(job) as folder:
         command = [sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker", str(folder / JOB)]
-        programs = compile_cache.folder(compile_cache.key(job))
+        programs = compile_cache.folder(compile_cache.key(job, "none"))
         variables = box_environment(str(folder), str(programs or ""), os.environ)
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     decoder.feed(done.stdout)

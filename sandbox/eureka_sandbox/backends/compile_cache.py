@@ -1,8 +1,9 @@
 """Compiled programs of the fused learner, kept between boxes: written by trusted boxes, read by all others.
 
-A box with a candidate's code must not write what the next box executes. So there is one folder per recipe and version
-of everything that compiles; a *warm-up* job (no reward code) fills a folder of its own that the host then adopts, whole
-and at once, and every later box is shown it read-only. Where none has been adopted, boxes compile for themselves.
+A box with a candidate's code must not write what the next box executes. So there is one folder per recipe, kind of box
+(JAX names a program by what it sees around it, too) and version of everything that compiles; a *warm-up* job (no reward
+code) fills a folder of its own that the host then adopts, whole and at once, and every later box is shown it read-only.
+Where none has been adopted, boxes compile for themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "EUREKA_COMPILE_CACHE"
 """Environment variable of the host that names where the folders are; empty: keep nothing."""
+EMBEDDED = "embedded"
 MOST_BYTES = 64 * 2**20
 """Of one program; those of today take less than one MB."""
 MOST_FILES = 256
@@ -52,16 +54,16 @@ class Cache:
 NONE = Cache(None)
 
 
-def key(job: Job, versions: str = "") -> str:
+def key(job: Job, where: str = EMBEDDED) -> str:
     """Name of the folder for this job's programs; empty if it compiles none.
 
-    `versions` names what compiles in the box, for a backend whose packages are not this Python's.
+    `where` is the kind of box: a backend's name, or the image of a container.
     """
     spec = job.spec
     if not isinstance(spec, TrainSpec) or spec.learner != "fused":
         return ""
     recipe = [spec.environment.body, spec.algorithm, spec.hyperparameters]
-    text = json.dumps([recipe, versions or _versions(), _processor(), _sources()], sort_keys=True)
+    text = json.dumps([recipe, where, _versions(), _processor(), _sources()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -73,14 +75,14 @@ def folder(name: str) -> Path | None:
     return Path(root).absolute() / name if root and name else None
 
 
-def is_cold(job: Job, versions: str = "") -> bool:
+def is_cold(job: Job, where: str = EMBEDDED) -> bool:
     """Whether a warm-up of this job would spare later boxes their compilation."""
-    where = folder(key(job, versions))
-    return where is not None and not where.is_dir()
+    place = folder(key(job, where))
+    return place is not None and not place.is_dir()
 
 
 @contextmanager
-def for_job(job: Job, versions: str = "") -> Iterator[Cache]:
+def for_job(job: Job, where: str = EMBEDDED) -> Iterator[Cache]:
     """What the job's box is given; tell it the outcome with `Cache.keep`.
 
     Raises:
@@ -88,16 +90,16 @@ def for_job(job: Job, versions: str = "") -> Iterator[Cache]:
     """
     if job.warm_up and "reward.py" in job.files:
         raise ValueError("a warm-up must not hold reward code; take reward.py out of the job's files")
-    where = folder(key(job, versions))
-    if where is None:
+    place = folder(key(job, where))
+    if place is None:
         yield NONE
-    elif where.is_dir():
-        yield Cache(where)
+    elif place.is_dir():
+        yield Cache(place)
     elif not job.warm_up:
         yield NONE
     else:
-        with _staging(where) as staged:
-            yield Cache(staged, writable=True, final=where)
+        with _staging(place) as staged:
+            yield Cache(staged, writable=True, final=place)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class UnwalledSandbox:
             JobStopped: `stop` was set.
             ValueError: the job itself is malformed (a file's name; reward code in a scoring job).
         """
-        with compile_cache.for_job(job) as cache:
+        with compile_cache.for_job(job, self.name) as cache:
 
             def place(folder: Path) -> Place:
                 scratch = str(folder / JOB / SCRATCH)
