@@ -390,6 +390,23 @@ def test_memory_is_counted_over_all_processes_of_the_box(walled: bool) -> None:
     assert failure_of(outcome)[0] == Verdict.MEMORY
 
 
+def test_a_process_whose_first_thread_has_ended_hides_no_memory(walled: bool) -> None:
+    script = """
+    import ctypes, threading
+    def hoard():
+        time.sleep(0.3)
+        held = []
+        while True:
+            held.append(b"x" * (20 * 2**20))
+            time.sleep(0.02)
+    say(HELLO)
+    threading.Thread(target=hoard).start()
+    ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+    """
+    verdict, message = failure_of(run(script, Limits(memory_mb=512, wall_seconds=60), walled=walled))
+    assert (verdict, message.endswith("more than memory_mb=512")) == (Verdict.MEMORY, True)
+
+
 def test_memory_that_children_share_is_counted_once(walled: bool) -> None:
     outcome = run(
         """

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,11 +39,19 @@ class Process:
     """Bytes of memory, shared pages included."""
     mapped: int
     """Bytes of its address space, whether there is memory behind them or not."""
+    told_by: str = ""
+    """Folder in /proc that tells of its memory, if that is not its own: one whose first thread has ended, and others
+    have not, looks empty."""
+
+    @property
+    def folder(self) -> str:
+        """Where the kernel tells of it."""
+        return self.told_by or f"/proc/{self.pid}"
 
     def proportional(self) -> int:
         """Bytes of memory, each shared page divided by the number of its users; 0 once it has ended."""
         try:
-            with open(f"/proc/{self.pid}/smaps_rollup", "rb") as file:
+            with open(f"{self.folder}/smaps_rollup", "rb") as file:
                 for line in file:
                     if line.startswith(b"Pss:"):
                         return int(line.split()[1]) * 1024
@@ -67,40 +76,70 @@ class Process:
             os.close(descriptor)
 
 
+KERNEL_SECONDS = 1.0
+"""How long a process id is taken for a thread of the kernel's: it may end, and a process get its number."""
+
+
 @dataclass
 class ProcessTable:
-    """The last pass over /proc, shared by all boxes that ask within `max_age` seconds."""
+    """The last pass over /proc, shared by all boxes that ask within `max_age` seconds.
+
+    What has no address space (threads of the kernel, on a small machine most of what there is, and zombies) is passed
+    over for `KERNEL_SECONDS`.
+    """
 
     max_age: float = 0.05
     _lock: Lock = field(default_factory=Lock, init=False)
     _taken: float = field(default=float("-inf"), init=False)
     _below: dict[int, list[Process]] = field(default_factory=dict, init=False)
     """Parent id → its children."""
+    _kernel: frozenset[int] = field(default=frozenset(), init=False)
+    _kernel_taken: float = field(default=float("-inf"), init=False)
 
     def descendants(self, pid: int) -> list[Process]:
         """Children, grandchildren and so on, parents first."""
         with self._lock:
             if time.monotonic() - self._taken > self.max_age:
-                self._below = {}
-                pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-                for process in filter(None, map(read_process, pids)):
-                    self._below.setdefault(process.parent, []).append(process)
-                self._taken = time.monotonic()
+                self._take()
             below = self._below
         found = list(below.get(pid, ()))
         for process in found:  # grows while it is read
             found += below.get(process.pid, ())
         return found
 
+    def _take(self) -> None:
+        now, below = time.monotonic(), dict[int, list[Process]]()
+        anew = now - self._kernel_taken > KERNEL_SECONDS
+        pids = {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+        for process in filter(None, map(read_process, pids if anew else pids - self._kernel)):
+            below.setdefault(process.parent, []).append(process)
+        if anew:
+            everybody = (process for children in below.values() for process in children)
+            self._kernel, self._kernel_taken = frozenset(p.pid for p in everybody if not p.mapped), now
+        self._below, self._taken = below, time.monotonic()
+
 
 def read_process(pid: int) -> Process | None:
     """One process's line of the table; None once it has ended."""
+    fields, folder = _stat(f"/proc/{pid}"), ""
+    if not fields:
+        return None
+    parent, started = int(fields[1]), int(fields[19])
+    if fields[0] == b"Z" and int(fields[17]) > 1:
+        with suppress(OSError):
+            threads = (f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task"))
+            living = ((place, found) for place in threads if (found := _stat(place)) and found[0] not in b"ZX")
+            folder, fields = next(living, ("", fields))
+    return Process(pid, parent, started, int(fields[21]) * PAGE, int(fields[20]), folder)
+
+
+def _stat(folder: str) -> list[bytes]:
+    """The fields after the name, from the state on; nothing once it has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(1024).rpartition(b")")[2].split()  # what follows the name, which may hold anything
+        with open(f"{folder}/stat", "rb", buffering=0) as file:
+            return file.read(1024).rpartition(b")")[2].split()  # the name may hold anything
     except OSError:
-        return None  # it has ended
-    return Process(pid, int(fields[1]), int(fields[19]), int(fields[21]) * PAGE, int(fields[20]))
+        return []
 
 
 def hidden_bytes(processes: Iterable[Process]) -> int:
@@ -109,7 +148,7 @@ def hidden_bytes(processes: Iterable[Process]) -> int:
     tables = descriptors = 0
     for process in processes:
         try:
-            with open(f"/proc/{process.pid}/status", "rb") as file:
+            with open(f"{process.folder}/status", "rb") as file:
                 lines = file.read(8192).splitlines()
         except OSError:
             continue  # it has ended
