@@ -21,11 +21,13 @@ from eureka_agent.runs.journal import DATABASE
 from eureka_agent.search.bench_results import Row as ResultRow
 from eureka_agent.search.comparison import Estimate
 from eureka_agent.strategies import STRATEGIES, strategy_of
+from eureka_sandbox.protocol import Finished, TrainResult
 
 BENCH = Path(__file__).resolve().parents[1] / "evaluation" / "bench"
 sys.path.insert(0, str(BENCH))
 
 import plan  # noqa: E402
+import searches  # noqa: E402
 import strategies  # noqa: E402
 import time_to_fitness  # noqa: E402
 from figures import Figures  # noqa: E402
@@ -115,6 +117,18 @@ def test_a_measurement_of_another_recipe_is_missing(record: Record) -> None:
     assert not Measurement("b/x/0", "f.g", {"gamma": 0.9}, 1.0).done(record)
 
 
+def test_what_is_to_be_measured_again_is_missing_again_and_nothing_else(record: Record) -> None:
+    for measurement in plan.training(OPTIONS, record):
+        record.add(row(measurement, made_up(measurement)))
+    whole = Sitting(record, OPTIONS, ["b"], [0], peers_python=None)
+    assert whole.missing() == []
+    record.forget(["b/hopper/ours"])
+    again = [m.key for m in whole.missing()]
+    assert again == [f"b/hopper/ours/{seed}" for seed in range(6)], "b/hopper/ours-cold is known still"
+    assert [m.key for m in Sitting(Record(record.path), OPTIONS, ["b/hopper"], [0], None).missing()] == again
+    assert Sitting(Record(record.path), OPTIONS, ["b/half_cheetah"], [0], None).missing() == []
+
+
 def test_rows_survive_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     first, second = (Measurement(f"a/x/{seed}", "f.g", {}, 1.0) for seed in range(2))
@@ -139,13 +153,13 @@ def loading(key: str, text: str, **more: Any) -> Measurement:
 def test_a_sitting_runs_what_is_missing_in_processes_of_their_own_and_does_not_repeat_it(
     record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = [loading("a/x/0", '{"speed": 1}'), loading("a/x/1", "broken"), loading("e/y/0", "{}", all_cores=True)]
+    wanted = [loading("a/x/0", '{"speed": 1}'), loading("a/x/1", "broken"), loading("a/y/0", "{}", all_cores=True)]
     monkeypatch.setitem(PLANS, "a", lambda options, record: iter(wanted))
     sitting = Sitting(record, OPTIONS, ["a"], [0], peers_python=None)
     assert sitting.work(max_minutes=None) == 1
     assert "a/x/1" in capsys.readouterr().out
     assert [r.result for r in record.under("a/x")] == [{"speed": 1}]
-    assert record.under("e/y")[0].side_by_side == 1
+    assert record.under("a/y")[0].side_by_side == 1
     again = Sitting(record, OPTIONS, ["a"], [0], peers_python=None)
     assert [m.key for m in again.missing()] == ["a/x/1"]
 
@@ -169,6 +183,30 @@ def test_every_measurement_names_a_function_that_takes_its_parameters(record: Re
             json.dumps(measurement.parameters)
 
 
+def test_a_whole_search_is_measured_with_every_second_in_one_stage() -> None:
+    measured = searches.search("inverted_pendulum_balance", 3, 1, 6144, seed=0, every_step=True)
+    assert measured["failed"] == 0
+    assert measured["steps"] == 3 * 6144
+    stages = measured["stages"]
+    assert sum(stages.values()) == pytest.approx(measured["wall"] * measured["jobs"])
+    assert {"training and export", "start-up of training", "scoring", "filming"} < set(stages)
+    assert min(stages.values()) > 0
+
+
+def test_a_later_rung_counts_no_second_of_the_rungs_before() -> None:
+    result = TrainResult(
+        timesteps=2048,
+        seconds=100.0,  # of all rungs
+        startup_seconds=2.0,
+        peak_timesteps=2048,
+        peak_return=None,
+        curves={},
+        versions={},
+    )
+    spent = searches.stages_of(SimpleNamespace(spec=None), Finished(result, {}, seconds=12.0))
+    assert spent == {"start-up of training": 2.0, "training and export": 10.0}
+
+
 # ------------------------------------------------------------------------------------------------------- the report
 
 
@@ -176,14 +214,14 @@ def made_up(measurement: Measurement) -> dict[str, Any]:
     """A result with the keys that its kind has."""
     part, seed = measurement.key[0], int(measurement.key.rpartition("/")[2])
     speeds = dict.fromkeys(("steps_per_second", "steps_per_cpu_second", "first_iteration_seconds"), 10.0 + seed)
-    stages = {"training": 100.0, "cores without a box": 20.0}
+    stages = {"training and export": 100.0, "cores without a box": 20.0}
     return {
         "a": {"bare mj_step loop": 100.0, "ours, no state": 90.0 + seed},
         "b": speeds,
         "c": {"seconds": 10.0 + seed, "timesteps": 1000, "reached": "ours" in measurement.key, "limit": 1e9},
         "d": {"fitness": [1.0, 2.0 + seed], "seconds": 5.0},
         "e": {"wall": 60.0, "search_seconds": 40.0, "comparison_seconds": 20.0, "jobs": 2, "stages": stages}
-        | {"host_cpu_seconds": 1.0, "box_cpu_seconds": 99.0},
+        | {"host_cpu_seconds": 1.0, "box_cpu_seconds": 99.0, "steps": 8_000_000},
         "f": {"wall": 10.0, "steps": 1000},
         "g": {"memory_mb": 400.0, "startup_seconds": 1.0},
     }[part]

@@ -1,10 +1,10 @@
 """The whole benchmark, side by side with its peers, in as many sittings as it takes; writes docs/bench.md and .svg.
 
-    .venv/bin/python evaluation/bench/full.py [--only a,b,c] [--max-minutes 60] [--seeds 6]
+    .venv/bin/python evaluation/bench/full.py [--only a,b,c/hopper] [--max-minutes 60] [--seeds 6]
 
 Each measurement runs in a process of its own, pinned to one core with one thread (searches: on all cores); at most two
-run at once. A finished one is appended to the results file and never repeated, so that an interrupted benchmark
-continues where it was. For EnvPool and SBX give `--peers-python`, see evaluation/bench/README.md.
+run at once. A finished one is appended to the results file and not repeated unless `--again` is given, so that an
+interrupted benchmark continues where it was. For EnvPool and SBX give `--peers-python`, see evaluation/bench/README.md.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ from publish import publish
 from record import Record
 from work import Sitting
 
-DEFAULT_RESULTS = Path.home() / ".cache" / "eureka-agent" / "bench" / "full.jsonl"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DEFAULT_RESULTS = DOCS / "bench.jsonl"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", default=",".join(PARTS), help="parts, e.g. a,b,c: " + "; ".join(map(" ".join, PARTS.items()))
+        "--only",
+        default=",".join(PARTS),
+        help="parts, or less of them, e.g. a,b/hopper: " + "; ".join(map(" ".join, PARTS.items())),
     )
     parser.add_argument(
         "--seeds", type=int, default=6, help="repetitions; 6 give a median a 95 %% interval (default 6)"
     )
     parser.add_argument("--results", type=Path, default=DEFAULT_RESULTS, help="JSON lines of finished measurements")
+    parser.add_argument("--again", action="store_true", help="forget what is known of `--only`, and measure it again")
     parser.add_argument("--max-minutes", type=float, help="start nothing after this; 0 only writes the report")
     parser.add_argument("--side-by-side", type=int, default=2, help="measurements at once, each on its own core")
     parser.add_argument(
@@ -47,14 +51,15 @@ def parser() -> argparse.ArgumentParser:
         help="part e: one generation per seed instead of five generations once",
     )
     parser.add_argument("--peers-python", help="an interpreter that can also import envpool and sbx")
-    parser.add_argument("--docs", type=Path, default=Path(__file__).resolve().parents[2] / "docs", help="report folder")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="report folder")
     return parser
 
 
 def main() -> int:
     """Measure what is missing, then write the report."""
     arguments = parser().parse_args()
-    unknown = set(parts := arguments.only.split(",")) - set(PARTS)
+    wanted = arguments.only.split(",")
+    unknown = {name.partition("/")[0] for name in wanted} - set(PARTS)
     if unknown:
         print(f"error: unknown part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}", file=sys.stderr)
         return 2
@@ -69,7 +74,9 @@ def main() -> int:
         peers=arguments.peers_python is not None,
     )
     record = Record(arguments.results)
-    sitting = Sitting(record, options, parts, cores[: max(1, arguments.side_by_side)], arguments.peers_python)
+    if arguments.again:
+        record.forget(wanted)
+    sitting = Sitting(record, options, wanted, cores[: max(1, arguments.side_by_side)], arguments.peers_python)
     print(f"{description(arguments.peers_python)}\nresults: {arguments.results}\n{sitting.estimate()}")
     if (busy := busy_cores()) > 0.2:
         print(f"warning: other processes keep {busy:.1f} cores busy; the figures will be worth little", file=sys.stderr)

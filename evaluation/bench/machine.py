@@ -32,10 +32,10 @@ def description(peers_python: str | None = None) -> str:
 
 
 def revision() -> str:
-    """Short hash of the repository's commit, `+` after it if files have changed since; `unknown` without git."""
+    """Short hash of the repository's commit, `+` if files but documents have changed since; `unknown` without git."""
     try:
         head = _git("rev-parse", "--short", "HEAD")
-        return head + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))
+        return head + "+" * bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs"))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

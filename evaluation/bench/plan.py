@@ -141,15 +141,16 @@ def final(options: Options, record: Record) -> Iterator[Measurement]:
 
 
 def search(options: Options, record: Record) -> Iterator[Measurement]:
-    """(e) The whole search once, or one generation of it per seed."""
+    """(e) The whole search once, or one generation of it per seed; with every step of its sizes, and as by default."""
     generations, seeds = (1, options.seeds) if options.search_projection else (5, 1)
-    trainings = 8 * generations + 6
     for seed in range(seeds):
-        parameters = {"task": SEARCH_TASK, "population": 8, "generations": generations, "seed": seed}
-        parameters["timesteps"] = options.search_timesteps
-        expected = trainings * (5 + options.search_timesteps / 16_000) / options.cores
-        key = f"e/{generations}-generations/{options.search_timesteps}/{seed}"
-        yield Measurement(key, "searches.search", parameters, expected, all_cores=True)
+        for kind in ("every-step", "default"):
+            parameters = {"task": SEARCH_TASK, "population": 8, "generations": generations, "seed": seed}
+            parameters |= {"timesteps": options.search_timesteps, "every_step": kind == "every-step"}
+            trainings = (8 if kind == "every-step" else 7) * generations + 6  # racing saves, and contests take
+            expected = trainings * (5 + options.search_timesteps / 16_000) / options.cores
+            key = f"e/{kind}/{generations}-generations/{options.search_timesteps}/{seed}"
+            yield Measurement(key, "searches.search", parameters, expected, all_cores=True)
 
 
 def scaling(options: Options, record: Record) -> Iterator[Measurement]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ class Record:
             os.fsync(file.fileno())
             self._rows[row.key] = row
 
+    def forget(self, prefixes: Sequence[str]) -> None:
+        """Drop all rows that `within` finds under one of these."""
+        with self._lock:
+            self._rows = {key: row for key, row in self._rows.items() if not within(key, prefixes)}
+            draft = self.path.with_suffix(".draft")
+            draft.write_text("".join(json.dumps(asdict(row)) + "\n" for row in self._rows.values()))
+            draft.replace(self.path)
+
     def get(self, key: str) -> Row | None:
         """The latest row of a key."""
         return self._rows.get(key)
@@ -70,3 +79,8 @@ class Record:
         """All rows whose key begins with `prefix/`, one per seed, in the order of the seeds."""
         found = [row for key, row in self._rows.items() if key.startswith(f"{prefix}/")]
         return sorted(found, key=lambda row: [(len(part), part) for part in row.key.split("/")])
+
+
+def within(key: str, prefixes: Sequence[str]) -> bool:
+    """Whether a key is one of these or lies below one: `b/hopper/ours/0` is below `b` and `b/hopper`."""
+    return any(f"{key}/".startswith(f"{prefix}/") for prefix in prefixes)

@@ -24,7 +24,10 @@ from eureka_agent.search.steps import propose, select
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends import make_sandbox
-from eureka_sandbox.protocol import Finished, Job, Outcome, Progress, Sandbox, ScoreResult, ScoreSpec, TrainResult
+from eureka_sandbox.protocol import Finished, Job, Outcome, Report, Sandbox, ScoreSpec, TrainResult, Wall
+
+EVERY_STEP = {"racing": "none", "contest_seeds": 1}
+"""Each candidate is trained once and to the end: such a search takes exactly the steps that its sizes say."""
 
 
 class StagedSandbox:
@@ -37,7 +40,11 @@ class StagedSandbox:
         self.boxes = 0
         self._lock = threading.Lock()
 
-    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: threading.Event) -> Outcome:
+    def check(self) -> Wall:
+        """As `Sandbox.check`."""
+        return self.inner.check()
+
+    def run(self, job: Job, on_progress: Callable[[Report], None], stop: threading.Event) -> Outcome:
         """As `Sandbox.run`."""
         outcome = self.inner.run(job, on_progress, stop)
         with self._lock:
@@ -51,13 +58,13 @@ def stages_of(job: Job, outcome: Outcome) -> Mapping[str, float]:
     """A box's wall time by stage, seconds."""
     if not isinstance(outcome, Finished):
         return {"boxes that failed": outcome.seconds}
-    result = outcome.result
-    if isinstance(result, TrainResult):
-        rest = outcome.seconds - result.startup_seconds - result.seconds
-        return {"start-up of training": result.startup_seconds, "training": result.seconds, "export and exit": rest}
-    assert isinstance(result, ScoreResult)
-    assert isinstance(job.spec, ScoreSpec)
-    return {"scoring" if job.spec.video is None else "filming": outcome.seconds}
+    if isinstance(outcome.result, TrainResult):  # its own `seconds` are those of all rungs so far
+        startup = outcome.result.startup_seconds
+        return {"start-up of training": startup, "training and export": outcome.seconds - startup}
+    if isinstance(job.spec, ScoreSpec):
+        pictures = job.spec.video is not None or job.spec.sheet is not None
+        return {"filming" if pictures else "scoring": outcome.seconds}
+    return {"judging and mapping rewards": outcome.seconds}
 
 
 class TimedLab(Lab):
@@ -71,20 +78,25 @@ class TimedLab(Lab):
         return super().compare(best)
 
 
-def search(task: str, population: int, generations: int, timesteps: int, seed: int) -> dict[str, Any]:
-    """A search as `eureka evolve` runs it, report included: wall time of its parts, core seconds of its stages."""
-    settings = Settings(population=population, generations=generations, timesteps=timesteps, seed=seed)
+def search(task: str, population: int, generations: int, timesteps: int, seed: int, every_step: bool) -> dict[str, Any]:
+    """A search as `eureka evolve` runs it, report included: wall time of its parts, core seconds of its stages.
+
+    Without `every_step` it races and contests, as it does unless told otherwise.
+    """
+    sizes = {"population": population, "generations": generations, "timesteps": timesteps, "seed": seed}
+    settings = Settings.model_validate(sizes | (EVERY_STEP if every_step else {}))
     known = load_task(task)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         run = Run.create(Path(folder) / "run", known, settings)
         sandbox = StagedSandbox(make_sandbox("embedded"))
         lab = TimedLab(sandbox, run)
+        lab.begin()
         comparison = evolve(run, make_proposer("offline", known), Incumbent(), lab)
         compared = time.perf_counter()
         write_report(run)
         ended = time.perf_counter()
-        failed = sum(c.failure is not None for c in run.population().candidates)
+        failed, steps = sum(c.failure is not None for c in run.population().candidates), run.searched_steps
     wall = ended - began
     busy = sum(sandbox.stages.values())
     return {
@@ -92,6 +104,7 @@ def search(task: str, population: int, generations: int, timesteps: int, seed: i
         "search_seconds": lab.comparison_began - began,
         "comparison_seconds": compared - lab.comparison_began,
         "report_seconds": ended - compared,
+        "steps": steps,
         "jobs": lab.boxes.jobs,
         "boxes": sandbox.boxes,
         "failed": failed,
@@ -104,12 +117,14 @@ def search(task: str, population: int, generations: int, timesteps: int, seed: i
 
 
 def generation(task: str, candidates: int, jobs: int, timesteps: int, seed: int) -> dict[str, Any]:
-    """One generation, `jobs` boxes side by side: its wall time from selection to the last score."""
+    """One generation, `jobs` boxes side by side: its wall time from selection to the last reward judged."""
     known = load_task(task)
-    settings = Settings(population=candidates, generations=1, timesteps=timesteps, seed=seed, jobs=jobs)
+    sizes = {"population": candidates, "generations": 1, "timesteps": timesteps, "seed": seed, "jobs": jobs}
+    settings = Settings.model_validate(sizes | EVERY_STEP)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", known, settings)
         lab = Lab(make_sandbox("embedded"), run)
+        lab.begin()
         began = time.perf_counter()
         briefs = select(run, Incumbent(), Population())
         asked = propose(lab, make_proposer("offline", known), briefs, Population())

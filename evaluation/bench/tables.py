@@ -93,14 +93,16 @@ def final(figures: Figures) -> str:
 
 def search(figures: Figures) -> str:
     """(e): wall time of whole searches, and the stages' shares."""
-    text = ""
-    for group in (f"e/{length}/{steps}" for length in figures.below("e") for steps in figures.below(f"e/{length}")):
+    text = texts.SEARCHES
+    for group in (group for group in figures.groups if group.startswith("e/")):
         asked, results = figures.groups[group][0].parameters, figures.results(group)
         keys = {"wall": "wall", "search": "search_seconds", "comparison": "comparison_seconds"}
         minutes = {name: figures.median(group, _scaled(key, 1 / 60)).text() for name, key in keys.items()}
         whole = figures.median(group, _scaled("search_seconds", 5 / asked["generations"] / 60)).text()
         projection = texts.PROJECTION.format(whole=whole) if asked["generations"] < 5 else ""
         known = {"task": asked["task"], "timesteps": asked["timesteps"], "jobs": results[0]["jobs"]} | minutes
+        known |= {"manner": texts.EVERY_STEP if asked["every_step"] else texts.BY_DEFAULT}
+        known |= {"millions": figures.median(group, _scaled("steps", 1e-6)).text()}
         known |= {"generations": _plural(asked["generations"], "generation"), "runs": _plural(len(results), "run")}
         text += texts.SEARCH.format(**known, projection=projection)
         text += _stages(figures, group)

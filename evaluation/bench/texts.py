@@ -30,13 +30,22 @@ the same recipe, engine and seeds. The difference is that of the seeds' means, p
 not worse than SB3's.
 """
 
-SEARCH = """An `offline` search on `{task}`, 8 candidates × {generations} × {timesteps:,} steps on {jobs} cores,
-{runs}: **{wall} min**, of which {search} min search and {comparison} min final comparison (6 more
-trainings).{projection} Goal: 8 × 5 × 1M in at most 22 min.
+SEARCHES = """`offline` searches as `eureka evolve` runs them, report included. Goal: 8 × 5 × 1M in at most 22 min.
+"""
+
+EVERY_STEP = "each candidate trained once and to the end (`--racing none --contest-seeds 1`)"
+BY_DEFAULT = "racing and contests as by default"
+
+SEARCH = """
+`{task}`, 8 candidates × {generations} × {timesteps:,} steps on {jobs} cores, {manner}, {runs}: **{wall} min**, of
+which {search} min search ({millions} million steps) and {comparison} min final comparison (6 more
+trainings).{projection}
 """
 
 PROJECTION = " Five generations take five times the search, {whole} min, and the comparison."
 
-SCALING = "One generation of an `offline` search on `{task}`, from selection to the last score.\n"
+SCALING = """One generation of an `offline` search on `{task}`, every candidate trained to the end, from selection to
+the last reward judged.
+"""
 
 MEMORY = "Peak resident memory of a training box ({timesteps:,} steps). Goal: at most 800 MB.\n"

@@ -15,7 +15,7 @@ from typing import Any
 
 from machine import REPOSITORY, description, revision
 from plan import PARTS, PLANS, Measurement, Options
-from record import Record, Row
+from record import Record, Row, within
 
 CHILD = Path(__file__).with_name("child.py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -25,18 +25,19 @@ class Sitting:
     """The missing measurements of some parts."""
 
     def __init__(
-        self, record: Record, options: Options, parts: Sequence[str], cores: Sequence[int], peers_python: str | None
+        self, record: Record, options: Options, wanted: Sequence[str], cores: Sequence[int], peers_python: str | None
     ) -> None:
         """Settle what to do.
 
         Args:
             record: finished measurements.
             options: of the benchmark.
-            parts: letters, in order.
+            wanted: parts, or the beginnings of keys, in order.
             cores: those that measure, one measurement each.
             peers_python: interpreter for measurements of EnvPool and SBX.
         """
-        self._record, self._options, self._parts, self._cores = record, options, parts, cores
+        self._record, self._options, self._wanted, self._cores = record, options, wanted, cores
+        self._parts = list(dict.fromkeys(name[0] for name in wanted))
         self._peers_python = peers_python
         self._revision = revision()
         self._change = threading.Condition()
@@ -47,7 +48,8 @@ class Sitting:
     def missing(self) -> list[Measurement]:
         """Measurements still to be made, in order."""
         plans = (PLANS[part](self._options, self._record) for part in self._parts)
-        return [m for plan in plans for m in plan if not m.done(self._record) and m.key not in self._failed]
+        wanted = [m for plan in plans for m in plan if within(m.key, self._wanted) and m.key not in self._failed]
+        return [m for m in wanted if not m.done(self._record)]
 
     def estimate(self) -> str:
         """How long the rest will take, by part."""
