@@ -99,6 +99,7 @@ class Place:
     root: Path
     provider: str | None = None
     """Address of one that is asked through a real broker; then sittings must be in processes of their own."""
+    models_file: str | None = None
 
     @property
     def run(self) -> Path:
@@ -252,7 +253,9 @@ def sitting(place: Place, hearer: Hearer | None = None, boxes: Boxes | None = No
         stack.enter_context(patch("secrets.randbits", lambda _: 7))
         if hearer:
             stack.enter_context(heard_by(hearer))
-        settings = SETTINGS.model_copy(update={"seed": seed, "base_url": place.provider})
+        settings = SETTINGS.model_copy(
+            update={"seed": seed, "base_url": place.provider, "models_file": place.models_file}
+        )
         run = Run.open(place.run) if place.run.exists() else start_run(place.root / "runs", TASK, settings)
         with run:
             run.amend({"max_seconds": 3600.0})

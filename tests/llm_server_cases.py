@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 CODE = "```python\ndef compute_reward(x):\n    return x, {'x': x}\n```\n"
 MEGABYTES = 10
@@ -135,6 +136,10 @@ class Provider(ThreadingHTTPServer):
         self.ledger: list[Received] = []
         self.arrived = threading.Event()
         """A `hold` request has come."""
+        self.stored: dict[str, dict[str, Any]] = {}
+        """Answers that a request asked to keep, by its metadata's `eureka_call`."""
+        self.looked_up: list[str] = []
+        """Names of calls whose answers somebody asked for again."""
         self.released = threading.Event()
         """`hold` and silent requests may go on."""
 
@@ -181,9 +186,14 @@ class Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def do_GET(self) -> None:
-        """Where a redirect leads if it is followed."""
+        """What was kept of an earlier call; else where a redirect leads if it is followed."""
+        asked = parse_qs(urlsplit(self.path).query).get("metadata[eureka_call]")
+        if asked and urlsplit(self.path).path == "/v1/chat/completions":
+            self.server.looked_up.append(asked[0])
+            found = [self.server.stored[asked[0]]] if asked[0] in self.server.stored else []
+            return self.document({"object": "list", "data": found, "has_more": False})
         self.server.ledger.append(Received("redirected", self.path, "", dict(self.headers), {}))
-        self.document({"message": "you should not be here"}, 200)
+        return self.document({"message": "you should not be here"}, 200)
 
     def do_POST(self) -> None:
         """Look the scenario up and play it."""
@@ -224,13 +234,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def answer(self, reply: Reply) -> None:
-        """A whole answer."""
+        """A whole answer, kept first if that was asked for."""
+        self.keep(reply)
         if self.plain:
             return self.document(self.message(reply))
         self.begin_stream()
         for event in self.events(reply):
             self.event(event)
         return self.end_stream()
+
+    def keep(self, reply: Reply) -> None:
+        """Have the answer found later under its call's name."""
+        if self.body.get("store"):
+            metadata = self.body["metadata"]
+            self.server.stored[metadata["eureka_call"]] = self.message(reply) | {"metadata": metadata}
 
     def begin_stream(self) -> None:
         self.send_response(200)
@@ -361,6 +378,12 @@ def _reset(handler: Handler) -> None:
     handler.connection.close()
 
 
+def _kept_and_lost(handler: Handler) -> None:
+    """The answer is kept, if that is asked for, and does not arrive."""
+    handler.keep(Reply())
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
 def _hang_up(handler: Handler) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
 
@@ -459,6 +482,7 @@ SPECIAL: dict[str, Scenario] = {
     "silence": _silence,
     "reset": _reset,
     "hang-up": _hang_up,
+    "kept-and-lost": _kept_and_lost,
     "cut": _cut,
     "short": _short,
     "idle": _idle,

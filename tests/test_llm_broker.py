@@ -68,10 +68,10 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def ask_of(server: Provider, scenario: str, ticket: str = "ticket-1") -> Ask:
+def ask_of(server: Provider, scenario: str, ticket: str = "ticket-1", store: bool = False) -> Ask:
     return Ask(
         key="g0c0/propose/1",
-        model=ModelConfig(name=f"openai/{scenario}", base_url=f"{server.url}/v1"),
+        model=ModelConfig(name=f"openai/{scenario}", base_url=f"{server.url}/v1", store=store),
         messages=(Message(role="user", content="half a pair: \ud800, and \0"),),
         max_output_tokens=100,
         idempotency_key=ticket,
@@ -196,6 +196,50 @@ def test_a_request_that_was_sent_is_not_sent_again_by_another_broker(server: Pro
     assert isinstance(outcome, Fault)
     assert (outcome.kind, outcome.billed) == (FaultKind.LOST, "unknown")
     assert server.ledger == []
+
+
+def test_an_answer_that_broke_off_is_found_where_it_was_kept(server: Provider, spool: Path) -> None:
+    with Broker(spool, threading.Event()) as broker:
+        outcome = broker.ask(ask_of(server, "kept-and-lost", store=True))
+        assert isinstance(outcome, Answered)
+        assert (outcome.text, outcome.usage is not None) == (CODE, True)
+        assert broker.adopt("ticket-1") == outcome, "it is kept like any other"
+        lost = broker.ask(ask_of(server, "kept-and-lost", "ticket-2"))
+        assert isinstance(lost, Fault)
+        assert lost.billed == "unknown", "nobody asked the provider to keep it"
+    assert server.looked_up == ["ticket-1"]
+    assert [received.idempotency_key for received in server.billed] == ["ticket-1", "ticket-2"]
+
+
+def test_an_answer_whose_broker_died_is_found_where_it_was_kept(server: Provider, spool: Path) -> None:
+    """Here with a key that the next sitting has again; the broker that dies takes its own along."""
+    ask = ask_of(server, "hold", store=True)
+    with Broker(spool, threading.Event()) as broker:
+        asking = Asking(lambda: broker.ask(ask))
+        assert server.arrived.wait(60)
+        (process,) = brokers(spool)
+        process.kill()
+        asking.join(60)
+        assert isinstance(asking.error, EurekaError)
+        assert "OPENAI_API_KEY" in str(asking.error)
+    server.released.set()
+    until(lambda: server.stored)
+    os.environ["OPENAI_API_KEY"] = KEY
+    with Broker(spool, threading.Event()) as later:
+        assert later.adopt("ticket-1") is None
+        outcome = later.ask(ask.model_copy(update={"sent_before": True}))
+        assert isinstance(outcome, Answered)
+        assert outcome.text == CODE
+    assert len(server.billed) == 1
+
+
+def test_what_was_never_kept_stays_lost_and_is_not_sent_again(server: Provider, spool: Path) -> None:
+    with Broker(spool, threading.Event()) as broker:
+        outcome = broker.ask(ask_of(server, "ok", store=True).model_copy(update={"sent_before": True}))
+    assert isinstance(outcome, Fault)
+    assert (outcome.kind, outcome.billed) == (FaultKind.LOST, "unknown")
+    assert server.billed == []
+    assert server.looked_up == ["ticket-1"] * 3, "the provider may still be writing it"
 
 
 def test_a_call_that_never_reached_a_broker_costs_nothing(spool: Path) -> None:

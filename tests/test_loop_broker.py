@@ -58,6 +58,19 @@ def test_who_dies_around_a_call_the_search_ends_the_same(
     assert dies(name, 1, what, False, place(f"{what}-{name}"), uninterrupted, surely=True) == []
 
 
+@pytest.mark.parametrize("what", ["broker", "all"])
+def test_an_answer_that_the_provider_keeps_is_not_lost_with_its_broker(
+    what: str, uninterrupted: str, place: Places
+) -> None:
+    here = place(f"kept-{what}")
+    models = here.root / "models.yaml"
+    models.write_text("models: {openai/test: {store: true}}")
+    here.models_file = str(models)
+    assert dies("broker.answered", 1, what, False, here, uninterrupted) == []
+    assert lost(here) == set()
+    assert len(here.lines("paid")) == 7
+
+
 def test_a_book_that_differs_from_the_journal_is_noticed(place: Places) -> None:
     here = place("differs")
     sitting(here)

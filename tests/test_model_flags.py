@@ -97,6 +97,9 @@ def test_a_models_file_is_corrected_in_plain_words(tmp_path: Path) -> None:
     path.write_text("models:\n  openai/a:\n    max_output_tokens: many\n")
     with pytest.raises(UsageError, match=r"expected a whole number \(given: 'many'\)"):
         load_models(path)
+    path.write_text("models:\n  openai/a: {store: true}\n  anthropic/b: {store: true}\n")
+    with pytest.raises(UsageError, match=r"models.yaml:3: models\.anthropic/b\.store: only openai/ models"):
+        load_models(path)
 
 
 def test_what_is_fixed_in_a_run_is_named_by_its_flag() -> None:

@@ -18,6 +18,8 @@ from eureka_agent.text import duration
 
 SDKS = {"openai": "openai", "anthropic": "anthropic"}
 """SDK by provider; litellm for every other."""
+LOOKS = (0.0, 1.0, 4.0)
+"""Seconds before each look for a lost answer: the provider may still be writing it."""
 _IMPORTING = threading.Lock()
 State: TypeAlias = Literal["ready", "no key", "no library", "unknown"]
 
@@ -90,6 +92,19 @@ class Sdk(Protocol):
 def attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:
     """Ask once, with the keys of an environment, none of which is in the outcome. Raises nothing."""
     return Secrets(environment).redacted(_attempt(ask, environment))
+
+
+def kept_answer(ask: Ask, environment: Mapping[str, str]) -> Answered | None:
+    """What a provider that was asked to keep its answers has of a lost one; None if nothing. Raises nothing."""
+    if not ask.model.store:
+        return None
+    for seconds in LOOKS:
+        time.sleep(seconds)
+        with suppress(Exception):  # lost it is already
+            sdk = cast(Any, _sdk(ask))
+            if found := sdk.kept(ask, environment):
+                return Secrets(environment).redacted(cast(Answered, found))
+    return None
 
 
 def provider_state(provider: str, environment: Mapping[str, str], base_url: str | None = None) -> tuple[State, str]:

@@ -20,6 +20,7 @@ from eureka_agent.errors import EurekaError
 from eureka_agent.llm.completion import AskingStopped
 from eureka_agent.llm.keys import withdraw
 from eureka_agent.llm.spool import Spool
+from eureka_agent.llm.stops import lost_answer
 from eureka_agent.llm.wire import Ask, Fault, FaultKind, Outcome, dump_record, load_outcome
 from eureka_agent.runs.crashpoints import CRASH_AT
 from eureka_agent.runs.storage import storage_errors
@@ -87,7 +88,7 @@ class Broker:
             self._started()
 
     def ask(self, ask: Ask) -> Outcome:
-        """One attempt, without any retry. Called from several threads at once.
+        """One attempt, without any retry, or the look-up of one. Called from several threads at once.
 
         Raises:
             AskingStopped: `stopping` is set; the broker finishes the call all the same, see `adopt`.
@@ -109,7 +110,10 @@ class Broker:
                 raise AskingStopped(ask.key)
         with self._lock:
             del self._waiting[ask.idempotency_key]
-        return waiting.outcome or self._settled(ask.idempotency_key)
+        outcome = waiting.outcome or self._settled(ask.idempotency_key)
+        if outcome is None and ask.model.store and not ask.sent_before:
+            return self.ask(ask.model_copy(update={"sent_before": True}))  # of another broker
+        return outcome or lost_answer()
 
     def adopt(self, idempotency_key: str) -> Outcome | None:
         """What came of a call that an earlier sitting handed to its broker. Waits while that broker lives.
@@ -148,16 +152,13 @@ class Broker:
         sender = self._spool.sender(idempotency_key)
         return self._spool.lives(sender) if sender else self._spool.others_may_send(self._name)
 
-    def _settled(self, idempotency_key: str) -> Outcome:
-        """What came of a call that this sitting's broker is done with, or died over."""
+    def _settled(self, idempotency_key: str) -> Outcome | None:
+        """What came of a call that this sitting's broker is done with; None if it died over it."""
         with storage_errors(self._folder):
             outcome = self._spool.get(idempotency_key)
             if outcome is not None:
                 return outcome
-            if self._spool.sender(idempotency_key) is None:
-                return _never_sent()
-        message = "the process that waited for the answer was ended"
-        return Fault(kind=FaultKind.LOST, message=message, billed="unknown")
+            return _never_sent() if self._spool.sender(idempotency_key) is None else None
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:

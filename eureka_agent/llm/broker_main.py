@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eureka_agent.llm.attempt import attempt
+from eureka_agent.llm.attempt import attempt, kept_answer
 from eureka_agent.llm.keys import hide_memory
 from eureka_agent.llm.spool import HEARD_ALL, Spool
 from eureka_agent.llm.wire import Ask, Fault, FaultKind, Outcome, dump_record
@@ -69,33 +70,45 @@ class Desk:
         try:
             if self._spool.get(key) is not None:
                 return self._tell(key)
-            if self._spool.sender(key) is not None:
-                return self._tell(key, _fault(FaultKind.LOST, "this request was sent before", "unknown"))
+            if ask.sent_before or self._spool.sender(key) is not None:
+                return self._begin(self._look_up, ask)
             self._spool.mark_sent(ask, self._name)
         except OSError as error:
             message = f"not sent: {self._spool.folder} cannot be written ({error.strerror})"
             return self._tell(key, _fault(FaultKind.CONNECT, message, "no"))
-        return self._send(ask)
+        return self._begin(self._serve, ask)
 
     def finish(self) -> None:
         """Wait for what is in flight; every call has an end, see `wire.Patience`."""
         for thread in self._threads:
             thread.join()
 
-    def _send(self, ask: Ask) -> None:
-        thread = threading.Thread(target=self._serve, args=(ask,), daemon=True)
+    def _begin(self, work: Callable[[Ask], None], ask: Ask) -> None:
+        thread = threading.Thread(target=work, args=(ask,), daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def _serve(self, ask: Ask) -> None:
         outcome = attempt(ask, self._environment)
         crashpoint("broker.answered")
+        if isinstance(outcome, Fault) and outcome.billed == "unknown":
+            outcome = kept_answer(ask, self._environment) or outcome
+        self._keep(ask.idempotency_key, outcome)
+        crashpoint("broker.told")
+
+    def _look_up(self, ask: Ask) -> None:
+        found = kept_answer(ask, self._environment)
+        if found is None:
+            self._tell(ask.idempotency_key, _fault(FaultKind.LOST, "this request was sent before", "unknown"))
+        else:
+            self._keep(ask.idempotency_key, found)
+
+    def _keep(self, key: str, outcome: Outcome) -> None:
         try:
-            self._spool.put(ask.idempotency_key, outcome)
+            self._spool.put(key, outcome)
         except OSError:
-            return self._tell(ask.idempotency_key, outcome)  # a full disk; the controller may have it all the same
-        self._tell(ask.idempotency_key)
-        return crashpoint("broker.told")
+            return self._tell(key, outcome)  # a full disk; the controller may have it all the same
+        return self._tell(key)
 
     def _tell(self, key: str, outcome: Outcome | None = None) -> None:
         line: dict[str, Any] = {"idempotency_key": key}

@@ -22,6 +22,13 @@ from eureka_agent.llm.wire import Answered, Ask
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
+def providers() -> list[str]:
+    """Those that litellm knows, sorted."""
+    import litellm
+
+    return sorted(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
+
+
 def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> Answered:
     """Ask once. Raises whatever litellm raises; see `faults.outcome_of`."""
     import httpx

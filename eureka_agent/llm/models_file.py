@@ -6,6 +6,7 @@
         price: {input: 0, output: 0}      # US dollars per million tokens; cache_read and cache_write if they differ
         max_output_tokens: 8000
         effort: low
+        store: true                       # OpenAI keeps its answers: one lost on its way is looked up, not paid again
 
 It is read anew in every sitting, so that a price can be corrected while a run is under way.
 """
@@ -37,6 +38,8 @@ class Entry(BaseModel):
     max_output_tokens: int | None = Field(default=None, ge=1)
     """Longest answer the model can give."""
     effort: str | None = None
+    store: bool | None = None
+    """Ask the provider to keep its answers, and look up there what was lost."""
 
     @field_validator("base_url")
     @classmethod
@@ -80,13 +83,18 @@ def load_models(path: Path | None) -> Mapping[str, Entry]:
         where = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: not readable as YAML: {getattr(error, 'problem', None) or error}") from error
     try:
-        return ModelsFile.model_validate(data).models
+        models = ModelsFile.model_validate(data).models
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "models"
         raise UsageError(
             f"{path}:{line_of(node, first['loc'])}: {where}: {_complaint(first['type'], first)}"
         ) from error
+    for name, entry in models.items():
+        if entry.store and not name.startswith("openai/"):
+            where = f"{path}:{line_of(node, ('models', name, 'store'))}: models.{name}.store"
+            raise UsageError(f"{where}: only openai/ models can be asked to keep their answers")
+    return models
 
 
 def _complaint(kind: str, error: object) -> str:

@@ -17,6 +17,8 @@ from eureka_agent.runs.calls import Message
 if TYPE_CHECKING:
     from openai import OpenAI
 
+KEPT_AS = "eureka_call"
+"""Under which an answer that OpenAI keeps has its call's name (`metadata`)."""
 OWN_HOSTS = ("openai.com", "azure.com")
 """Where the limit of an answer is called `max_completion_tokens`; servers of one's own know `max_tokens`."""
 
@@ -25,17 +27,8 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
     """Ask once, as a stream where that is allowed. Raises whatever the SDK raises; see `faults.outcome_of`."""
     import openai
 
-    base_url = ask.model.base_url or environment.get("OPENAI_BASE_URL") or None
-    patience = ask.patience
-    client = openai.OpenAI(
-        api_key=key_of("openai", environment) or NO_KEY,
-        base_url=base_url,
-        max_retries=0,
-        timeout=openai.Timeout(patience.total, connect=patience.connect),
-        # A redirect would take the key and the prompt to an address that nobody named.
-        http_client=openai.DefaultHttpxClient(follow_redirects=False),
-    )
-    with client:
+    base_url = _address(ask, environment)
+    with _client(ask, environment) as client:
         own_host = base_url is None or (urlsplit(base_url).hostname or "").endswith(OWN_HOSTS)
         limit, other = ("max_completion_tokens", "max_tokens") if own_host else ("max_tokens", "max_completion_tokens")
         stream = True
@@ -51,6 +44,34 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
                     raise
 
 
+def kept(ask: Ask, environment: Mapping[str, str]) -> Answered | None:
+    """The answer that OpenAI kept of a request that asked for it; None if there is none. Raises as `complete` does."""
+    with _client(ask, environment) as client:
+        answer = client.chat.completions.with_raw_response.list(metadata={KEPT_AS: ask.idempotency_key})
+        whole = answer.http_response
+    document = parsed_document(whole.content, whole.headers.get("content-type", ""))
+    mine = (one for one in at(document, "data") or () if text_at(one, "metadata", KEPT_AS) == ask.idempotency_key)
+    found = next(mine, None)
+    return None if found is None else openai_answer(found, text_at(found, "request_id"))
+
+
+def _address(ask: Ask, environment: Mapping[str, str]) -> str | None:
+    return ask.model.base_url or environment.get("OPENAI_BASE_URL") or None
+
+
+def _client(ask: Ask, environment: Mapping[str, str]) -> OpenAI:
+    import openai
+
+    return openai.OpenAI(
+        api_key=key_of("openai", environment) or NO_KEY,
+        base_url=_address(ask, environment),
+        max_retries=0,
+        timeout=openai.Timeout(ask.patience.total, connect=ask.patience.connect),
+        # A redirect would take the key and the prompt to an address that nobody named.
+        http_client=openai.DefaultHttpxClient(follow_redirects=False),
+    )
+
+
 def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str, stream: bool) -> Answered:
     options: dict[str, Any] = {
         "model": ask.model.name.partition("/")[2],
@@ -60,6 +81,8 @@ def _ask(client: OpenAI, ask: Ask, progress: Progress, limit: str, stream: bool)
     }
     if ask.model.effort:
         options["reasoning_effort"] = ask.model.effort
+    if ask.model.store:
+        options |= {"store": True, "metadata": {KEPT_AS: ask.idempotency_key}}
     if not stream:
         whole = client.chat.completions.with_raw_response.create(**options).http_response
         document = parsed_document(whole.content, whole.headers.get("content-type", ""))

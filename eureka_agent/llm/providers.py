@@ -94,9 +94,9 @@ def check_environment(settings: Settings) -> None:
 
 def _check_provider(model: ModelConfig, flag: str) -> None:
     """Ask litellm itself, whose import takes seconds."""
-    import litellm
+    from eureka_agent.llm.litellm_sdk import providers
 
-    known = sorted(str(getattr(provider, "value", provider)) for provider in litellm.provider_list)
+    known = providers()
     if model.provider not in known:
         close = difflib.get_close_matches(model.provider, known, n=1)
         meant = f"did you mean {close[0]}/{model.name.partition('/')[2]}? " if close else ""

@@ -89,8 +89,15 @@ class Sender:
 
     def adopted(self, call: Call) -> Call:
         """A call that an earlier sitting has sent, with what came of it."""
-        outcome = self._broker.adopt(call.ticket or "") or lost_answer()
-        return self._settled(call, outcome)
+        outcome = self._broker.adopt(call.ticket or "")
+        return self._settled(call, outcome or self._looked_up(call))
+
+    def _looked_up(self, call: Call) -> Outcome:
+        """What the provider kept of a call whose broker died over it, if it was asked to."""
+        keeper = next((m for m in self._ensemble.models if m.name == call.asked and m.store), None)
+        if keeper is None:
+            return lost_answer()
+        return self._broker.ask(self._ask(call, keeper).model_copy(update={"sent_before": True}))
 
     def _settled(self, call: Call, outcome: Outcome) -> Call:
         """Make durable what came of a call, then let the broker forget it."""

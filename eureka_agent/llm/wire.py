@@ -41,6 +41,8 @@ class ModelConfig(Record):
     """Longest answer the model can give; None: as the run says."""
     effort: str | None = None
     """Reasoning effort, in the provider's word."""
+    store: bool = False
+    """The provider is asked to keep its answers, so that one that was lost on its way can be looked up."""
 
     @property
     def provider(self) -> str:
@@ -70,6 +72,8 @@ class Ask(Record):
     """Thinking included."""
     idempotency_key: str
     """Names this attempt for ever: sent as a header, and how its answer is found after a crash."""
+    sent_before: bool = False
+    """It went out once and its answer was lost: look for what the provider kept, and send nothing."""
     patience: Patience = Patience()
 
 
