@@ -110,16 +110,19 @@ def _sit_and_lose(place: Place, name: str, number: int, expected: str) -> None:
 
 
 def calls() -> Iterator[Case]:
-    """A real broker: it, its controller, or all are killed while calls are in flight or just answered.
+    """A real broker: it, its controller, or all are killed, above all while calls are in flight or just answered.
 
     At the first pass of every crash point around a call, and at a later one; the broker's own once with a key, which
-    dies with it, so that the sitting cannot go on.
+    dies with it, so that the sitting cannot go on. It and all are killed once at every other point of the controller.
     """
     for name in (*BROKER_POINTS, *CALL_POINTS):
         for number in (1, 4) if name != "broker.heard-all" else (1,):
             for what in ("broker", "all") if name in BROKER_POINTS else ("controller", "broker", "all"):
                 yield f"{what} {name}:{number}", partial(dies, name, number, what, False)
         yield f"broker {name} with a key", partial(dies, name, 1, "broker", True)
+    for name in (name for name in POINTS if name not in CALL_POINTS):
+        for what in ("broker", "all"):
+            yield f"{what} {name}:1", partial(dies, name, 1, what, False)
 
 
 # ------------------------------------------------------------------------------------------------------------- random
