@@ -28,8 +28,8 @@ from eureka_evaluation import hacking_order, hacking_paths, hacking_scores, hack
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.hacking import FLAGGED, SIGNALS, suspicion, suspicions
 from eureka_evaluation.hacking_code import smells
-from eureka_evaluation.hacking_evidence import LARGEST, METRIC, Evidence, Probes
-from eureka_evaluation.transitions import chosen_transitions
+from eureka_evaluation.hacking_evidence import LARGEST, METRIC, Evidence, Probes, correlation
+from eureka_evaluation.transitions import Transitions, chosen_transitions
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bank import read_bank
 from eureka_sandbox.bodies import variable_shapes
@@ -159,6 +159,41 @@ def test_8_paid_rest_paid_length_paid_falls_and_the_way_out_of_costs() -> None:
     assert not kinds(hacking_paths.cost_escape(evidence({"pay": -costs}, short)))
 
 
+def falling_walkers(own_steps: tuple[int, ...], own_speed: float) -> Transitions:
+    """Three walks of each policy: whoever lasts longer comes farther, but for the own ones perhaps."""
+    walks = {
+        "random": (0.5, (10, 12, 14)),
+        "idle": (0.0, (9, 11, 12)),
+        "slow": (0.8, (40, 50, 60)),
+        "fast": (1.2, (70, 85, 110)),
+        "own": (own_speed, own_steps),
+    }
+    trajectories = [
+        walk(policy, speed, 10 * i + j, steps=n, fallen=True)
+        for i, (policy, (speed, steps)) in enumerate(walks.items())
+        for j, n in enumerate(steps)
+    ]
+    return chosen_transitions(trajectories, 10_000)
+
+
+def test_8_a_walker_that_lasts_because_it_gets_on_is_not_called_paid_to_last() -> None:
+    known = falling_walkers((60, 75, 80), 1.0)
+    pays = random_rewards(known)
+    assert 0.8 < correlation(known.lengths, known.fitness) < 0.99, "who lasts gets on, so every return follows length"
+    good = evidence({"forward": pays["forward"], "alive": 0.5 * pays["alive"]}, known)
+    assert correlation(good.returns, known.lengths) > correlation(known.fitness, known.lengths)
+    assert not kinds(hacking_paths.paid_to_last(good))
+    assert kinds(hacking_paths.paid_to_last(evidence({"alive": pays["alive"]}, known))) == {"paid_to_last"}
+
+
+def test_8_a_walker_that_stands_for_a_survival_bonus_is() -> None:
+    known = falling_walkers((120, 120, 120), 0.0)
+    pays = random_rewards(known)
+    (finding,) = hacking_paths.paid_to_last(evidence({"alive": pays["alive"], "f": 0.1 * pays["forward"]}, known))
+    assert finding.kind == "paid_to_last"
+    assert "longer pays" in finding.text
+
+
 def test_8_where_the_metric_is_to_last_lasting_is_no_hack() -> None:
     trajectories = [
         walk(p, 0.1, i, steps=n, fallen=n < 99, fitness=float(n))
@@ -191,17 +226,21 @@ def test_10_to_13_speak_only_of_what_was_measured() -> None:
     quiet = evidence(GOOD, KNOWN)
     for number in (10, 11, 12, 13):
         assert not [f for part in SIGNALS[number] for f in part(quiet)]
-    # the own policy comes 1.2 m far, random play nowhere
-    assert found(hacking_scores.fragile, GOOD, variations=(0.1, 0.2))["fragile"].numbers["worst"] == 0.1
-    assert not found(hacking_scores.fragile, GOOD, variations=(1.1, 1.2))
-    strong = recorded(speed=1.0)
-    assert kinds(hacking_scores.lucky_training(evidence(GOOD, KNOWN, retrained=(-9.0, -8.0)))) == {"lucky_training"}
-    assert not kinds(hacking_scores.lucky_training(evidence({"f": strong.column("speed")}, strong, retrained=(12.0,))))
+    # random play comes nowhere, the best 12 m far
+    fragile = {"nominal": 1.2, "variations": (0.1, 0.2)}
+    assert found(hacking_scores.fragile, GOOD, **fragile)["fragile"].numbers["worst"] == 0.1
+    assert not found(hacking_scores.fragile, GOOD, **fragile | {"variations": (1.1, 1.2)})
+    assert not found(hacking_scores.fragile, GOOD, **fragile | {"nominal": 0.16}), "it is hardly better at home"
+    assert found(hacking_scores.lucky_training, GOOD, selected=(9.0, 4.0), fresh=(5.0,))
+    assert not found(hacking_scores.lucky_training, GOOD, selected=(9.0, 8.0), fresh=(7.0,))
+    assert not found(hacking_scores.lucky_training, GOOD, selected=(9.0,)), "it was trained once"
     claimed = {"reported": 0.9, "success_rate": 0.2, "episodes": 30}
     assert found(hacking_scores.self_report, GOOD, **claimed)
     assert not found(hacking_scores.self_report, GOOD, **claimed | {"reported": 0.3})
-    assert found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 9.5, 9.2), fresh=(5.0, 5.5, 5.2))
+    assert found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 8.5), fresh=(5.0, 5.5, 5.2))
+    assert found(hacking_scores.selection_optimism, GOOD, selected=(17.6,), fresh=(2.3, 6.0, 2.0))
     assert not found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 5.0), fresh=(8.0, 5.5))
+    assert not found(hacking_scores.selection_optimism, GOOD, selected=(9.0,), fresh=(5.0,)), "no spread is known"
 
 
 def test_14_smells_come_with_their_line_and_goals_are_known() -> None:

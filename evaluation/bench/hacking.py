@@ -22,6 +22,7 @@ from eureka_agent.contract.task import Task, builtin_tasks, load_task
 from eureka_agent.critique.suspicions import goals
 from eureka_agent.lab.jobs import judging_job
 from eureka_agent.lab.judging import PROBED, ROOM, SCALES, judging_bank
+from eureka_agent.settings import Recipe, Settings
 from eureka_evaluation.decomposition import TRUSTED, PerStep, metric_per_step
 from eureka_evaluation.distances import starc_matrix
 from eureka_evaluation.hacking import suspicions
@@ -47,7 +48,8 @@ def judged_task(task: Task, of_task: Sequence[Reward], trials: Trials) -> list[J
     count = len(everybody.trajectory)
     rows = [of[:1, :count] for _, of in values.values()]
     trusted = per_step.explained >= TRUSTED
-    matrix = starc_matrix(np.concatenate([*rows, per_step.values[None]]), everybody)
+    discount = Recipe.of(task, Settings()).discount
+    matrix = starc_matrix(np.concatenate([*rows, per_step.values[None]]), everybody, discount)
     spread = tuple(matrix[-1, :-1].tolist()) if trusted else ()
     fitness = {name: float(np.mean(trial.fitness)) for name, trial in (plays | made).items()}
     best = max(fitness.values())
