@@ -133,7 +133,8 @@ def _players(run: Run, population: Population, judged: Sequence[Candidate]) -> I
             *looks, last = _looks(candidate)
             yield Player(policy=candidate.id, key=last)
             later = contested[candidate.id].later if candidate.id in contested else ()
-            trained_again = [training_key((candidate.id, number)) for number in range(1, len(later) + 1)]
+            ended = [number for number, mean in enumerate(later, 1) if mean is not None]
+            trained_again = [training_key((candidate.id, number)) for number in ended]
             yield from (Player(policy=key, key=key) for key in (*looks, *trained_again))
 
 
