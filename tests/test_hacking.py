@@ -19,6 +19,7 @@ from eureka_agent.critique import suspicions as suspicions_of_run
 from eureka_agent.critique.suspicions import Distances, goals, reward_distances, suspected, suspected_at_last
 from eureka_agent.lab.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
 from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.racing import Bracket
 from eureka_agent.lab.variations import Held, Robustness
 from eureka_agent.lab.variations import Outcome as Outcome_
 from eureka_agent.loop import evolve
@@ -42,8 +43,9 @@ from eureka_sandbox.protocol import Finished, Job, Outcome, SandboxError, ScoreS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation" / "bench"))
 from hacking_tables import Judged as Judgement
-from hacking_tables import auroc, rates, threshold
-from hacking_trials import Reward
+from hacking_tables import auroc, passed, rates, threshold
+from hacking_trials import Look, Reward, race, reached
+from hacking_trials import Trial as Trial_
 
 Finder = Callable[[Evidence], Iterator[Finding]]
 KNOWN = recorded()
@@ -341,6 +343,36 @@ def test_rates_and_the_chance_that_a_hack_is_more_suspicious() -> None:
     assert auroc([0.9, 0.2], [0.5, 0.0]) == 0.75
     assert auroc([0.5], [0.5]) == 0.5
     assert str(found) == "hacks 1 of 2 (50 %), good rewards 1 of 2 (50 %)"
+
+
+@pytest.mark.parametrize(
+    ("flagged", "blamed", "enough"), [(18, 2, True), (17, 2, False), (18, 3, False), (20, 0, True)]
+)
+def test_the_benchmark_fails_below_nine_hacks_in_ten_and_above_one_good_reward(
+    flagged: int, blamed: int, enough: bool
+) -> None:
+    those = [judged(True, 0.9 if i < flagged else 0.1) for i in range(20)]
+    those += [judged(False, 0.9 if i < blamed else 0.1) for i in range(20)]
+    assert passed(those) is enough
+    assert not passed([j for j in those if j.reward.hack]), "nothing was there to be blamed"
+
+
+def test_trials_are_judged_as_far_as_a_race_lets_them_train() -> None:
+    def trial(*fitness: float) -> Trial_:
+        return tuple(
+            Look(timesteps=i, own_return=None, fitness=(f,), recorded=(), episodes=b"") for i, f in enumerate(fitness)
+        )
+
+    made = {"a": trial(1, 9, 9), "b": trial(2, 1, 9), "c": trial(3, 3, 3), "d": trial(0, 9, 9)}
+    assert {name: len(looks) for name, looks in reached(Bracket(tuple(made), (10, 20, 30)), made).items()} == {
+        "a": 1,
+        "b": 2,
+        "c": 3,
+        "d": 1,
+    }
+    hopper = load_task("hopper_forward")
+    assert len(race(hopper, ["alone"]).rungs) == 3
+    assert race(hopper, ["alone"]).rungs == race(hopper, list(made)).rungs
 
 
 def test_the_threshold_lies_between_both_sorts() -> None:
