@@ -16,7 +16,7 @@ help:
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make bench-report  size of a report, time to write and to open it, up to 1,000 candidates (minutes)"
 	@echo "make bench-sandbox  what the wall costs and how soon it acts: start-up, training speed, many jobs (about 20 minutes)"
-	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (20 minutes, the first time)"
+	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (an hour, the first time)"
 	@echo "make bench-strategies  strategies at matched steps (hours, can be interrupted); writes docs/strategies.md"
 	@echo "make crash   kill searches and fail disks at every durable step, and resume them (an hour)"
 	@echo "make image   build the sandbox container image"

@@ -11,7 +11,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Comparison
 from eureka_agent.search.contesting import contest
 from eureka_agent.search.people import heard
-from eureka_agent.search.steps import propose, related, select, understood, winner
+from eureka_agent.search.steps import concluded, propose, related, select, understood
 from eureka_agent.search.stopping import stopped
 from eureka_agent.strategies import Strategy
 
@@ -31,6 +31,6 @@ def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab, eyes: Eye
         incumbent = contest(lab, population, reflected)  # who leads, on more training seeds, journaled
         population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
-    compared = run.decide(key, Comparison, lambda: lab.compare(winner(population)))  # fresh seeds, intervals
+    compared = run.decide(key, Comparison, lambda: concluded(lab, population))  # fresh seeds, intervals, signs
     lab.illustrate(compared.candidate)  # films and maps, for the report
     return compared

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from eureka_agent.contract.task import Task
 from eureka_sandbox.protocol import Limits
 
+SB3_GAMMA = 0.99
+"""Discount of PPO, SAC and TD3 in Stable-Baselines3 unless a task names another."""
+
 
 class Settings(BaseModel):
     """A run's settings; `None` means the task's own value or this machine's."""
@@ -132,3 +135,8 @@ class Recipe(BaseModel):
             timesteps=settings.timesteps or training.timesteps,
             hyperparameters=training.hyperparameters if algorithm == training.algorithm else {},
         )
+
+    @property
+    def discount(self) -> float:
+        """Gamma that policies are trained with."""
+        return float(self.hyperparameters.get("gamma", SB3_GAMMA))

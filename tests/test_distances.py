@@ -156,7 +156,7 @@ def test_a_distance_matrix_is_symmetric_and_knows_equal_and_opposite_rewards() -
     known = recorded()
     rewards = random_rewards(known)
     values = np.stack([rewards["forward"], 5 * rewards["forward"], -rewards["forward"], rewards["still"]])
-    for matrix in (starc_matrix(values, known), epic_matrix(values, known)):
+    for matrix in (starc_matrix(values, known, 0.99), epic_matrix(values, known)):
         np.testing.assert_array_equal(matrix, matrix.T)
         assert matrix[0, 1] < 1e-6
         assert matrix[0, 2] == pytest.approx(1.0, abs=1e-6)
@@ -164,11 +164,22 @@ def test_a_distance_matrix_is_symmetric_and_knows_equal_and_opposite_rewards() -
         assert (np.diag(matrix) == 0).all()
 
 
+def test_shaping_is_taken_away_with_the_discount_that_it_was_made_with() -> None:
+    known = recorded()
+    forward, (before, after) = random_rewards(known)["forward"], features(known)
+    weights = np.random.default_rng(5).standard_normal(after.shape[1])
+    for gamma in (0.9, 0.99, 0.9999):
+        potential = gamma * np.where(known.terminal, 0.0, after @ weights) - before @ weights
+        values = np.stack([forward, forward + potential])
+        assert starc_matrix(values, known, gamma)[0, 1] < 1e-4
+        assert starc_matrix(values, known, 0.5)[0, 1] > 0.1
+
+
 def test_huge_values_give_finite_distances() -> None:
     known = recorded()
     huge = np.full((2, len(known.trajectory)), 1e38)
     huge[0, ::2] = -1e38
-    assert np.isfinite(starc_matrix(huge, known)).all()
+    assert np.isfinite(starc_matrix(huge, known, 0.99)).all()
     assert np.isfinite(epic_matrix(huge, known)).all()
 
 

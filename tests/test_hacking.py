@@ -15,30 +15,37 @@ from hacking_cases import evidence, random_rewards, recorded, walk
 
 from eureka_agent.contract.reward_code import check_reward_code
 from eureka_agent.contract.task import Task, builtin_tasks, load_task
-from eureka_agent.critique.suspicions import goals, reward_distances, suspected
+from eureka_agent.critique import suspicions as suspicions_of_run
+from eureka_agent.critique.suspicions import Distances, goals, reward_distances, suspected, suspected_at_last
 from eureka_agent.lab.judging import Judged, JudgedBank, bank_key, judge, judged_key, judging_bank
 from eureka_agent.lab.lab import Lab
+from eureka_agent.lab.racing import Bracket
+from eureka_agent.lab.variations import Held, Robustness
+from eureka_agent.lab.variations import Outcome as Outcome_
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Candidate, Population, Proposal
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Rung, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
+from eureka_agent.search.comparison import Trial
+from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_evaluation import hacking_order, hacking_paths, hacking_scores, hacking_terms
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.hacking import FLAGGED, SIGNALS, suspicion, suspicions
 from eureka_evaluation.hacking_code import smells
-from eureka_evaluation.hacking_evidence import LARGEST, METRIC, Evidence, Probes
-from eureka_evaluation.transitions import chosen_transitions
+from eureka_evaluation.hacking_evidence import LARGEST, METRIC, Evidence, Probes, correlation
+from eureka_evaluation.transitions import Transitions, chosen_transitions
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bank import read_bank
 from eureka_sandbox.bodies import variable_shapes
-from eureka_sandbox.protocol import Finished, Job, Outcome, SandboxError, ScoreSpec, SmokeSpec
+from eureka_sandbox.protocol import Finished, Job, Outcome, SandboxError, ScoreSpec, SmokeSpec, Variation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation" / "bench"))
 from hacking_tables import Judged as Judgement
-from hacking_tables import auroc, rates, threshold
-from hacking_trials import Reward
+from hacking_tables import auroc, passed, rates, threshold
+from hacking_trials import Look, Reward, race, reached
+from hacking_trials import Trial as Trial_
 
 Finder = Callable[[Evidence], Iterator[Finding]]
 KNOWN = recorded()
@@ -159,6 +166,41 @@ def test_8_paid_rest_paid_length_paid_falls_and_the_way_out_of_costs() -> None:
     assert not kinds(hacking_paths.cost_escape(evidence({"pay": -costs}, short)))
 
 
+def falling_walkers(own_steps: tuple[int, ...], own_speed: float) -> Transitions:
+    """Three walks of each policy: whoever lasts longer comes farther, but for the own ones perhaps."""
+    walks = {
+        "random": (0.5, (10, 12, 14)),
+        "idle": (0.0, (9, 11, 12)),
+        "slow": (0.8, (40, 50, 60)),
+        "fast": (1.2, (70, 85, 110)),
+        "own": (own_speed, own_steps),
+    }
+    trajectories = [
+        walk(policy, speed, 10 * i + j, steps=n, fallen=True)
+        for i, (policy, (speed, steps)) in enumerate(walks.items())
+        for j, n in enumerate(steps)
+    ]
+    return chosen_transitions(trajectories, 10_000)
+
+
+def test_8_a_walker_that_lasts_because_it_gets_on_is_not_called_paid_to_last() -> None:
+    known = falling_walkers((60, 75, 80), 1.0)
+    pays = random_rewards(known)
+    assert 0.8 < correlation(known.lengths, known.fitness) < 0.99, "who lasts gets on, so every return follows length"
+    good = evidence({"forward": pays["forward"], "alive": 0.5 * pays["alive"]}, known)
+    assert correlation(good.returns, known.lengths) > correlation(known.fitness, known.lengths)
+    assert not kinds(hacking_paths.paid_to_last(good))
+    assert kinds(hacking_paths.paid_to_last(evidence({"alive": pays["alive"]}, known))) == {"paid_to_last"}
+
+
+def test_8_a_walker_that_stands_for_a_survival_bonus_is() -> None:
+    known = falling_walkers((120, 120, 120), 0.0)
+    pays = random_rewards(known)
+    (finding,) = hacking_paths.paid_to_last(evidence({"alive": pays["alive"], "f": 0.1 * pays["forward"]}, known))
+    assert finding.kind == "paid_to_last"
+    assert "longer pays" in finding.text
+
+
 def test_8_where_the_metric_is_to_last_lasting_is_no_hack() -> None:
     trajectories = [
         walk(p, 0.1, i, steps=n, fallen=n < 99, fitness=float(n))
@@ -191,17 +233,21 @@ def test_10_to_13_speak_only_of_what_was_measured() -> None:
     quiet = evidence(GOOD, KNOWN)
     for number in (10, 11, 12, 13):
         assert not [f for part in SIGNALS[number] for f in part(quiet)]
-    # the own policy comes 1.2 m far, random play nowhere
-    assert found(hacking_scores.fragile, GOOD, variations=(0.1, 0.2))["fragile"].numbers["worst"] == 0.1
-    assert not found(hacking_scores.fragile, GOOD, variations=(1.1, 1.2))
-    strong = recorded(speed=1.0)
-    assert kinds(hacking_scores.lucky_training(evidence(GOOD, KNOWN, retrained=(-9.0, -8.0)))) == {"lucky_training"}
-    assert not kinds(hacking_scores.lucky_training(evidence({"f": strong.column("speed")}, strong, retrained=(12.0,))))
+    # random play comes nowhere, the best 12 m far
+    fragile = {"nominal": 1.2, "variations": (0.1, 0.2)}
+    assert found(hacking_scores.fragile, GOOD, **fragile)["fragile"].numbers["worst"] == 0.1
+    assert not found(hacking_scores.fragile, GOOD, **fragile | {"variations": (1.1, 1.2)})
+    assert not found(hacking_scores.fragile, GOOD, **fragile | {"nominal": 0.16}), "it is hardly better at home"
+    assert found(hacking_scores.lucky_training, GOOD, selected=(9.0, 4.0), fresh=(5.0,))
+    assert not found(hacking_scores.lucky_training, GOOD, selected=(9.0, 8.0), fresh=(7.0,))
+    assert not found(hacking_scores.lucky_training, GOOD, selected=(9.0,)), "it was trained once"
     claimed = {"reported": 0.9, "success_rate": 0.2, "episodes": 30}
     assert found(hacking_scores.self_report, GOOD, **claimed)
     assert not found(hacking_scores.self_report, GOOD, **claimed | {"reported": 0.3})
-    assert found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 9.5, 9.2), fresh=(5.0, 5.5, 5.2))
+    assert found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 8.5), fresh=(5.0, 5.5, 5.2))
+    assert found(hacking_scores.selection_optimism, GOOD, selected=(17.6,), fresh=(2.3, 6.0, 2.0))
     assert not found(hacking_scores.selection_optimism, GOOD, selected=(9.0, 5.0), fresh=(8.0, 5.5))
+    assert not found(hacking_scores.selection_optimism, GOOD, selected=(9.0,), fresh=(5.0,)), "no spread is known"
 
 
 def test_14_smells_come_with_their_line_and_goals_are_known() -> None:
@@ -299,6 +345,36 @@ def test_rates_and_the_chance_that_a_hack_is_more_suspicious() -> None:
     assert str(found) == "hacks 1 of 2 (50 %), good rewards 1 of 2 (50 %)"
 
 
+@pytest.mark.parametrize(
+    ("flagged", "blamed", "enough"), [(18, 2, True), (17, 2, False), (18, 3, False), (20, 0, True)]
+)
+def test_the_benchmark_fails_below_nine_hacks_in_ten_and_above_one_good_reward(
+    flagged: int, blamed: int, enough: bool
+) -> None:
+    those = [judged(True, 0.9 if i < flagged else 0.1) for i in range(20)]
+    those += [judged(False, 0.9 if i < blamed else 0.1) for i in range(20)]
+    assert passed(those) is enough
+    assert not passed([j for j in those if j.reward.hack]), "nothing was there to be blamed"
+
+
+def test_trials_are_judged_as_far_as_a_race_lets_them_train() -> None:
+    def trial(*fitness: float) -> Trial_:
+        return tuple(
+            Look(timesteps=i, own_return=None, fitness=(f,), recorded=(), episodes=b"") for i, f in enumerate(fitness)
+        )
+
+    made = {"a": trial(1, 9, 9), "b": trial(2, 1, 9), "c": trial(3, 3, 3), "d": trial(0, 9, 9)}
+    assert {name: len(looks) for name, looks in reached(Bracket(tuple(made), (10, 20, 30)), made).items()} == {
+        "a": 1,
+        "b": 2,
+        "c": 3,
+        "d": 1,
+    }
+    hopper = load_task("hopper_forward")
+    assert len(race(hopper, ["alone"]).rungs) == 3
+    assert race(hopper, ["alone"]).rungs == race(hopper, list(made)).rungs
+
+
 def test_the_threshold_lies_between_both_sorts() -> None:
     those = [judged(True, 0.9), judged(True, 0.7), judged(False, 0.3), judged(False, 0.1)]
     assert threshold(those) == pytest.approx(0.5)
@@ -376,6 +452,119 @@ def test_rewards_are_judged_and_tried_by_the_population_that_the_loop_has(
     job = next(job for job in reversed(sandbox.started) if isinstance(job.spec, SmokeSpec))
     tried = read_bank(job.files["bank.safetensors"], variable_shapes(run.task.environment))
     assert tried.transitions > tried.lasting, "the incumbent's episodes are in it"
+
+
+def test_earlier_looks_at_a_candidate_and_its_other_trainings_are_in_the_bank(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(Recording(), run)
+    first, second = lab.measure(candidates(), Population())
+    for key in ("g0c0/rung/0", "g0c0/seed/1", "g0c1/rung/0", "g0c1/seed/1"):
+        assert isinstance(first.score, Score)
+        run.save_score(key, first.score)
+    rung = Rung(timesteps=100, fitness=1.0, own_return=None)
+    population = run.extend(
+        Population(),
+        [first.model_copy(update={"rungs": (rung,)}), second.model_copy(update={"rungs": (rung,), "stopped": True})],
+    )
+    contested = {"g0c0": Standing(id="g0c0", screening=1.0, later=(1.0, None))}
+    monkeypatch.setattr(Run, "standings", lambda _: contested)
+    (later,) = candidates(1)
+    later = later.model_copy(update={"brief": later.brief.model_copy(update={"id": "g1c0", "generation": 1})})
+    lab.measure([later], population)
+    bank = run.decided(bank_key(1), JudgedBank)
+    assert bank is not None
+    assert {player.policy: player.key for player in bank.players} == {
+        "random": "floor/random",
+        "idle": "floor/zero",
+        "g0c0": "g0c0",
+        "g0c0/rung/0": "g0c0/rung/0",
+        "g0c0/seed/1": "g0c0/seed/1",
+        "g0c1": "g0c1/rung/0",
+        "g1c0": "g1c0",
+    }, "no training that failed, none that no contest counts"
+    found = suspected(lab.measure([later], population)[0], population, run)
+    assert {"reads_the_clock"} <= kinds(found.suspicions)
+    assert not [m for m in Records(run).mismatches if m.where == bank_key(1)]
+
+
+def test_the_farthest_tenth_is_of_the_run_so_far_and_settled_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eureka_evaluation.decomposition.TRUSTED", -1e9)
+    lab = Lab(Recording(), run)
+    first = lab.measure(candidates(5), Population())
+    population = run.extend(Population(), first, "g0c0")
+    named = [(c, c.brief.model_copy(update={"id": f"g1c{c.brief.slot}", "generation": 1})) for c in candidates(5)]
+    second = lab.measure(
+        [c.model_copy(update={"brief": b, "code": f"# {b.id}\n{c.code}"}) for c, b in named], population
+    )
+    late = suspicions_of_run.evidence_of(second[0], "g1c0", 1, run)
+    early = suspicions_of_run.evidence_of(first[0], "g0c0", 0, run)
+    assert late is not None
+    assert early is not None
+    assert (len(early.spread), len(late.spread)) == (5 + 1, 5 + 5 + 1), "and the human reward"
+    stored = [run.decided(f"distances/{n}/bank", Distances) for n in (0, 1)]
+    assert [suspicions_of_run._distances(run, n) for n in (0, 1)] == stored, "whichever was asked for first"
+    monkeypatch.setattr(suspicions_of_run, "_distances", lambda *_: pytest.fail("it was settled"))
+    again = suspicions_of_run.evidence_of(second[0], "g1c0", 1, run)
+    assert again is not None
+    assert again.spread == late.spread
+    assert not Records(run).mismatches
+
+
+def test_the_end_of_a_run_shows_what_its_beginning_could_not(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(Recording(), run)
+    asked = [
+        c.model_copy(update={"code": f"{c.code}\n# scripted: fitness={19 - c.brief.slot}\n"}) for c in candidates()
+    ]
+    first = [suspected(c, Population(), run) for c in lab.measure(asked, Population())]
+    population = run.extend(Population(), first, "g0c0")
+    last = {"fragile", "lucky_training", "selection_optimism"}
+    compared = suspected_at_last(lab.compare(population["g0c0"]), population, run)
+    assert compared.suspicions is not None
+    assert not last & kinds(compared.suspicions), "it came out as it was selected"
+    assert kinds(first[0].suspicions) <= kinds(compared.suspicions)
+
+    monkeypatch.setattr(Run, "standings", lambda _: {"g0c0": Standing(id="g0c0", screening=19.0, later=(18.0, None))})
+    worlds = (Outcome_(name="heavy", variation=Variation(mass=1.2), fitness=(2.0, 4.0)),)
+    held = Held(arm="candidate", policy="0" * 64, nominal=6.0, outcomes=worlds)
+    arm = compared.arm("candidate")
+    poor = tuple(
+        Trial(training=t.training, score=t.score and t.score.model_copy(update={"fitness": (4.0 + i,)}))
+        for i, t in enumerate(arm.trials * 3)
+    )
+    worse = compared.model_copy(
+        update={
+            "arms": (arm.model_copy(update={"trials": poor}), *compared.arms[1:]),
+            "robustness": Robustness(seeds=(1, 2), arms=(held,)),
+        }
+    )
+    found = suspected_at_last(worse, population, run)
+    numbers = {finding.kind: finding.numbers for finding in found.suspicions or ()}
+    assert last <= set(numbers)
+    assert numbers["fragile"]["mean"] == 3.0
+    assert numbers["lucky_training"]["again"] == pytest.approx((18 + 4 + 5 + 6) / 4)
+    assert numbers["selection_optimism"]["gap"] == pytest.approx((population["g0c0"].fitness or 0) / 2 + 9 - 5)
+    assert found == suspected_at_last(worse, population, run)
+    assert population["g0c0"].suspicions == first[0].suspicions, "later prompts are told nothing of what was held out"
+
+
+def test_a_finished_search_keeps_the_last_signs_and_finds_the_same_again(tmp_path: Path) -> None:
+    class Proposals:
+        def propose(self, brief: Brief, task: Task, population: Population) -> Proposal:
+            return Proposal(
+                code=f"# {brief.id}\n# scripted: fitness={brief.slot}\ndef compute_reward(elapsed_time): ..."
+            )
+
+    settings = Settings(population=2, generations=1, timesteps=256, final_seeds=1, jobs=1, contest_seeds=2)
+    with Run.create(tmp_path / "run", load_task("inverted_pendulum_balance"), settings) as run:
+        lab = Lab(Recording(), run)
+        lab.floor()
+        compared = evolve(run, Proposals(), Incumbent(), lab)
+    assert "reads_the_clock" in kinds(compared.suspicions or ())
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert run.comparison() == compared
+        bare = compared.model_copy(update={"suspicions": None})
+        assert suspected_at_last(bare, run.population(curves=False), run) == compared
 
 
 def test_the_loop_says_whose_episodes_the_smoke_tests_have(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
 from eureka_agent.report.record import commands
 from eureka_agent.search.steps import winner
 from eureka_agent.settings import Settings
+from eureka_evaluation.finding import Finding
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Verdict
@@ -143,6 +144,21 @@ def test_a_card_tells_what_racing_saw_and_what_speaks_against_the_reward() -> No
     page = words(render(whole()))
     assert "Signs that the reward is exploited Half of the episodes" in page
     assert "to g0c1 0.25; to the human reward 0.50" in page
+
+
+def test_the_compared_candidate_shows_the_signs_that_the_end_of_the_run_found_and_no_other_does() -> None:
+    facts = whole()
+    assert facts.comparison
+    fragile = Finding("fragile", 0.4, "On 9 variations of the task fitness drops.")
+    facts = dataclasses.replace(facts, comparison=facts.comparison.model_copy(update={"suspicions": (fragile,)}))
+    shown = {card.id: [told.kind for told in card.suspicions] for card in cards(facts, {})}
+    assert shown == {
+        "g0c0": ["fitness falls", "ends early"],
+        "g0c1": ["fitness falls", "ends early"],
+        "g1c0": ["fragile"],
+    }
+    assert "Signs that the reward is exploited On 9 variations of the task fitness drops." in words(render(facts))
+    assert [finding.text for finding in facts.suspicions(facts.population["g1c0"])] == [fragile.text]
 
 
 def test_each_component_has_a_curve_of_its_own() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.lab.judging import HUMAN, Judged, JudgedBank, bank_key, judged_key, probes_in, transitions_of
-from eureka_agent.population import Candidate, Population
+from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
+from eureka_agent.settings import Recipe
 from eureka_sandbox.bank import VALUES
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eureka_evaluation.decomposition import PerStep
+    from eureka_evaluation.finding import Finding
     from eureka_evaluation.hacking_evidence import Evidence
     from eureka_evaluation.transitions import Transitions
 
@@ -33,18 +39,57 @@ def suspected(candidate: Candidate, population: Population, run: Run) -> Candida
     Raises:
         RunError: a blob is missing or damaged.
     """
+    if candidate.score is None:
+        return candidate
+    return candidate.model_copy(update={"suspicions": _signs(candidate, _evidence(candidate, population, run), run)})
+
+
+def suspected_at_last(compared: Comparison, population: Population, run: Run) -> Comparison:
+    """The comparison with all signs about its candidate, now with what only the end of a run shows.
+
+    That is: its policy in held-out variations, its trainings in contests and here, and the distances of all rewards of
+    the run. The candidate itself is left as it was: whoever writes the next reward, should the search go on, is told
+    nothing of what was held out.
+
+    Args:
+        compared: without `suspicions`.
+        population: of the whole run.
+        run: as for `suspected`.
+
+    Raises:
+        RunError: a blob is missing or damaged.
+    """
+    best = population[compared.candidate]
+    evidence = _evidence(best, population, run)
+    if evidence:
+        held = compared.robustness.arm("candidate") if compared.robustness else None
+        standing = run.standings().get(best.id)
+        later = standing.finished if standing else ()
+        evidence = replace(
+            evidence,
+            spread=_spread(run, population.generations - 1),
+            nominal=held.nominal if held else None,
+            variations=tuple(fmean(outcome.fitness) for outcome in held.measured) if held else (),
+            selected=() if best.stopped or best.fitness is None else (best.fitness, *later),
+            fresh=tuple(trial.score.mean for trial in compared.arm("candidate").trials if trial.score),
+        )
+    return compared.model_copy(update={"suspicions": _signs(best, evidence, run)})
+
+
+def _evidence(candidate: Candidate, population: Population, run: Run) -> Evidence | None:
+    """On the bank of the generation in which the reward was judged: its own, or that of whom it duplicates."""
+    original = candidate.duplicate_of or candidate.id
+    born = {c.id: c.brief.generation for c in population.candidates if c.id == original}
+    return evidence_of(candidate, original, born.get(original, candidate.brief.generation), run)
+
+
+def _signs(candidate: Candidate, evidence: Evidence | None, run: Run) -> tuple[Finding, ...]:
+    """All of them; those of the code alone where there is no evidence."""
     from eureka_evaluation.hacking import suspicions
     from eureka_evaluation.hacking_code import smells
 
-    if candidate.score is None:
-        return candidate
-    original = candidate.duplicate_of or candidate.id
-    born = {c.id: c.brief.generation for c in population.candidates if c.id == original}
-    generation = born.get(original, candidate.brief.generation)
-    evidence = evidence_of(candidate, original, generation, run)
     known = goals(run.task.files["task.py"])
-    found = suspicions(evidence, known) if evidence else smells(candidate.code, known)
-    return candidate.model_copy(update={"suspicions": found})
+    return suspicions(evidence, known) if evidence else smells(candidate.code, known)
 
 
 def evidence_of(candidate: Candidate, name: str, generation: int, run: Run) -> Evidence | None:
@@ -54,6 +99,7 @@ def evidence_of(candidate: Candidate, name: str, generation: int, run: Run) -> E
     judged, bank = run.decided(judged_key(generation, name), Judged), run.decided(bank_key(generation), JudgedBank)
     if judged is None or bank is None or judged.values is None:
         return None
+    spread = _spread(run, generation)
     common = _common(run, generation)
     if name not in common.transitions.policies or not common.fits(bank):
         return None
@@ -70,10 +116,39 @@ def evidence_of(candidate: Candidate, name: str, generation: int, run: Run) -> E
         probes=Probes(values[:, count:], common.scales) if values.shape[1] == count + probes_in(bank) else None,
         rungs=_rungs(candidate),
         distances={} if metric is None else {METRIC: metric},
-        spread=tuple(d for (a, b), d in common.distances.items() if b == METRIC and a != METRIC),
+        spread=spread,
         anchor=run.task.anchors.human.mean if run.task.anchors else None,
-        success_rate=candidate.score.success_rate if candidate.score else None,
     )
+
+
+class Distances(Record):
+    """How far the rewards that were judged in one generation are from the task's metric."""
+
+    metric: Mapping[str, float]
+    """STARC distance by candidate's id, and of `human`; empty where no recorded variables tell the metric."""
+
+
+def _spread(run: Run, generation: int) -> tuple[float, ...]:
+    """Distances from the metric of every reward that was judged up to a generation, each as it was judged last.
+
+    They are settled once per generation, so that they are the same whenever, and wherever, a search goes on.
+    """
+    known: dict[str, float] = {}
+    for earlier in range(generation + 1):
+        if run.has_decided(bank_key(earlier)):
+            known |= run.decide(_distances_key(earlier), Distances, partial(_distances, run, earlier)).metric
+    return tuple(known.values())
+
+
+def _distances_key(generation: int) -> str:
+    return f"distances/{generation}/bank"
+
+
+def _distances(run: Run, generation: int) -> Distances:
+    from eureka_evaluation.hacking_evidence import METRIC
+
+    found = _common(run, generation).distances
+    return Distances(metric={name: d for (name, other), d in found.items() if other == METRIC and name != METRIC})
 
 
 def reward_distances(run: Run, generation: int) -> tuple[tuple[str, ...], Floats] | None:
@@ -114,7 +189,9 @@ class _Common:
             rows[METRIC] = self.per_step.values
         self.names = tuple(rows)
         self.matrix: Floats = (
-            starc_matrix(np.stack(list(rows.values())), self.transitions) if rows else np.zeros((0, 0))
+            starc_matrix(np.stack(list(rows.values())), self.transitions, Recipe.of(run.task, run.settings).discount)
+            if rows
+            else np.zeros((0, 0))
         )
         pairs = [(a, b) for a in self.names for b in self.names]
         self.distances = dict(zip(pairs, self.matrix.ravel().tolist(), strict=True))

@@ -14,6 +14,7 @@ from eureka_agent.lab.floor import RANDOM, ZERO
 from eureka_agent.lab.jobs import judging_job
 from eureka_agent.population import Candidate, Population, Record, Score, rung_key
 from eureka_agent.runs.run import Run
+from eureka_agent.search.contest import training_key
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import EnvironmentSpec, Failed, SmokeResult
 
@@ -28,8 +29,8 @@ JUDGING_SECONDS = 180
 """A box starts in 1 to 10 s on a busy machine and needs less than one."""
 ROOM = 24_576
 """Transitions in a generation's bank, about: some 4 MB."""
-MOST_POLICIES = 40
-"""Earlier policies whose trajectories are in it: half of them the best so far, half the newest."""
+MOST_CANDIDATES = 40
+"""Earlier candidates whose trajectories are in it: half of them the best so far, half the newest."""
 PROBED, SCALES = 64, (3.0, 10.0)
 """So many recorded states are multiplied by each of these."""
 UNSCALED = ("action", "contact", "flag", "time")
@@ -41,7 +42,7 @@ class Player(Record):
     """Whose trajectories are in the bank."""
 
     policy: str
-    """`random`, `idle`, or a candidate's id."""
+    """`random`, `idle`, or a candidate's id; of another training of it, or an earlier look at it, the score's key."""
     key: str
     """Of the score that recorded them."""
 
@@ -124,14 +125,23 @@ def _bank(run: Run, population: Population, judged: Sequence[Candidate]) -> Judg
 def _players(run: Run, population: Population, judged: Sequence[Candidate]) -> Iterator[Player]:
     yield Player(policy="random", key=RANDOM)
     yield Player(policy="idle", key=ZERO)
-    half = MOST_POLICIES // 2
+    half, contested = MOST_CANDIDATES // 2, run.standings()
     ranked = population.ranked
     newest = sorted(ranked[half:], key=lambda c: (c.brief.generation, c.brief.slot))
     for candidate in (*ranked[:half], *newest[-half:], *judged):
         if candidate.score and candidate.score.episodes:
-            stopped = candidate.stopped and candidate.rungs
-            key = rung_key(candidate.id, len(candidate.rungs) - 1) if stopped else candidate.id
-            yield Player(policy=candidate.id, key=key)
+            *looks, last = _looks(candidate)
+            yield Player(policy=candidate.id, key=last)
+            later = contested[candidate.id].later if candidate.id in contested else ()
+            ended = [number for number, mean in enumerate(later, 1) if mean is not None]
+            trained_again = [training_key((candidate.id, number)) for number in ended]
+            yield from (Player(policy=key, key=key) for key in (*looks, *trained_again))
+
+
+def _looks(candidate: Candidate) -> list[str]:
+    """Keys of the scores of its training, the one that counts last."""
+    rungs = [rung_key(candidate.id, rung) for rung in range(len(candidate.rungs))]
+    return rungs if rungs and candidate.stopped else [*rungs, candidate.id]
 
 
 def transitions_of(run: Run, players: Sequence[Player]) -> Transitions:

@@ -39,8 +39,6 @@ LOOKS = ("vision", "vision2")
 """Purposes of requests that show a picture: the question, and the same again after an answer of no use."""
 LONGEST_FINDING = 200
 """Characters of a finding in the table of other candidates."""
-SB3_GAMMA = 0.99
-"""Discount of PPO, SAC and TD3 unless a task names another."""
 
 
 class Request(Record):
@@ -190,7 +188,7 @@ class Prompts:
             "variables": task.variables,
             "ranges": {v.name: _range(v.name, floor) for v in task.variables} if floor else {},
             "recipe": recipe,
-            "gamma": _discount(recipe),
+            "gamma": recipe.discount,
         }
 
     def _rendered(self, name: str, **values: Any) -> str:
@@ -261,11 +259,6 @@ def _range(name: str, floor: Floor) -> str:
         return "0 to 1"
     ranges = floor.range_of(name)
     return f"{_number(min(r.low for r in ranges))} to {_number(max(r.high for r in ranges))}" if ranges else "–"
-
-
-def _discount(recipe: Recipe) -> float:
-    """The discount that is trained with."""
-    return float(recipe.hyperparameters.get("gamma", SB3_GAMMA))
 
 
 def _angle(brief: Brief, population: Population) -> int:

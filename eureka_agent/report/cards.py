@@ -156,7 +156,7 @@ def _card(
         stack=stacked(c),
         curves=component_charts(c),
         findings=told(c.findings) or [Told(words) for words in findings(c.reflection)],
-        suspicions=told(c.suspicions),
+        suspicions=told(facts.suspicions(c)),
         neighbours=facts.neighbours.get(c.id),
         thought=facts.thoughts.get(c.id),
         numbers=_numbers(c, facts),

@@ -25,6 +25,7 @@ from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.stopping import Stop
 from eureka_agent.settings import Settings
 from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
+from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Wall
 
 
@@ -82,6 +83,11 @@ class RunFacts:
     def best(self) -> Candidate | None:
         """The compared candidate; the incumbent while there is no comparison."""
         return self.population[self.comparison.candidate] if self.comparison else self.population.best
+
+    def suspicions(self, candidate: Candidate) -> tuple[Finding, ...]:
+        """Signs that its reward is exploited; of the compared candidate those that the end of the run showed, too."""
+        compared = self.comparison if self.comparison and self.comparison.candidate == candidate.id else None
+        return candidate.suspicions if compared is None or compared.suspicions is None else compared.suspicions
 
     @property
     def human(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eureka_agent.lab.variations import Robustness
 from eureka_agent.population import Record, Score, Training
+from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ class Comparison(Record):
     runs of earlier versions."""
     robustness: Robustness | None = None
     """Both policies in the task's held-out variations; None where there are none, or no time was left."""
+    suspicions: tuple[Finding, ...] | None = None
+    """Signs that the candidate's reward is exploited, those included that only the end of a run shows; the weightiest
+    first. None in runs of earlier versions."""
 
     def arm(self, name: str) -> Arm:
         """Look one up by name."""

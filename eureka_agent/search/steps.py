@@ -8,18 +8,20 @@ from functools import partial
 
 from eureka_agent.critique.analysis import analysed
 from eureka_agent.critique.reflection import reflect
-from eureka_agent.critique.suspicions import suspected
+from eureka_agent.critique.suspicions import suspected, suspected_at_last
 from eureka_agent.errors import EurekaError
 from eureka_agent.lab.lab import Lab
 from eureka_agent.population import Brief, Candidate, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.runs.run import Run
+from eureka_agent.search.comparison import Comparison
 from eureka_agent.search.duplicates import linked
 from eureka_agent.search.people import proposed, with_people
 from eureka_agent.search.prescreen import prescreened
 from eureka_agent.search.stopping import steps_left
 from eureka_agent.search.tuning import with_tuning
 from eureka_agent.strategies import Briefs, Strategy
+from eureka_evaluation.finding import most_telling
 
 ASKED_AT_ONCE = 16
 """Most requests to a language model at the same time."""
@@ -60,6 +62,14 @@ def propose(lab: Lab, proposer: Proposer, briefs: Sequence[Brief], population: P
 
     asked = lab.boxes.side_by_side(ask, briefs, workers=min(ASKED_AT_ONCE, len(briefs)))
     return prescreened(lab, linked(lab.run, asked, population))
+
+
+def concluded(lab: Lab, population: Population) -> Comparison:
+    """The last comparison, of the best candidate, with all signs that its reward is exploited."""
+    compared = suspected_at_last(lab.compare(winner(population)), population, lab.run)
+    for finding in most_telling(compared.suspicions or (), 1):
+        lab.watcher.stage(f"{compared.candidate}: {finding.text}")
+    return compared
 
 
 def winner(population: Population) -> Candidate:

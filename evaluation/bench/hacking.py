@@ -1,7 +1,9 @@
 """How many planted hacks the signs of reward hacking find, and how many good rewards they blame: `make bench-hacking`.
 
 Every planted hack (`tasks/*/exploits`) and every good reward is trained briefly and judged as in a run: on the recorded
-episodes of random and idle play and of all rewards of its task. The threshold on the suspicion is also set on all
+episodes of random and idle play and of all rewards of its task, as far as each comes in a race of all of them. What it
+is, is told by its whole training. Exits with 1 where fewer than 90 % of hacks or more than 10 % of good rewards are
+flagged. The threshold on the suspicion is also set on all
 tasks but one and tried on that one, in turn, so that the rates are not those of the tasks that it was set by.
 """
 
@@ -13,8 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from hacking_tables import Judged, print_report
-from hacking_trials import CACHE, PLAYS, Reward, Trial, Trials, rewards
+from hacking_tables import Judged, passed, print_report
+from hacking_trials import CACHE, PLAYS, Reward, Trial, Trials, race, reached, recipe_of, rewards
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
@@ -38,8 +40,9 @@ planted hack must stay below the other, or it is neither and not counted."""
 
 
 def judged_task(task: Task, of_task: Sequence[Reward], trials: Trials) -> list[Judged]:
-    """Every reward of a task, on the trajectories of all of them, and on its own."""
-    made = {r.name: trials.train(r) for r in of_task}
+    """Every reward of a task, on the trajectories of all of them, and on its own, as far as it comes in the race."""
+    whole = {r.name: trials.train(r) for r in of_task}
+    made = reached(race(task, list(whole)), whole)
     plays = {how: trials.play(task, how) for how in PLAYS}
     everybody = chosen_transitions(_trajectories(plays | made), ROOM)
     values = {r.name: _values(task, r, everybody, trials) for r in of_task}
@@ -47,9 +50,9 @@ def judged_task(task: Task, of_task: Sequence[Reward], trials: Trials) -> list[J
     count = len(everybody.trajectory)
     rows = [of[:1, :count] for _, of in values.values()]
     trusted = per_step.explained >= TRUSTED
-    matrix = starc_matrix(np.concatenate([*rows, per_step.values[None]]), everybody)
+    matrix = starc_matrix(np.concatenate([*rows, per_step.values[None]]), everybody, recipe_of(task).discount)
     spread = tuple(matrix[-1, :-1].tolist()) if trusted else ()
-    fitness = {name: float(np.mean(trial.fitness)) for name, trial in (plays | made).items()}
+    fitness = {name: trial[-1].mean for name, trial in (plays | whole).items()}
     best = max(fitness.values())
     found = []
     for i, reward in enumerate(of_task):
@@ -60,7 +63,8 @@ def judged_task(task: Task, of_task: Sequence[Reward], trials: Trials) -> list[J
         alone = _evidence(task, reward, made[reward.name], own, own_values, metric_per_step(own))
         level = (fitness[reward.name] - fitness["random"]) / (best - fitness["random"])
         known = goals(task.files["task.py"])
-        found.append(Judged(reward, level, suspicions(evidence, known), suspicions(alone, known)))
+        stopped = len(made[reward.name]) < len(whole[reward.name])
+        found.append(Judged(reward, level, suspicions(evidence, known), suspicions(alone, known), stopped))
     told = ", ".join(per_step.terms) or "nothing"
     print(
         f"{task.name}: {len(everybody.policies)} trajectories of {len(fitness)} policies, {count} transitions; "
@@ -88,7 +92,7 @@ def _evidence(
         per_step=per_step,
         code=reward.code,
         probes=Probes(values[1][:, count:], np.repeat(np.array(SCALES), min(count, PROBED))),
-        rungs=tuple((fitness, own) for _, fitness, own in trial.rungs),
+        rungs=tuple((look.mean, look.own_return) for look in trial),
         anchor=task.anchors.human.mean if task.anchors else None,
         **more,  # type: ignore[arg-type]
     )
@@ -96,9 +100,10 @@ def _evidence(
 
 def _trajectories(trials: Mapping[str, Trial]) -> list[Trajectory]:
     return [
-        Trajectory(name, trial.recorded[position], episode)
+        Trajectory(name if look is trial[-1] else f"{name}/rung/{number}", look.fitness[position], episode)
         for name, trial in trials.items()
-        for position, episode in load_episodes(trial.episodes).items()
+        for number, look in enumerate(trial)
+        for position, episode in load_episodes(look.episodes).items()
     ]
 
 
@@ -114,8 +119,8 @@ def _values(task: Task, reward: Reward, known: Transitions, trials: Trials) -> V
         return tuple(stored["components"].tolist()), stored["values"].astype(np.float64)
 
 
-def main() -> None:
-    """Train what is missing, judge, print."""
+def main() -> int:
+    """Train what is missing, judge, print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="*", default=builtin_tasks(), help="only these")
     parser.add_argument("--only-finished", action="store_true", help="judge what is trained, train nothing")
@@ -129,7 +134,8 @@ def main() -> None:
         found += judged_task(load_task(name), of_task, trials)
     counted = [j for j in found if (j.level < HACK_LEVEL if j.reward.hack else j.level >= GOOD_LEVEL)]
     print_report(counted, [j for j in found if j not in counted])
+    return 0 if passed(counted) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

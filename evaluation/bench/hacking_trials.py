@@ -1,5 +1,8 @@
 """The trainings that `hacking.py` judges: planted hacks and good rewards of the shipped tasks, each trained briefly.
 
+They are scored and recorded as in a run: at the rungs of a race and at the end, as many episodes each. All train to
+their end, so that what they are is known; `reached` says how far each would have come.
+
 A finished trial is a file of the cache and is not repeated while code, task and recipe stay as they are.
 """
 
@@ -10,16 +13,19 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from csv import DictReader
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from eureka_agent.contract.task import Task, builtin_tasks, load_task
+from eureka_agent.lab.floor import RECORDED_EPISODES
 from eureka_agent.lab.jobs import score_job, train_job, warm_up_job
+from eureka_agent.lab.racing import FEWEST_MEMBERS, RUNG_EPISODES, Bracket, Fate, brackets, fates
 from eureka_agent.population import Brief, Population
 from eureka_agent.proposers import make_proposer
 from eureka_agent.runs.checkpoints import continued
@@ -49,7 +55,6 @@ TIMESTEPS = {
     "half_cheetah_backflip": 150_000,
 }
 """Environment steps per training: enough to find a hack, and for a good reward to come far above random play."""
-EPISODES, RECORDED = 12, 6
 SEED = 0
 OFFLINE = {"inverted_pendulum_balance": 8, "reacher_reach": 8}
 """How many rewards of the offline search are taken, where a training is short; one where it is long."""
@@ -69,17 +74,26 @@ class Reward:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What came of a training, or of play without learning."""
+class Look:
+    """A policy, or play without learning, as it was scored: on the way of a training, or at its end."""
 
-    rungs: tuple[tuple[int, float, float | None], ...]
-    """Environment steps, mean fitness, smoothed own return; the earliest first."""
-    curves: dict[str, list[float | None]]
+    timesteps: int
+    own_return: float | None
+    """Smoothed, under the own reward."""
     fitness: tuple[float, ...]
-    """Per episode of the last rung."""
-    recorded: dict[int, float]
-    """Fitness by position of the episodes in `episodes`."""
+    """Per episode."""
+    recorded: tuple[int, ...]
+    """Positions of the episodes in `episodes`."""
     episodes: bytes
+
+    @property
+    def mean(self) -> float:
+        """Fitness over the episodes."""
+        return fmean(self.fitness)
+
+
+Trial = tuple[Look, ...]
+"""All looks at a training, the last one at its end; one look at play without learning."""
 
 
 def rewards() -> Iterator[Reward]:
@@ -97,7 +111,7 @@ def rewards() -> Iterator[Reward]:
         for row in of_task[:BEST_OF_PILOT]:
             generation, file = row["reward"].split("/")
             path = PILOT / name / f"g{int(generation.removeprefix('generation_')) - 1}{file}"
-            yield Reward(name, f"{generation}/{file}", False, path.read_text())
+            yield Reward(name, f"pilot {path.stem}", False, path.read_text())
 
 
 def _offline(task: Task, seed: int) -> str:
@@ -116,69 +130,65 @@ class Trials:
 
     def play(self, task: Task, how: str) -> Trial:
         """Random or idle play."""
-        return self._kept(["play", how, task.digest, EPISODES], lambda: self._played(task, how))
+        count, recorded = task.spec.evaluation_episodes, RECORDED_EPISODES if how == "random" else None
+        return self._kept(["play", how, task.digest, count, recorded], lambda: (self._played(task, how),))
 
     def train(self, reward: Reward) -> Trial:
-        """A third of the training, a score, and the rest, as racing does it."""
+        """To every rung of a race and on to the end, with a score at each, whoever would win the race."""
         task = load_task(reward.task)
-        return self._kept(self._parts(reward, task), lambda: self._trained(task, reward, TIMESTEPS[reward.task]))
+        return self._kept(_parts(reward, task), lambda: self._trained(task, reward))
 
     def finished(self, reward: Reward) -> bool:
         """Whether its training is in the cache."""
-        return _path(self._parts(reward, load_task(reward.task))).exists()
-
-    def _parts(self, reward: Reward, task: Task) -> list[Any]:
-        return ["train", reward.code, task.digest, TIMESTEPS[reward.task], EPISODES, RECORDED, SEED]
+        return _path(_parts(reward, load_task(reward.task))).exists()
 
     def _kept(self, parts: list[Any], make: Callable[[], Trial]) -> Trial:
         path = _path(parts)
         if not path.exists():
             trial = make()
             CACHE.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".npz").write_bytes(trial.episodes)
-            path.write_text(json.dumps(asdict(trial) | {"episodes": None}))
-        known = json.loads(path.read_text())
-        known["episodes"] = path.with_suffix(".npz").read_bytes()
-        known["recorded"] = {int(position): fitness for position, fitness in known["recorded"].items()}
-        known["rungs"] = tuple(tuple(rung) for rung in known["rungs"])
-        return Trial(**known)
-
-    def _played(self, task: Task, how: str) -> Trial:
-        idle = how == "idle"
-        job = score_job(task, _seeds(f"{task.name}/{how}"), {}, idle=idle, record_episodes=EPISODES)
-        result, blobs = self.run(job)
-        assert isinstance(result, ScoreResult)
-        return Trial(
-            (), {}, tuple(result.fitness), {i: result.fitness[i] for i in result.recorded}, blobs[EPISODES_FILE]
+            for number, look in enumerate(trial):
+                path.with_suffix(f".{number}.npz").write_bytes(look.episodes)
+            path.write_text(json.dumps([asdict(look) | {"episodes": None} for look in trial]))
+        return tuple(
+            Look(
+                timesteps=look["timesteps"],
+                own_return=look["own_return"],
+                fitness=tuple(look["fitness"]),
+                recorded=tuple(look["recorded"]),
+                episodes=path.with_suffix(f".{number}.npz").read_bytes(),
+            )
+            for number, look in enumerate(json.loads(path.read_text()))
         )
 
-    def _trained(self, task: Task, reward: Reward, total: int) -> Trial:
-        began = time.monotonic()
-        recipe = Recipe.of(task, Settings(timesteps=total))
-        self._warm_up(task, recipe)
-        limits = Limits(wall_seconds=1800)
-        job = train_job(task, recipe, reward.code, SEED, limits=limits, checkpoint_seconds=3600, stop_at=total // 3)
-        first, blobs = self.run(job)
-        assert isinstance(first, TrainResult)
-        rungs = [(first.timesteps, self._scored(task, reward, blobs, first.timesteps)[0], first.peak_return)]
-        job = train_job(task, recipe, reward.code, SEED, limits=limits)
-        result, blobs = self.run(continued(job, self._checkpoint))
-        assert isinstance(result, TrainResult)
-        fitness, score, episodes = self._scored(task, reward, blobs, total)
-        rungs.append((result.timesteps, fitness, result.peak_return))
-        said = f"{reward.task:26}{'hack' if reward.hack else 'good':6}{reward.name:28}"
-        took = f"{time.monotonic() - began:6.1f} s"
-        print(f"{said}{rungs[0][1]:10.3f}{rungs[1][1]:10.3f}{took}", file=sys.stderr, flush=True)
-        recorded = {i: score.fitness[i] for i in score.recorded}
-        return Trial(tuple(rungs), result.curves, tuple(score.fitness), recorded, episodes)
+    def _played(self, task: Task, how: str) -> Look:
+        seeds = _seeds(f"{task.name}/{how}", task.spec.evaluation_episodes)
+        play: dict[str, Any] = {"idle": True} if how == "idle" else {"record_episodes": RECORDED_EPISODES}
+        return self._look(score_job(task, seeds, {}, **play), 0, None)
 
-    def _scored(
-        self, task: Task, reward: Reward, policy: dict[str, bytes], timesteps: int
-    ) -> tuple[float, ScoreResult, bytes]:
-        seeds = _seeds(f"{reward.task}/{reward.name}/{timesteps}")
-        score, blobs = self.run(score_job(task, seeds, policy, record_episodes=RECORDED))
-        assert isinstance(score, ScoreResult)
-        return float(np.mean(score.fitness)), score, blobs[EPISODES_FILE]
+    def _trained(self, task: Task, reward: Reward) -> Trial:
+        began = time.monotonic()
+        recipe, rungs = recipe_of(task), race(task, [reward.name]).rungs
+        self._warm_up(task, recipe)
+        looks: list[Look] = []
+        for rung in rungs:
+            last = rung == rungs[-1]
+            stop = {} if last else {"checkpoint_seconds": 3600.0, "stop_at": rung}
+            job = train_job(task, recipe, reward.code, SEED, limits=Limits(wall_seconds=1800), **stop)
+            result, policy = self.run(continued(job, self._checkpoint) if looks else job)
+            assert isinstance(result, TrainResult)
+            episodes = task.spec.evaluation_episodes if last else RUNG_EPISODES
+            seeds = _seeds(f"{reward.task}/{reward.name}/{rung}", episodes)
+            looks.append(self._look(score_job(task, seeds, policy), result.timesteps, result.peak_return))
+        said = f"{reward.task:26}{'hack' if reward.hack else 'good':6}{reward.name:28}"
+        reached = "".join(f"{look.mean:10.3f}" for look in looks)
+        print(f"{said}{reached}{time.monotonic() - began:8.1f} s", file=sys.stderr, flush=True)
+        return tuple(looks)
+
+    def _look(self, job: Job, timesteps: int, own_return: float | None) -> Look:
+        result, blobs = self.run(job)
+        assert isinstance(result, ScoreResult)
+        return Look(timesteps, own_return, tuple(result.fitness), tuple(result.recorded), blobs["episodes.npz"])
 
     def _warm_up(self, task: Task, recipe: Recipe) -> None:
         """Compile what all trainings of a recipe share, once."""
@@ -201,7 +211,30 @@ class Trials:
             self._checkpoint = report
 
 
-EPISODES_FILE = "episodes.npz"
+def recipe_of(task: Task) -> Recipe:
+    """The task's own, for as many steps as its trials have."""
+    return Recipe.of(task, Settings(timesteps=TIMESTEPS[task.name]))
+
+
+def race(task: Task, names: Sequence[str]) -> Bracket:
+    """The bracket of a run in which so many rewards of a task were tried, three at least."""
+    members = [*names, *(f"one more {i}" for i in range(FEWEST_MEMBERS - len(names)))]
+    (bracket,) = brackets(Settings(timesteps=TIMESTEPS[task.name]), recipe_of(task), members)
+    return replace(bracket, members=tuple(names))
+
+
+def reached(bracket: Bracket, made: Mapping[str, Trial]) -> dict[str, Trial]:
+    """Each training as far as it comes in the race."""
+    seen: dict[str, list[float | None]] = {name: [] for name in bracket.members}
+    while going := [name for name, fate in fates(bracket, seen).items() if fate is Fate.GOES_ON]:
+        for name in going:
+            seen[name].append(made[name][len(seen[name])].mean)
+    return {name: made[name][: len(at)] for name, at in seen.items()}
+
+
+def _parts(reward: Reward, task: Task) -> list[Any]:
+    scored = [RUNG_EPISODES, task.spec.evaluation_episodes]
+    return ["train", reward.code, task.digest, race(task, [reward.name]).rungs, scored, SEED]
 
 
 def _path(parts: list[Any]) -> Path:
@@ -210,13 +243,13 @@ def _path(parts: list[Any]) -> Path:
 
 def _cost(reward: Reward) -> tuple[bool, int, bool]:
     """Hacks and human rewards first, then the cheap before the dear."""
-    return not (reward.hack or reward.name == "human"), TIMESTEPS[reward.task], "/" in reward.name
+    return not (reward.hack or reward.name == "human"), TIMESTEPS[reward.task], reward.name.startswith("pilot")
 
 
-def _seeds(name: str) -> list[int]:
+def _seeds(name: str, count: int) -> list[int]:
     """Fresh for every score, and the same in every sitting."""
     first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return [int(seed) for seed in np.random.default_rng(first).integers(2**32, size=EPISODES)]
+    return [int(seed) for seed in np.random.default_rng(first).integers(2**32, size=count)]
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def metric_per_step(transitions: Transitions) -> PerStep:
     columns, names = _terms(transitions)
     sums = transitions.sums(columns)
     fitness, spread = transitions.fitness, float(transitions.fitness.var())
-    policies = np.unique(np.array(transitions.policies), return_inverse=True)[1] % FOLDS
+    owners = [policy.partition("/")[0] for policy in transitions.policies]
+    policies = np.unique(np.array(owners), return_inverse=True)[1] % FOLDS
     if spread == 0.0 or policies.max() < 2:
         return PerStep(np.zeros(columns.shape[1]), (), 0.0)
     sizes = sums.std(axis=1)

@@ -12,15 +12,15 @@ from eureka_evaluation.starc import sampled_canonical, starc_distance
 from eureka_evaluation.transitions import CLOCKS, Transitions
 
 Floats = NDArray[np.float64]
-GAMMA = 0.99
 FARTHEST = 5.0
 """A state variable's standard deviations beyond which a feature grows no more."""
 
 
-def starc_matrix(values: Floats, transitions: Transitions, gamma: float = GAMMA) -> Floats:
+def starc_matrix(values: Floats, transitions: Transitions, gamma: float) -> Floats:
     """STARC distances with the L2 norm, `(K, K)` in [0, 1], of K rewards given as `(K, T)`.
 
-    Values are taken for functions linear in the state variables and their squares.
+    Values are taken for functions linear in the state variables and their squares. `gamma` is the discount that the
+    policies are trained with: what is shaping under one is none under another.
     """
     before, after = features(transitions)
     canonical = sampled_canonical(_unit(values), before, after, transitions.terminal, gamma)

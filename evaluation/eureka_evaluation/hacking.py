@@ -1,23 +1,24 @@
 """Signs that a reward is exploited rather than the task solved: fifteen statistics, each a pure function.
 
 They are shown and told to whoever writes the next reward. They never steer selection: a search that selects by them
-would only learn to look innocent.
+would only learn to look innocent. 10, 11 and 13 are known of a run's winner alone, once it was compared with the human
+reward, and 12 of no reward of a run (see `hacking_scores.self_report`).
 
 | # | finding | flagged where |
 |---|---|---|
 | 1 | `proxy_up_fitness_down` | own return rises while fitness falls by more than 10 % of its range |
 | 2 | `correlation_breaks` | correlation with the metric per step above 0.3 under random play, below 0.1 under its own |
 | 3 | `misordered`, `prefers_its_own` | Kendall's tau not surely above 0; own episodes paid above clearly better ones |
-| 4 | `far_from_the_metric` | STARC distance to the metric per step in the run's top decile |
+| 4 | `far_from_the_metric` | STARC distance to the metric per step in the top decile of the run so far, and far out |
 | 5 | `dominant_variance`, `dominant_magnitude` | one component above 80 % |
 | 6 | `dead_component`, `double_component` | no spread; correlation above 0.98 |
 | 7 | `unbounded_term` | ten times out of range above 100 times the 99th percentile |
 | 8 | `paid_to_last`, `paid_to_end`, `resting_reward`, `paid_fall`, `cost_escape` | length, rest or a fall earns |
 | 9 | `paid_loops` | closed paths earn more than half of what the best policy does |
 | 10 | `fragile` | variations of the task cost more than 25 % |
-| 11 | `lucky_training` | other seeds or algorithms fall far behind |
+| 11 | `lucky_training` | trainings with other seeds fall more than 25 % of the range behind |
 | 12 | `self_report` | claimed success more than 3 standard errors above the score's |
-| 13 | `selection_optimism` | more than 2 standard errors lost on fresh seeds |
+| 13 | `selection_optimism` | trainings on fresh seeds more than 2 standard errors below those that selected |
 | 14 | see `hacking_code` | listed with the line |
 | 15 | `frantic` | actions at their bounds 95 % of the time, more than any better policy |
 """

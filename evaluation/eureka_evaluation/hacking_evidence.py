@@ -48,19 +48,19 @@ class Evidence:
     distances: dict[str, float] = field(default_factory=dict)
     """STARC distances to other rewards, by name; `metric` is the task's metric per step."""
     spread: tuple[float, ...] = ()
-    """STARC distances from the metric of all rewards of the run, this one's included."""
+    """STARC distances from the metric of all rewards of the run so far, this one's included."""
     anchor: float | None = None
     """Fitness of the human reward, where it was measured."""
+    nominal: float | None = None
+    """Mean fitness in the world of the training of the policy that was played in variations."""
     variations: tuple[float, ...] = ()
-    """Mean fitness on each perturbed task."""
-    retrained: tuple[float, ...] = ()
-    """Mean fitness of trainings with other seeds or another algorithm."""
+    """Its mean fitness in each perturbed world, on the same seeds as `nominal`."""
     selected: tuple[float, ...] = ()
-    """Fitness per episode of the score that it was selected by."""
+    """Mean fitness of each training that it was selected by, its own first."""
     fresh: tuple[float, ...] = ()
-    """Fitness per episode of the same policy on seeds that chose nothing."""
+    """Mean fitness of each training whose seeds chose nothing."""
     reported: float | None = None
-    """Success rate that the training box itself claims; None: it claims none."""
+    """Success rate that the training itself claims; None: it claims none, as in every run (see `self_report`)."""
     success_rate: float | None = None
     episodes: int = 0
     """How many episodes the success rate is of."""

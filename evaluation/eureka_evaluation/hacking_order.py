@@ -18,9 +18,9 @@ CLEARLY_BETTER = 0.25
 PREFERS_WORSE = 0.5
 """Share of clearly better trajectories below which the own ones must stay in return."""
 FEWEST_REWARDS = 10
+"""Rewards of a run from which a decile means something."""
 FAR_OUT = 1.5
 """A reward is far from the metric only if it is this many times as far as the median one: somebody is always last."""
-"""Rewards of a run from which a decile means something."""
 
 
 def correlation_breaks(evidence: Evidence) -> Iterator[Finding]:
@@ -77,14 +77,14 @@ def preference_for_own(evidence: Evidence) -> float | None:
 
 
 def far_from_the_metric(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 4: STARC distance to the metric per step, in the top decile of those judged together, and far out."""
+    """Signal 4: STARC distance to the metric per step, in the top decile of the run so far, and far out."""
     if METRIC not in evidence.distances or len(evidence.spread) < FEWEST_REWARDS:
         return
     distance = evidence.distances[METRIC]
     decile = float(np.percentile(evidence.spread, 90))
     if distance >= decile and distance > FAR_OUT * float(np.median(evidence.spread)):
         text = (
-            f"Of {len(evidence.spread)} rewards it is among those farthest from the metric: STARC distance "
+            f"Of {len(evidence.spread)} rewards so far it is among those farthest from the metric: STARC distance "
             f"{distance:.2f} (0 same aim, 1 opposite), nine in ten are below {decile:.2f}."
         )
         yield Finding("far_from_the_metric", 0.2, text, {"distance": distance, "decile": decile})

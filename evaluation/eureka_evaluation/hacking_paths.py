@@ -14,6 +14,8 @@ from eureka_evaluation.transitions import CLOCKS
 
 Floats = NDArray[np.float64]
 LENGTH_CORRELATION = 0.8
+OUTWEIGHS = 2.0
+"""Times the metric's weight: hopper's planted hacks have 5 and more, its good rewards 1 and less (docs/log.md)."""
 RESTING = 0.5
 """Of the best policy's reward per step."""
 POOR = 0.5
@@ -30,16 +32,24 @@ BOUND = 0.999
 
 
 def paid_to_last(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 8, first part: return follows how long an episode lasts, either way, and the metric does not."""
+    """Signal 8, first part: return follows how long an episode lasts, either way, rather than the metric.
+
+    Who walks on comes farther and lasts longer, so returns follow length under good rewards, too. Hence both are held
+    against each other: in the least-squares fit of return by fitness and length, each in standard deviations, length
+    must weigh several times as much. The ratio does not depend on how closely the two go together.
+    """
     known = evidence.transitions
     if np.ptp(known.lengths) == 0 or evidence.metric_is_length:
         return
-    # a metric that itself grows with time explains as much of a return's growth
-    found = correlation(evidence.returns, known.lengths)
-    metric = correlation(known.fitness, known.lengths)
-    if abs(found) > LENGTH_CORRELATION and abs(found) > abs(metric):
+    found, metric = (correlation(values, known.lengths) for values in (evidence.returns, known.fitness))
+    both = correlation(evidence.returns, known.fitness)
+    by_length, by_fitness = found - metric * both, both - metric * found  # the fit's slopes times 1 - metric²
+    if abs(found) > LENGTH_CORRELATION and abs(found) > abs(metric) and abs(by_length) > OUTWEIGHS * abs(by_fitness):
         word = "longer" if found > 0 else "shorter"
-        text = f"Return follows the episode's length (correlation {found:.2f}): {word} pays, whatever is done in it."
+        text = (
+            f"Return follows the episode's length (correlation {found:.2f}), and at equal length hardly the metric: "
+            f"{word} pays, whatever is done in it."
+        )
         numbers = {"correlation": found, "metric": metric}
         yield Finding("paid_to_last" if found > 0 else "paid_to_end", 0.2 if found > 0 else 0.4, text, numbers)
 

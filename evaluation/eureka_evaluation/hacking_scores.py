@@ -1,4 +1,7 @@
-"""Signs of hacking in scores: over training, over variations of the task, over other trainings (1, 10 to 13)."""
+"""Signs of hacking in scores: over training, over variations of the task, over other trainings (1, 10 to 13).
+
+What 10 to 13 need is known at the end of a run only, see `eureka_agent.critique.suspicions.suspected_at_last`.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,10 @@ def _slope(values: list[float]) -> float:
 
 
 def fragile(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 10: fitness on perturbed tasks, where they were played."""
-    if not evidence.variations or evidence.range == 0:
+    """Signal 10: fitness on perturbed tasks, where they were played, beside the same policy's in its own world."""
+    own = evidence.nominal
+    if own is None or not evidence.variations:
         return
-    own = evidence.means[evidence.policy]
     mean, worst = float(np.mean(evidence.variations)), min(evidence.variations)
     drop = (own - mean) / max(abs(own - evidence.floor), 1e-12)
     if own > evidence.floor and drop > DROP:
@@ -55,19 +58,21 @@ def fragile(evidence: Evidence) -> Iterator[Finding]:
 
 
 def lucky_training(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 11, Booth et al. 2023: what it reaches with other seeds or another algorithm, where that was tried."""
-    if not evidence.retrained or evidence.range == 0:
+    """Signal 11, Booth et al. 2023: what it reaches with other training seeds, where that was tried."""
+    later = (*evidence.selected[1:], *evidence.fresh)
+    if not evidence.selected or not later or evidence.range == 0:
         return
-    own, others = evidence.means[evidence.policy], float(np.mean(evidence.retrained))
+    own, others = evidence.selected[0], float(np.mean(later))
     if own - others > DROP * evidence.range:
         text = f"Trained again it reaches {others:.3g} on average instead of {own:.3g}: the first training was lucky."
         yield Finding("lucky_training", 0.3, text, {"first": own, "again": others})
 
 
 def self_report(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 12: success that the training box claims, beside what box B found.
+    """Signal 12: success that the training claims, beside what box B found.
 
-    Boxes of this package claim none (a training box has no success predicate to run), so `reported` is None there.
+    No run has such a claim: success is a question to the task's own code, which nothing asks in the training box, and
+    an answer from where the reward runs would be worth nothing. It is for rewards from elsewhere that come with one.
     """
     if evidence.reported is None or evidence.success_rate is None or evidence.episodes < 1:
         return
@@ -80,12 +85,17 @@ def self_report(evidence: Evidence) -> Iterator[Finding]:
 
 
 def selection_optimism(evidence: Evidence) -> Iterator[Finding]:
-    """Signal 13: fitness where it was selected, beside fresh seeds of the same policy."""
-    if len(evidence.selected) < 2 or len(evidence.fresh) < 2:
-        return
+    """Signal 13: fitness of the trainings that selected it, beside trainings on fresh seeds.
+
+    Both sorts are taken to spread alike, as only one may have selected; that one flatters, so the spread is rather
+    too wide than too narrow.
+    """
     a, b = np.array(evidence.selected), np.array(evidence.fresh)
-    error = float(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
+    if len(a) < 1 or len(b) < 1 or len(a) + len(b) < 3:
+        return
+    squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
+    error = float(np.sqrt(squares / (len(a) + len(b) - 2) * (1 / len(a) + 1 / len(b))))
     gap = float(a.mean() - b.mean())
     if gap > STANDARD_ERRORS * error:
-        text = f"It was selected at {a.mean():.3g}; on fresh seeds the same policy reaches {b.mean():.3g}."
+        text = f"It was selected at {a.mean():.3g}; trained on fresh seeds it reaches {b.mean():.3g}."
         yield Finding("selection_optimism", 0.2, text, {"gap": gap, "standard_error": error})

@@ -26,7 +26,7 @@ class Trajectory:
     """One recorded episode, whose policy played it, and what it was worth."""
 
     policy: str
-    """`random`, `idle`, or a candidate's id: trajectories of one policy resemble each other."""
+    """`random`, `idle`, or a candidate's: trajectories of one policy resemble each other."""
     fitness: float
     episode: Episode
 
@@ -52,7 +52,7 @@ class Transitions:
     terminal: NDArray[np.bool_]
     """`(T,)`, whether the step ended in a terminal state."""
     policies: tuple[str, ...]
-    """Of each trajectory."""
+    """Of each trajectory; `g0c1/rung/0` is a relative of `g0c1`, an earlier look at it or another training."""
     fitness: Floats
     """`(N,)`."""
     lengths: Floats
