@@ -208,7 +208,7 @@ def test_components_of_opposite_sign_do_not_cancel_and_twins_and_caps_are_told()
     assert {c.name: c.duplicate_of for c in found.values()} == {"up": None, "down": "up", "cap": None, "rise": None}
     told = {f.kind: f.text for f in component_findings(found.values())}
     assert "down went up and down with up all along" in told["component_duplicate"]
-    assert "cap grew" in told["component_saturated"]
+    assert "cap rose and stayed level" in told["component_saturated"]
 
 
 def test_a_component_as_large_as_numbers_get_has_its_share() -> None:

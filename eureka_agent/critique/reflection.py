@@ -233,9 +233,7 @@ def _range(r: Range) -> str:
 def _findings(candidate: Candidate, score: Score, task: Task) -> str:
     found = list(_sentences(candidate))[:FINDINGS]
     if score.success_rate < 1.0:
-        found.append(
-            f"{1 - score.success_rate:.0%} of the episodes do not succeed. Success: {task.spec.metric.success}"
-        )
+        found.append(f"Success, which {1 - score.success_rate:.0%} of the episodes lack: {task.spec.metric.success}")
     return "Findings:\n" + "\n".join(f"  - {_cut(text)}" for text in found) + "\n" if found else ""
 
 
