@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eureka_agent.contract.task import Task
-from eureka_agent.critique.reflection import per_step
 from eureka_agent.lab.floor import RANDOM
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.runs.run import Run
@@ -60,7 +59,7 @@ def tell(watcher: Watcher, candidates: Iterable[Candidate]) -> None:
 
 def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
     from eureka_evaluation.component_findings import component_findings
-    from eureka_evaluation.components import component_statistics
+    from eureka_evaluation.components import component_statistics, per_step
 
     if candidate.training is None:
         return ()

@@ -57,6 +57,16 @@ class ComponentStatistics:
     """A larger component that went up and down with it all along."""
 
 
+def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+    """The components' curves as mean per step: sums grow with the episodes' length, whatever the policy does."""
+    lengths = curves.get(LENGTH, [])
+    return {
+        key: [None if v is None or not n else v / n for v, n in zip(values, lengths, strict=True)]
+        for key, values in curves.items()
+        if key.startswith(PREFIX) and lengths
+    }
+
+
 def component_statistics(curves: Mapping[str, Sequence[float | None]]) -> tuple[ComponentStatistics, ...]:
     """Statistics of every `reward/<component>` curve, the largest share first.
 
