@@ -131,6 +131,35 @@ def test_a_planted_fall_is_found_with_its_bound_its_time_and_what_went_before() 
     assert found["ends_early"].numbers["share"] == 1.0
 
 
+def test_a_declared_terminal_rule_is_told_and_not_what_happened_to_be_extreme_as_well() -> None:
+    episodes = [fallen(steps, at=0.3 + steps / 1000) for steps in (180, 200, 240)]
+    for e in episodes:
+        e.state["height"] = np.linspace(1.2, 0.69, e.length + 1, dtype=np.float32)
+    healthy = {"height": (0.7, float("inf")), "torso_pitch": (-2.0, 2.0)}
+    (cause,) = [
+        f for f in analyse(subject(*episodes, fitness=[3.6, 4.0, 4.8], healthy=healthy)) if f.kind == "terminal_cause"
+    ]
+    assert cause.text.startswith("3 of 3 recorded terminal states came with height below 0.7: after 3.6 s in the worst")
+    assert cause.numbers["value"] == pytest.approx(0.69)
+    assert cause.numbers["torso_pitch_lead_seconds"] == pytest.approx(15 * DT, abs=3 * DT)
+
+
+def test_terminal_states_by_different_rules_are_counted_apart_and_one_by_none_is_put_down_to_none() -> None:
+    episodes = [fallen(180), fallen(200), fallen(240, at=-0.3), fallen(260, at=0.15)]
+    healthy = {"torso_pitch": (-0.2, 0.2)}
+    found = analyse(subject(*episodes, fitness=[3.6, 4.0, 4.8, 5.2], healthy=healthy))
+    causes = [f for f in found if f.kind == "terminal_cause"]
+    assert [f.numbers["episodes"] for f in causes] == [2, 1]
+    assert [f.text.split(":")[0] for f in causes] == [
+        "2 of 4 recorded terminal states came with torso_pitch above 0.2 rad",
+        "1 of 4 recorded terminal states came with torso_pitch below -0.2 rad",
+    ]
+    (cause,) = [
+        f for f in analyse(subject(fallen(260, at=0.15), fitness=[5.2], healthy=healthy)) if f.kind == "terminal_cause"
+    ]
+    assert "by no bound that is known" in cause.text
+
+
 def test_a_way_that_ends_at_its_farthest_point_is_no_cause() -> None:
     for e in (cause := kinds(analyse(subject(fallen(180), fallen(200), fitness=[3.6, 4.0])))).values():
         assert "torso_x above" not in e.text
@@ -153,7 +182,7 @@ def test_it_says_what_the_failures_have_in_common() -> None:
     short = replace(many, lengths=np.array([500, 100, 500, 500]))
     text = kinds(analyse(short))["some_success"].text
     assert "75% of the episodes succeed" in text
-    assert "100% of the failures have fitness enough" in text
+    assert "100% of the failures have at least the fitness of a success (8)" in text
     assert "100% of them end early" in text
 
 
@@ -230,6 +259,28 @@ def test_a_target_that_is_reached_and_left_again_is_told() -> None:
     assert found["not_held"].numbers["best_at"] == pytest.approx(40 * DT)
 
 
+@pytest.mark.parametrize(
+    ("offset", "formula"), [(0.0, "minus the last"), (5.0, "minus the last target_distance plus 5")]
+)
+def test_the_score_is_told_with_its_sign_and_its_offset(offset: float, formula: str) -> None:
+    distances = [np.linspace(1.0 + end**2, end, 101) for end in (0.1, 0.2, 0.35, 0.4, 0.5, 0.7)]
+    episodes = [episode(100, target_distance=d) for d in distances]
+    found = carrier(subject(*episodes, fitness=[offset - float(d[-1]) for d in distances], limit=100))
+    assert found is not None
+    assert found.formula.startswith(formula)
+
+
+def test_levels_that_nobody_would_tell_apart_are_no_phases() -> None:
+    speed = np.concatenate([np.full(30, 0.2), np.full(30, 0.82), np.full(340, 0.83), np.full(101, 0.84)])
+    e = episode(500, torso_x_velocity=speed + 5e-3 * RNG.standard_normal(501))
+    found = kinds(
+        analyse(subject(e, fitness=[1.0], floor=floor_of(episode(500, torso_x_velocity=wander(500)), fitness=[0.0])))
+    )
+    assert found["phases"].text.startswith(
+        "The median episode has 2 phases, by the means of torso_x_velocity: 0 to 0.6 s"
+    )
+
+
 def test_phases_are_cut_where_the_levels_jump() -> None:
     levels = np.concatenate([np.zeros(30), np.full(50, 4.0), np.full(20, -2.0)])[:, None]
     assert change_points(levels + 0.3 * RNG.standard_normal((100, 1))) == [30, 80]
@@ -281,13 +332,6 @@ def test_saturation_chatter_and_idle_actuators_are_seen() -> None:
     assert "saturated_actions" not in found
 
 
-def test_a_pair_of_limbs_of_which_one_does_the_work_is_told() -> None:
-    t = np.arange(501)
-    legs = np.stack([np.sin(t / 5), np.cos(t / 5), 0.1 * np.sin(t / 5), 0.1 * np.cos(t / 5)])
-    text = kinds(analyse(subject(episode(500, joint_angles=legs), fitness=[0.0])))["one_sided"].text
-    assert "joint_angles[0] to joint_angles[1] move 10 times" in text
-
-
 # --------------------------------------------------------------------------------------------------------- exploration
 
 
@@ -315,6 +359,16 @@ def test_a_failure_says_whether_learning_never_began_or_aimed_elsewhere(own_retu
     fitness = [way(e) for e in tame]
     found = analyse(subject(*tame, fitness=fitness, floor=floor, limit=200, own_return=own_return))
     assert found[0].kind == kind
+
+
+def test_a_score_well_on_the_way_to_the_human_rewards_is_better_than_random_play_that_spreads_widely() -> None:
+    floor = floor_of(
+        *[episode(50, torso_x=wander(50)) for _ in range(6)], fitness=[-0.30, -0.2, -0.1, -0.05, -0.02, -0.01]
+    )
+    episodes = [episode(50, torso_x=wander(50)) for _ in range(3)]
+    for human, told in ((0.0, False), (10.0, True)):
+        made = subject(*episodes, fitness=[-0.15, -0.03, -0.02], floor=floor, limit=50, human=human)
+        assert bool(kinds(analyse(made)).keys() & {"no_better_than_random", "missing_exploration"}) is told
 
 
 def test_a_score_far_above_random_play_is_no_failure_of_exploration() -> None:

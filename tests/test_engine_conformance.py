@@ -114,6 +114,40 @@ def test_from_the_same_state_wherever_it_lies_a_step_agrees(body: Body) -> None:
         assert not sim.terminated().any()
 
 
+@every_body
+def test_the_declared_healthy_ranges_are_the_rule_that_ends_episodes(body: Body) -> None:
+    rng = np.random.default_rng(5)
+    sim = Simulation(body.name, 400, max_episode_steps=10)
+    starts = iter([_far_out(rng, sim.model) for _ in range(400)])
+    sim._robot = dataclasses.replace(sim._robot, initial_state=lambda *_: next(starts))
+    sim.reset(range(400), [rng] * 400)
+    outside = np.zeros(400, dtype=bool)
+    for name, values in sim.state(list(body.healthy)).items():
+        low, high = body.healthy[name]
+        outside |= ((values < low) | (values > high)).reshape(400, -1).any(axis=1)
+    np.testing.assert_array_equal(outside, sim.terminated())
+    assert outside.any() == bool(body.healthy)
+
+
+@pytest.mark.parametrize("mirrored", ["the front-left leg", "the back-left leg"])
+def test_an_ant_in_the_mirror_has_the_angles_of_the_other_limb_with_the_declared_signs(mirrored: str) -> None:
+    (pair,) = [limbs for limbs in BODIES["ant"].limbs if limbs.names[0] == mirrored]
+    model = Simulation("ant", num_envs=1, max_episode_steps=1).model
+    data = mujoco.MjData(model)
+    feet = []
+    for side in (0, 1):
+        mujoco.mj_resetData(model, data)
+        for place, joints in enumerate(pair.joints):
+            data.qpos[7 + joints[side]] = (0.3, 0.8)[place] * (-1 if side and place in pair.opposed else 1)
+            if mirrored == "the back-left leg" and place == 1:
+                data.qpos[7 + joints[side]] *= -1
+        mujoco.mj_forward(model, data)
+        leg = model.jnt_bodyid[1 + pair.joints[1][side]]
+        geom = next(g for g in range(model.ngeom) if model.geom_bodyid[g] == leg)
+        feet.append(data.geom_xpos[geom].copy())
+    np.testing.assert_allclose(feet[1], feet[0] * [1, -1, 1], atol=1e-6)
+
+
 def test_a_hopper_whose_joints_spin_too_fast_is_terminal_as_gymnasiums() -> None:
     body = BODIES["hopper"]
     model = Simulation(body.name, num_envs=1, max_episode_steps=1).model

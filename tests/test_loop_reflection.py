@@ -65,7 +65,24 @@ def episode(steps: int, terminated: bool) -> Episode:
     return Episode(empty, empty, actions, state, terminated, dt=0.008)
 
 
-POPULATION = Population().extended([trained("g0c0", 6.0), trained("g0c1", 7.25), trained("g0c2", 9.0)])
+PARENT = trained(
+    "g0c0",
+    6.0,
+    speed=[None, *(20.0 + 40.0 * i for i in range(1, 10))],
+    alive=[20.0 + 40.0 * i for i in range(10)],
+    posture=[0.2 * (20.0 + 40.0 * i) * (1.0 + (i > 4)) for i in range(10)],
+    jerk=[-1.0] * 10,
+).model_copy(
+    update={
+        "findings": (
+            Finding("terminal_cause", 0.7, "2 of 2 recorded terminal states came with torso_z below 0.7 m."),
+            Finding("ends_early", 0.7, "100% of the episodes end early."),
+            Finding("unlike_the_incumbent", 0.5, "Beside the incumbent's median episode it falls."),
+            Finding("actions", 0.1, "Actions are small."),
+        ),
+    }
+)
+POPULATION = Population().extended([PARENT, trained("g0c1", 7.25), trained("g0c2", 9.0)])
 STOPPED = trained(
     "g1c0",
     8.0,
@@ -124,6 +141,19 @@ def test_a_reflection_stays_within_a_page_whatever_the_reward_returns_and_howeve
     assert "Sentence 3 " not in text
 
 
+def test_what_changed_since_a_parent_is_told_of_parents_that_have_findings_and_components_only() -> None:
+    lines = CASES["trained"].splitlines()
+    place = lines.index(next(line for line in lines if line.startswith("Against parent g0c0")))
+    assert "without: jerk" in lines[place]
+    assert lines[place + 1] == "  Findings: no longer terminal cause; now survival farming, rhythm."
+    assert "posture 98% -> 9% of the variance" in lines[place + 2]
+    assert "trend of posture" in lines[place + 2]
+    assert len(lines[place + 2]) < 300
+    assert "alive" not in lines[place + 2]
+    assert lines[place + 3].startswith("Against parent g0c1")
+    assert lines[place + 4].startswith("Against incumbent g0c2")
+
+
 def test_findings_and_suspicions_are_told_together_the_weightiest_first() -> None:
     told = [line for line in CASES["trained"].splitlines() if line.startswith("  - ")]
-    assert [line.split()[1] for line in told] == ["67%", "Standing", "The", "33%"]
+    assert [line.split()[1] for line in told] == ["67%", "Standing", "The", "Success"]

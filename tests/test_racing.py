@@ -229,6 +229,36 @@ def test_a_generation_is_halved_twice_and_what_was_stopped_keeps_its_last_rung(m
     assert best.id == "g0c7"
 
 
+class Straggler(ScriptedSandbox):
+    """Holds back the first training until so many others are scored."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__(training_spread=0.0)
+        self.others, self.released, self.in_time = others, threading.Event(), False
+        self.scored: list[str] = []
+
+    def run(self, job: Job, on_progress: Callable[[Progress], None], stop: threading.Event) -> Outcome:
+        name = job.origin.partition("/")[2]
+        if name == "g0c0" and isinstance(job.spec, TrainSpec) and not self.released.is_set():
+            self.in_time = self.released.wait(30)
+        outcome = super().run(job, on_progress, stop)
+        if isinstance(job.spec, ScoreSpec) and not self.released.is_set():
+            self.scored.append(name)
+            if len(self.scored) == self.others:
+                self.released.set()
+        return outcome
+
+
+def test_while_one_straggles_the_other_core_does_all_that_is_certain(make_run: Callable[..., Run]) -> None:
+    # seven first rungs, the three of them who are sure to be among four, and the one of those who is sure to be of two
+    certain = [*range(1, 8), 5, 6, 7, 7]
+    sandbox = Straggler(others=len(certain))
+    measured = Lab(sandbox, make_run()).measure(candidates(GENERATION), Population())
+    assert sandbox.in_time, f"a core waited after {sandbox.scored}"
+    assert sorted(sandbox.scored) == sorted(f"g0c{i}" for i in certain)
+    assert reached(measured)["g0c7"] == 90_000
+
+
 def test_one_that_was_stopped_never_leads_one_that_was_not(make_run: Callable[..., Run]) -> None:
     """A late bloomer is stopped: that is the price."""
     run = make_run(population=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,111 @@ def test_layout_comments_docstrings_and_annotations_do_not_change_the_hash() -> 
 )
 def test_what_changes_the_reward_changes_the_hash(old: str, new: str) -> None:
     assert normalised_hash(GOOD.replace(old, new)) != normalised_hash(GOOD)
+
+
+LOCALS = """
+import torch
+SCALE = 2.0
+def bell(x, width):
+    z = x / width
+    return torch.exp(-z * z)
+def compute_reward(torso_x_velocity, actions):
+    fast = bell(torso_x_velocity - 3.0, width=SCALE)
+    total = torch.zeros_like(fast)
+    parts = {"fast": fast}
+    def add(name, value):
+        nonlocal total
+        total = total + value
+        parts[name] = value
+    add("cost", -0.1 * sum(a * a for a in actions.unbind(-1)))
+    worst = [abs(a) for a in actions.unbind(-1)]
+    pick = lambda row: row[0]
+    if (calm := pick(worst)) is not None:
+        add("calm", -calm)
+    return total, parts
+"""
+
+
+def renamed(code: str, **names: str) -> str:
+    """Whole words only, and none in quotes."""
+    for old, new in names.items():
+        code = re.sub(rf"(?<![\w\"]){old}(?![\w\"])", new, code)
+    return code
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"fast": "gait"},
+        {"total": "summed", "parts": "terms", "calm": "quiet"},
+        {"add": "log", "value": "paid", "a": "torque", "row": "line", "z": "ratio", "x": "distance"},
+        {"worst": "a1", "pick": "b1"},
+    ],
+)
+def test_what_locals_are_called_does_not_change_the_hash(names: dict[str, str]) -> None:
+    other = renamed(LOCALS, **names)
+    assert other != LOCALS
+    assert check_reward_code(other, VARIABLES) is None
+    assert normalised_hash(other) == normalised_hash(LOCALS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{'fast': fast}".replace("'", '"'), '{"swift": fast}'),
+        ('"calm", -calm', '"calm", -fast'),
+        ("def compute_reward(torso_x_velocity, actions)", "def compute_reward(actions, torso_x_velocity)"),
+        ("        nonlocal total\n        total = total + value", "        other = total + value"),
+        ("abs(a) for a in", "abs(fast) for a in"),
+        ("return total, parts", "return fast, parts"),
+        ("z = x / width", "z = width / x"),
+        ("lambda row: row[0]", "lambda row: worst[0]"),
+        ("width=SCALE", "x=SCALE"),
+        ("z * z", "z * SCALE"),
+        ("total = torch.zeros_like(fast)", "torch = torch.zeros_like(fast)"),
+    ],
+)
+def test_another_name_that_means_something_else_changes_the_hash(old: str, new: str) -> None:
+    assert old in LOCALS
+    assert normalised_hash(LOCALS.replace(old, new)) != normalised_hash(LOCALS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("g(a=torso_x)", "g(b=torso_x)"),
+        ('g(**{"a": torso_x})', 'g(**{"b": torso_x})'),
+    ],
+)
+def test_parameters_that_are_passed_by_name_keep_it(one: str, other: str) -> None:
+    head = "def g(a=1.0, b=2.0):\n    return a - b\n"
+    swapped = "def g(b=1.0, a=2.0):\n    return b - a\n"
+    tail = "def compute_reward(torso_x):\n    return {}, {{}}\n"
+    assert normalised_hash(head + tail.format(one)) != normalised_hash(swapped + tail.format(one))
+    assert normalised_hash(head + tail.format(one)) != normalised_hash(head + tail.format(other))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "speed = torso_x\n    return speed, locals()",
+        "def speed(): return torso_x\n    return speed(), {speed.__name__: speed()}",
+        "global speed\n    speed = torso_x\n    return speed, {}",
+        "class Terms:\n        speed = 1.0\n    return torso_x * Terms.speed, {}",
+    ],
+)
+def test_a_name_that_can_be_looked_up_by_its_spelling_stays(body: str) -> None:
+    code = f"def compute_reward(torso_x):\n    {body}\n"
+    assert normalised_hash(code) != normalised_hash(code.replace("speed", "pace"))
+
+
+def test_a_name_that_shadows_one_of_the_module_is_told_from_it() -> None:
+    code = (
+        "LOW = 0.1\ndef compute_reward(torso_x):\n    {0} = [LOW for {0} in (1, 2)]\n    return torso_x * {1}, {{}}\n"
+    )
+    assert normalised_hash(code.format("LOW", "LOW")) != normalised_hash(code.format("a", "LOW"))
+    assert normalised_hash(code.format("a", "a")) == normalised_hash(code.format("b", "b"))
+    assert normalised_hash(code.format("a", "a")) != normalised_hash(code.format("a", "LOW"))
 
 
 @pytest.mark.parametrize("number", ["0x" + "f" * 4000, "1" + "0" * 4000])

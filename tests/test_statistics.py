@@ -208,7 +208,17 @@ def test_components_of_opposite_sign_do_not_cancel_and_twins_and_caps_are_told()
     assert {c.name: c.duplicate_of for c in found.values()} == {"up": None, "down": "up", "cap": None, "rise": None}
     told = {f.kind: f.text for f in component_findings(found.values())}
     assert "down went up and down with up all along" in told["component_duplicate"]
-    assert "cap grew" in told["component_saturated"]
+    assert "cap rose and stayed level" in told["component_saturated"]
+
+
+def test_a_bonus_that_hardly_rose_is_not_saturated_and_a_cost_that_grew_and_stayed_is_only_called_costlier() -> None:
+    curves = {
+        "reward/alive": [0.47, 0.48, 0.49, 0.49, 0.495, 0.496, 0.4965, 0.4965, 0.4965],
+        "reward/low": [0.0, -0.01, -0.05, -0.1, -0.13, -0.139, -0.14, -0.1402, -0.1401],
+    }
+    found = component_statistics({key: list(values) for key, values in curves.items()})
+    assert [c.name for c in found if c.saturated] == ["low"]
+    assert [f.kind for f in component_findings(found) if f.text.startswith("low")] == ["component_costlier"]
 
 
 def test_a_component_as_large_as_numbers_get_has_its_share() -> None:

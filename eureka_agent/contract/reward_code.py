@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+from eureka_agent.contract.renaming import number_locals
 from eureka_agent.contract.reward_names import closest, identifiers, lookalike, spelled, undefined
 from eureka_agent.contract.syntax import check_compiles, parse
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure, VariableSpec, Verdict
@@ -74,13 +75,16 @@ def component_names(source: str) -> tuple[str, ...]:
 
 
 def normalised_hash(source: str) -> str:
-    """SHA-256 that ignores comments, layout, docstrings and annotations: equal hashes mean the same program.
+    """SHA-256 that ignores comments, layout, docstrings, annotations and what locals are called.
 
-    Code that does not parse is hashed as text.
+    Equal hashes mean the same program. Code that does not parse is hashed as text.
     """
     text = normalised_source(source)
     with contextlib.suppress(_Mistake, ValueError, RecursionError):  # an integer too long to be written, deep nesting
-        text = ast.unparse(_Stripped().visit(_parse(text)))
+        tree = _Stripped().visit(_parse(text))
+        text = ast.unparse(tree)
+        number_locals(tree, _reward_function(tree))
+        text = ast.unparse(tree)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

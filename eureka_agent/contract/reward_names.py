@@ -76,11 +76,12 @@ def undefined(tree: ast.Module) -> dict[str, int]:
                 if id(node) not in unevaluated:
                     read.setdefault(name, node.lineno)
             case _:
-                bound.update(_bound_by(node))
+                bound.update(bound_by(node))
     return {name: line for name, line in read.items() if name not in bound}
 
 
-def _bound_by(node: ast.AST) -> list[str]:
+def bound_by(node: ast.AST) -> list[str]:
+    """Names that a node binds, and the name itself of any `Name`, read or bound."""
     match node:
         case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
             return [(alias.asname or alias.name).split(".")[0] for alias in aliases]

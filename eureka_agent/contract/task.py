@@ -201,6 +201,14 @@ class Task:
         )
 
     @property
+    def ends_episodes(self) -> bool:
+        """Whether task.py has a terminal rule of its own, in place of the body's."""
+        return any(
+            isinstance(node, ast.FunctionDef) and node.name == "terminated"
+            for node in parse(self.files["task.py"]).body
+        )
+
+    @property
     def digest(self) -> str:
         """Hash of the files that define the task (not its anchors)."""
         parts = [name.encode() + b"\0" + self.files[name] for name in FILES]

@@ -6,9 +6,9 @@ Everything comes from simulator state, the task's own score and what play withou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from eureka_agent.critique.reflection import per_step
+from eureka_agent.contract.task import Task
 from eureka_agent.lab.floor import RANDOM
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.runs.run import Run
@@ -59,7 +59,7 @@ def tell(watcher: Watcher, candidates: Iterable[Candidate]) -> None:
 
 def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
     from eureka_evaluation.component_findings import component_findings
-    from eureka_evaluation.components import component_statistics
+    from eureka_evaluation.components import component_statistics, per_step
 
     if candidate.training is None:
         return ()
@@ -67,14 +67,12 @@ def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
 
 
 def _subject(candidate: Candidate, population: Population, run: Run) -> Subject | None:
-    from eureka_evaluation.analysis import Variable, subject_of
+    from eureka_evaluation.analysis import subject_of
     from eureka_evaluation.recording import load_episodes
 
     score, task = candidate.score, run.task
     if score is None or score.episodes is None:
         return None
-    kinds = {v.name: v.kind for v in task.body.variables}
-    declared = [*(v.spec for v in task.body.variables), *task.spec.derived]
     best = population.best
     leader = None if best is None or best.score is None or best.score.episodes == score.episodes else best.score
     incumbent = _recorded(leader, run)
@@ -84,13 +82,38 @@ def _subject(candidate: Candidate, population: Population, run: Run) -> Subject 
         score.success,
         score.lengths,
         task.spec.environment.episode_steps,
-        variables=[Variable(v.name, v.unit, kinds.get(v.name, ""), v.frame) for v in declared],
         floor=_recorded(run.score(RANDOM), run),
         incumbent=incumbent.tracks if incumbent else (),
         own_return=candidate.training.curves.get(OWN_RETURN, ()) if candidate.training else (),
         unit=task.spec.metric.unit,
         human=task.anchors.human.mean if task.anchors else None,
+        **_declared(task),
     )
+
+
+def _declared(task: Task) -> dict[str, Any]:
+    """What body and task say of the state variables, of terminal states and of limbs."""
+    from eureka_evaluation.analysis import Limbs, Variable
+
+    body = task.body
+    kinds = {v.name: v.kind for v in body.variables}
+    specs = (*(v.spec for v in body.variables), *task.spec.derived)
+    limbs = [
+        Limbs(
+            pair.names,
+            tuple(
+                (f"joint_angles[{a}]", f"joint_angles[{b}]", -1 if place in pair.opposed else 1)
+                for place, (a, b) in enumerate(pair.joints)
+            ),
+            (f"foot_contacts[{pair.feet[0]}]", f"foot_contacts[{pair.feet[1]}]"),
+        )
+        for pair in body.limbs
+    ]
+    return {
+        "variables": [Variable(v.name, v.unit, kinds.get(v.name, ""), v.frame) for v in specs],
+        "healthy": {} if task.ends_episodes else body.healthy,
+        "limbs": tuple(limbs),
+    }
 
 
 def _recorded(score: Score | Failure | None, run: Run) -> Recorded | None:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median, pstdev
 
 from eureka_agent.contract.task import Task
+from eureka_agent.critique.parents import changes, other_parts
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Recipe
-from eureka_evaluation.components import LENGTH, PREFIX, ComponentStatistics, component_statistics
+from eureka_evaluation.components import LENGTH, ComponentStatistics, component_statistics, per_step
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import most_telling
 from eureka_evaluation.trajectories import EpisodeFacts, Range, episode_facts
@@ -92,16 +93,6 @@ def reflection(
     return text
 
 
-def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
-    """The components' curves as mean per step: sums grow with the episodes' length, whatever the policy does."""
-    lengths = curves.get(LENGTH, [])
-    return {
-        key: [None if v is None or not n else v / n for v, n in zip(values, lengths, strict=True)]
-        for key, values in curves.items()
-        if key.startswith(PREFIX) and lengths
-    }
-
-
 # ------------------------------------------------------------------------------------------------------------- outcome
 
 
@@ -124,8 +115,10 @@ def _outcome(candidate: Candidate, score: Score, population: Population, task: T
             change, ahead = score.mean - other.score.mean, _ahead(score.fitness, other.score.fitness)
             told = f"{change:+.3g}, ahead in {ahead:.0%} of episode pairs"
             lines.append(
-                f"Against {role} {other.id} with {_n(other.score.mean)}: {told}{_other_parts(candidate, other)}."
+                f"Against {role} {other.id} with {_n(other.score.mean)}: {told}{other_parts(candidate, other)}."
             )
+            if other.id in candidate.brief.parents:
+                lines += changes(candidate, other)
     return "\n".join(lines) + "\n"
 
 
@@ -143,19 +136,6 @@ def _ahead(mine: Sequence[float], theirs: Sequence[float]) -> float:
     """Share of pairs of episodes in which this one is better; ties count half."""
     pairs = [(a > b) + 0.5 * (a == b) for a in mine for b in theirs]
     return sum(pairs) / len(pairs)
-
-
-def _other_parts(candidate: Candidate, other: Candidate) -> str:
-    """Which components came and went, by the names that were logged."""
-    mine, theirs = _logged(candidate), _logged(other)
-    new, gone = [name for name in mine if name not in theirs], [name for name in theirs if name not in mine]
-    told = [f"{word} {', '.join(names[:6])}" for word, names in (("new:", new), ("without:", gone)) if names and theirs]
-    return f" ({'; '.join(told)})" if told else ""
-
-
-def _logged(candidate: Candidate) -> list[str]:
-    curves = candidate.training.curves if candidate.training else {}
-    return [key.removeprefix(PREFIX) for key in curves if key.startswith(PREFIX)]
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -233,9 +213,7 @@ def _range(r: Range) -> str:
 def _findings(candidate: Candidate, score: Score, task: Task) -> str:
     found = list(_sentences(candidate))[:FINDINGS]
     if score.success_rate < 1.0:
-        found.append(
-            f"{1 - score.success_rate:.0%} of the episodes do not succeed. Success: {task.spec.metric.success}"
-        )
+        found.append(f"Success ({score.success_rate:.0%} of the episodes): {task.spec.metric.success}")
     return "Findings:\n" + "\n".join(f"  - {_cut(text)}" for text in found) + "\n" if found else ""
 
 

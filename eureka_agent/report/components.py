@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from eureka_agent.contract.reward_code import FUNCTION
 from eureka_agent.contract.syntax import parse
-from eureka_agent.critique.reflection import per_step
 from eureka_agent.population import Candidate, Training
 from eureka_agent.report import charts
 from eureka_agent.text import number, percent
-from eureka_evaluation.components import PREFIX, ComponentStatistics, component_statistics
+from eureka_evaluation.components import PREFIX, ComponentStatistics, component_statistics, per_step
 
 STEPS = "time/total_timesteps"
 COLOURS = 8

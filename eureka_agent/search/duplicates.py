@@ -1,9 +1,10 @@
 """Finds rewards that were written before: models answer like questions alike, and a training is dear.
 
-Two rewards are the same program if their normalised syntax trees are equal, and behave the same if they pay the same on
-the smoke box's probes: recorded transitions, and states far beyond them (see `worker.smoke.fingerprint`). A reward that
-is another one times a constant counts as another: not every recipe divides rewards by their spread. Where no smoke box
-ran, as in the offline search, only the syntax tree is compared.
+Two rewards are the same program if their normalised syntax trees are equal, whatever their locals are called. They
+behave the same if they pay the same on the smoke box's probes: recorded transitions, and states far beyond them (see
+`worker.smoke.fingerprint`). A reward that is another one times a constant counts as another: not every recipe divides
+rewards by their spread. Where no smoke box ran, as in the offline search and in tuning, only the syntax tree is
+compared: a box for each costs seconds, and none of 480 rewards of the grammar behaved as an earlier one (docs/log.md).
 """
 
 from __future__ import annotations

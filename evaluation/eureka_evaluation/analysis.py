@@ -8,7 +8,7 @@ and the best candidate so far. Weights, by what a finding explains:
 | 0.8 – 1 | why there is no progress: learning never began, the reward aims elsewhere, the policy rests or is stuck |
 | 0.6 – 0.8 | what ends episodes, what is lost or given back, what the worst episode does |
 | 0.4 – 0.6 | how far it is to success, the incumbent beside it, faults of the motion (saturation, unused limbs) |
-| 0 – 0.4 | a description: progress, phases, rhythm, contacts, turns |
+| 0 – 0.4 | a description: progress, phases, rhythm, contacts, symmetry, turns |
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from eureka_evaluation.outcome import causes, endings, missing, worst
 from eureka_evaluation.phases import phases
 from eureka_evaluation.progress import carrier, closest, progress, separating
 from eureka_evaluation.rest import resting
+from eureka_evaluation.symmetry import symmetry
+from eureka_evaluation.tracks import Limbs as Limbs
 from eureka_evaluation.tracks import Recorded as Recorded
 from eureka_evaluation.tracks import Subject as Subject
 from eureka_evaluation.tracks import Track as Track
@@ -60,6 +62,7 @@ def analyse(subject: Subject) -> tuple[Finding, ...]:
         *contacts(subject),
         *joints(subject),
         *rhythm(subject),
+        *symmetry(subject),
         *phases(subject, metric),
     ]
     return most_telling(tuple(map(_finite, found)))
@@ -77,6 +80,8 @@ def subject_of(
     own_return: Sequence[float | None] = (),
     unit: str = "",
     human: float | None = None,
+    healthy: Mapping[str, tuple[float, float]] | None = None,
+    limbs: tuple[Limbs, ...] = (),
 ) -> Subject | None:
     """A candidate as the analysis sees it, or None if no episode of it was recorded.
 
@@ -92,6 +97,8 @@ def subject_of(
         own_return: over training, None where nothing was logged.
         unit: of fitness.
         human: fitness that a reward written by a person reached, if that is known.
+        healthy: by state variable, the range that a terminal state lies outside of, if that is known.
+        limbs: pairs that are images of each other.
     """
     tracks = tracks_of(episodes, fitness)
     if not tracks:
@@ -109,6 +116,8 @@ def subject_of(
         own_return=np.array([v for v in own_return if v is not None], dtype=np.float64),
         unit="" if unit in ("1", "") else f" {unit}",
         human=human,
+        healthy=healthy or {},
+        limbs=limbs,
     )
 
 

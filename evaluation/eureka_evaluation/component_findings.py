@@ -46,8 +46,9 @@ def _faults(c: ComponentStatistics) -> Iterator[tuple[str, float, str]]:
         yield "dominant", 0.55, f"dominates ({c.share:.0%} of the magnitude): the other components hardly count"
     if c.duplicate_of:
         yield "duplicate", 0.45, f"went up and down with {c.duplicate_of} all along: they pay for the same"
-    if c.saturated:
-        yield "saturated", 0.5, "grew, and did not change any more over the last third of training: it is saturated"
+    if c.saturated and c.values[-1] > 0:
+        level = "rose and stayed level over the last third of training"
+        yield "saturated", 0.5, f"{level}: it is saturated, or learning got no further"
     if c.trend < FALLEN and c.values[0] > 0:
         yield "given_up", 0.5, "fell over training: the policy gave it up for the others"
     elif c.trend < FALLEN:

@@ -24,6 +24,8 @@ CONSTANT_VARIATION = 0.01
 """Relative spread per step, over the training, below which a component does not depend on what the policy does."""
 LEVEL = 0.03
 """Part of its range within which a component stays over the last third, at its largest magnitude: it is saturated."""
+GROWN = 0.1
+"""Range of a curve, in parts of its largest magnitude, below which a component did not grow."""
 SAME = 0.98
 """Correlation over training, of the values and of their changes, from which two components say the same."""
 FEWEST = 6
@@ -53,6 +55,16 @@ class ComponentStatistics:
     """It grew and then stayed level: there is no more to gain or lose by it."""
     duplicate_of: str | None = None
     """A larger component that went up and down with it all along."""
+
+
+def per_step(curves: Mapping[str, Sequence[float | None]]) -> dict[str, list[float | None]]:
+    """The components' curves as mean per step: sums grow with the episodes' length, whatever the policy does."""
+    lengths = curves.get(LENGTH, [])
+    return {
+        key: [None if v is None or not n else v / n for v, n in zip(values, lengths, strict=True)]
+        for key, values in curves.items()
+        if key.startswith(PREFIX) and lengths
+    }
 
 
 def component_statistics(curves: Mapping[str, Sequence[float | None]]) -> tuple[ComponentStatistics, ...]:
@@ -123,9 +135,9 @@ def _constant(values: Array, lengths: Array | None) -> bool:
 def _saturated(values: Array) -> bool:
     """Level over the last third, at the largest magnitude that it ever had."""
     reach = float(np.ptp(values)) if len(values) >= FEWEST else 0.0
-    if not 0.0 < reach < np.inf:
-        return False
     last, size = values[-(len(values) // 3) :], np.abs(values)
+    if not 0.0 < reach < np.inf or reach < GROWN * float(size.max()):
+        return False
     return float(size.max() - np.abs(last).min()) <= LEVEL * reach and float(np.ptp(last)) <= LEVEL * reach
 
 

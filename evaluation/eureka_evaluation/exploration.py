@@ -13,7 +13,9 @@ INSIDE = 0.95
 AHEAD = 0.8
 """Share of pairs in which an episode must beat one of random play."""
 BEGUN = 0.04
-"""Part of the way from random play to the human reward."""
+"""Part of the way from random play to the human reward, below which it has hardly begun."""
+FAR = 0.25
+"""Part of that way from which a score is better than random play's, however widely that spreads."""
 VARIED = 0.05
 """Standard deviation of the actions, as part of half their range, below which they count as constant."""
 ROSE = 1.0
@@ -55,12 +57,17 @@ def exploration(subject: Subject) -> list[Finding]:
 
 
 def hardly_better(subject: Subject) -> bool:
-    """Whether an episode of random play often scores as high, or the way to the human reward has hardly begun."""
+    """Whether an episode of random play often scores as high, or the way to the human reward has hardly begun.
+
+    Where starts differ, random play spreads widely, and beats some episodes of a good policy.
+    """
     assert subject.floor is not None
     random = subject.floor.fitness
     ahead = float((subject.fitness[:, None] > random).mean())
     on_the_way = float(np.median(subject.fitness) - np.median(random)) / subject.scale
-    return ahead < AHEAD or (subject.human is not None and on_the_way < BEGUN)
+    if subject.human is None:
+        return ahead < AHEAD
+    return on_the_way < BEGUN or (ahead < AHEAD and on_the_way < FAR)
 
 
 def visited_inside(subject: Subject) -> float:

@@ -1,4 +1,4 @@
-"""Rhythm and contacts: the period of the joints, how the feet touch the floor, and which side does the work."""
+"""Rhythm and contacts: the period of the joints, how the feet touch the floor, and which joints are not used."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def contacts(subject: Subject) -> list[Finding]:
     t = subject.median
     if not labels or t.steps < 5:
         return []
-    touching = _settled(np.column_stack([t.column(label) for label in labels])) > 0.5
+    touching = settled(np.column_stack([t.column(label) for label in labels])) > 0.5
     duty, flight = touching.mean(axis=0), float((~touching.any(axis=1)).mean())
     steps = (touching[1:] & ~touching[:-1]).sum(axis=0) / ((len(touching) - 1) * t.dt)
     if duty.max() < 0.02:
@@ -103,9 +103,23 @@ def contacts(subject: Subject) -> list[Finding]:
     never = [label for label, d in zip(labels, duty, strict=True) if d < 0.02]
     always = [label for label, d in zip(labels, duty, strict=True) if d > 0.98]
     if never:
-        findings.append(Finding("unused_feet", 0.5, f"{listed(never)} hardly ever touches the floor.", numbers))
+        findings.append(
+            Finding(
+                "unused_feet",
+                0.5,
+                f"{listed(never)} hardly ever {'touches' if len(never) == 1 else 'touch'} the floor.",
+                numbers,
+            )
+        )
     if always and not subject.solved:
-        findings.append(Finding("dragging", 0.35, f"{listed(always)} never leaves the floor.", numbers))
+        findings.append(
+            Finding(
+                "dragging",
+                0.35,
+                f"{listed(always)} never {'leaves' if len(always) == 1 else 'leave'} the floor.",
+                numbers,
+            )
+        )
     return findings
 
 
@@ -119,30 +133,20 @@ def _together(touching: NDArray[np.bool_]) -> str:
 
 
 def joints(subject: Subject) -> list[Finding]:
-    """Joints that are not used, and whether one half of a body with two halves does all the work."""
+    """Joints that are not used."""
     t = subject.median
     labels = _joints(subject)
     if len(labels) < 2:
         return []
-    spread = _settled(np.column_stack([t.column(label) for label in labels])).std(axis=0)
+    spread = settled(np.column_stack([t.column(label) for label in labels])).std(axis=0)
     if spread.max() < 1e-6:
         return []
     findings = []
     unused = [(label, t.column(label)) for label, s in zip(labels, spread, strict=True) if s < UNUSED * spread.max()]
     if unused and len(unused) < len(labels):
-        parts = [f"{label} (near {subject.told(label, float(_settled(v[:, None]).mean()))})" for label, v in unused]
-        numbers = {label: float(_settled(v[:, None]).mean()) for label, v in unused}
+        parts = [f"{label} (near {subject.told(label, float(settled(v[:, None]).mean()))})" for label, v in unused]
+        numbers = {label: float(settled(v[:, None]).mean()) for label, v in unused}
         findings.append(Finding("unused_joints", 0.4, f"These joints hardly move: {listed(parts)}.", numbers))
-    half = len(labels) // 2
-    one_vector = len({label.partition("[")[0] for label in labels}) == 1
-    if len(labels) >= 4 and len(labels) % 2 == 0 and one_vector:
-        first, second = float(np.sqrt((spread[:half] ** 2).mean())), float(np.sqrt((spread[half:] ** 2).mean()))
-        busy, idle = max(first, second), min(first, second)
-        if busy > 3 * idle:
-            which = f"{labels[0]} to {labels[half - 1]}" if first > second else f"{labels[half]} to {labels[-1]}"
-            times = f"{number(busy / max(idle, 1e-9))} times as much as the others"
-            text = f"One half of the joints does the work: {which} move {times}."
-            findings.append(Finding("one_sided", 0.35, text, {"first_half": first, "second_half": second}))
     return findings
 
 
@@ -154,10 +158,11 @@ def _joints(subject: Subject) -> list[str]:
     return framed or [label for label in still if "[" in label] or still
 
 
-def _settled(values: Array) -> Array:
+def settled(values: Array) -> Array:
+    """Rows after the start of an episode."""
     return values[int(SETTLING * len(values)) :]
 
 
 def _moving(t: Track, labels: list[str]) -> Array:
     """The joints' angles after the start, `(T', k)`; the liveliest count most."""
-    return _settled(np.column_stack([t.column(label) for label in labels]))
+    return settled(np.column_stack([t.column(label) for label in labels]))

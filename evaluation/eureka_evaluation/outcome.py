@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -14,7 +15,8 @@ EARLY = 0.9
 """Part of the longest episode below which an episode counts as cut short."""
 WINDOW_SECONDS = 0.5
 """How long before a terminal state its forerunners are looked for."""
-TOLD = 3
+TOLD = 2
+"""Forerunners of a terminal state."""
 
 
 def endings(subject: Subject) -> list[Finding]:
@@ -38,52 +40,64 @@ def endings(subject: Subject) -> list[Finding]:
 def causes(subject: Subject) -> list[Finding]:
     """Which state variable passed which bound in the terminal states, and what went astray just before.
 
-    A terminal rule is not known here; but a bound that ends episodes is one that no other step has ever passed.
+    Where the terminal rule is not known it is inferred: a bound that ends episodes is one no other step has passed.
     """
     ended = [t for t in subject.tracks if t.terminated]
-    if not ended:
-        return []
-    rules = list(_rules(subject))
-    findings = []
-    told: set[str] = set()
+    rules = list(_declared(subject) if subject.healthy else _inferred(subject)) if ended else []
+    by_rule: dict[_Rule | None, list[Track]] = {}
     for t in ended:
-        rule = next((rule for rule in rules if rule.holds(t)), None)
-        words, numbers = _forerunners(subject, t, rule)
-        if rule:
-            side, bound, explained = rule.side, rule.bound, rule.explained
-            column, label = rule.column, t.labels[rule.column]
-            value = subject.told(label, float(t.values[-1, column]))
-            text = f"A terminal state came with {label} {side} {number(bound)}: {value} after {number(t.seconds)} s"
-            numbers = numbers | {"value": float(t.values[-1, column]), "bound": bound, "explained": explained}
-        else:
-            label, text = "", f"A terminal state came after {number(t.seconds)} s"
-        if label in told:
-            continue
-        told.add(label)
-        text += f"; shortly before, {words}." if words else "."
-        findings.append(Finding("terminal_cause", 0.75 if rule else 0.6, text, numbers | {"seconds": t.seconds}))
-    return findings[:2]
+        by_rule.setdefault(next((rule for rule in rules if rule.holds(t)), None), []).append(t)
+    commonest = sorted(by_rule.items(), key=lambda item: -len(item[1]))
+    return [_cause(subject, rule, tracks, len(ended)) for rule, tracks in commonest[:2]]
+
+
+def _cause(subject: Subject, rule: _Rule | None, tracks: Sequence[Track], ended: int) -> Finding:
+    """What ended these episodes, and what the worst of them, the first, shows before."""
+    t = tracks[0]
+    numbers = {"episodes": float(len(tracks)), "seconds": t.seconds}
+    count = f"{len(tracks)} of {ended} recorded terminal states came"
+    where = f"after {number(t.seconds)} s" + (" in the worst episode" if len(tracks) > 1 else "")
+    if rule:
+        label, value = t.labels[rule.column], float(t.values[-1, rule.column])
+        inferred = "" if rule.declared else ", where no other step has been"
+        bound = f"{rule.side} {subject.told(label, rule.bound)}{inferred}"
+        text = f"{count} with {label} {bound}: {where} it was {number(value)}"
+        numbers |= {"value": value, "bound": rule.bound}
+    else:
+        text = f"{count} by no bound that is known: {where}"
+    words, leads = _forerunners(subject, t, rule)
+    text += f". Before that, {words}." if words else "."
+    return Finding("terminal_cause", 0.6 + (0.15 * len(tracks) / ended if rule else 0.0), text, numbers | leads)
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A bound that only terminal states have passed."""
+    """A bound beyond which a state is terminal."""
 
     column: int
     side: str
     """`above` or `below`."""
     bound: float
-    explained: float
-    """How many of the known terminal states lie beyond it, on either side."""
+    declared: bool
 
     def holds(self, t: Track) -> bool:
-        """Whether the episode's end lies beyond it."""
-        last = t.values[-1, self.column]
-        return bool(last > self.bound if self.side == "above" else last < self.bound)
+        """Whether the episode's end lies beyond it, as far as single precision tells."""
+        beyond = t.values[-1, self.column] - self.bound
+        slack = 1e-6 * abs(self.bound) if self.declared else 0.0
+        return bool(beyond > -slack if self.side == "above" else beyond < slack)
 
 
-def _rules(subject: Subject) -> Iterator[_Rule]:
-    """The rule that explains most terminal states comes first."""
+def _declared(subject: Subject) -> Iterator[_Rule]:
+    for name, (low, high) in subject.healthy.items():
+        for column, label in enumerate(subject.worst.labels):
+            if label.partition("[")[0] == name:
+                yield from (
+                    _Rule(column, side, b, True) for side, b in (("below", low), ("above", high)) if isfinite(b)
+                )
+
+
+def _inferred(subject: Subject) -> Iterator[_Rule]:
+    """Bounds that only terminal states have passed; the one that explains most of them comes first."""
     known = [*subject.tracks, *subject.incumbent, *(subject.floor.tracks if subject.floor else ())]
     labels = subject.worst.labels
     lasts = np.array([t.values[-1] for t in known if t.terminated])
@@ -97,9 +111,9 @@ def _rules(subject: Subject) -> Iterator[_Rule]:
     rate = np.array([subject.variable(label).unit.endswith("/s") for label in labels])
     for column in np.lexsort((-explained, rate)):  # a fall is fast, but it is the level that ends the episode
         if above[column]:
-            yield _Rule(int(column), "above", float(high[column]), float(explained[column]))
+            yield _Rule(int(column), "above", float(high[column]), False)
         if below[column]:
-            yield _Rule(int(column), "below", float(low[column]), float(explained[column]))
+            yield _Rule(int(column), "below", float(low[column]), False)
 
 
 def _forerunners(subject: Subject, t: Track, rule: _Rule | None) -> tuple[str, dict[str, float]]:
@@ -122,8 +136,8 @@ def _forerunners(subject: Subject, t: Track, rule: _Rule | None) -> tuple[str, d
         known[rule.column] = True
     places = [i for i in np.argsort(since, kind="stable") if since[i] < window and not known[i]][:TOLD]
     parts = [
-        f"{t.labels[i]} left its range {number(low[i])} to {number(high[i])} {number((window - since[i]) * t.dt)} s "
-        f"before the end, to {number(t.values[-1, i])}"
+        f"{t.labels[i]} (usually {number(low[i])} to {number(high[i])}) was out of range for "
+        f"{number((window - since[i]) * t.dt)} s, {subject.told(t.labels[i], float(t.values[-1, i]))} at the end"
         for i in places
     ]
     return listed(parts), {f"{t.labels[i]}_lead_seconds": float((window - since[i]) * t.dt) for i in places}
@@ -180,11 +194,10 @@ def missing(subject: Subject) -> list[Finding]:
     text = f"{rate:.0%} of the episodes succeed; fitness is {_spread(subject)}"
     if best_failure >= enough:
         many = float((fitness[~success] >= enough).mean())
-        text += (
-            f"; {many:.0%} of the failures have fitness enough ({number(enough)} succeeded) and fail by something else"
-        )
+        text += f"; {many:.0%} of the failures have at least the fitness of a success ({number(enough)})"
+        text += " and fail by something else"
     else:
-        text += f"; the failures stop at {number(best_failure)}, {number(enough)} was enough"
+        text += f"; the best failure has {number(best_failure)}, the worst success {number(enough)}"
     early = float((subject.lengths[~success] < EARLY * subject.limit).mean())
     early_successes = float((subject.lengths[success] < EARLY * subject.limit).mean())
     if early > 0.5 and early_successes < 0.5:

@@ -35,8 +35,8 @@ def phases(subject: Subject, metric: str = "") -> list[Finding]:
         return []
     series = block_means(t.values[1:, known], blocks)
     scale = np.maximum(series.std(axis=0), 0.1 * subject.spread()[known])  # what hardly moves starts no phase
-    edges = [0, *change_points(series / scale), blocks]
-    means = np.array([series[a:b].mean(axis=0) for a, b in itertools.pairwise(edges)])
+    edges = _clear(series / subject.spread()[known], [0, *change_points(series / scale), blocks])
+    means = _means(series, edges)
     size = np.zeros(len(t.labels))
     size[places] = np.ptp(means, axis=0) / subject.spread()[known]
     telling = subject.telling(size, 3, CLEAR)
@@ -44,6 +44,20 @@ def phases(subject: Subject, metric: str = "") -> list[Finding]:
         return []
     columns = [int(np.flatnonzero(places == i)[0]) for i in telling]
     return [_told(t, [t.labels[i] for i in telling], means[:, columns], edges)]
+
+
+def _clear(series: Array, edges: list[int]) -> list[int]:
+    """The edges between phases that anyone would tell apart, the faintest left out one by one."""
+    while len(edges) > 2:
+        steps = np.abs(np.diff(_means(series, edges), axis=0)).max(axis=1)
+        if steps.min() >= CLEAR:
+            break
+        del edges[1 + int(steps.argmin())]
+    return edges
+
+
+def _means(series: Array, edges: list[int]) -> Array:
+    return np.array([series[a:b].mean(axis=0) for a, b in itertools.pairwise(edges)])
 
 
 def _told(t: Track, labels: list[str], means: Array, edges: list[int]) -> Finding:

@@ -50,6 +50,14 @@ class Carrier:
         return abs(self.correlation) >= SAME
 
     @property
+    def formula(self) -> str:
+        """What the metric is, if this is exact: `minus the last target_distance`, `-0.159 times the change of …`."""
+        factor = number(self.slope)
+        sign = {"1": "", "-1": "minus "}.get(factor, f"{factor} times ")
+        offset = f" {'plus' if self.offset > 0 else 'minus'} {number(abs(self.offset))}" if self.offset else ""
+        return f"{sign}{self.words}{offset}"
+
+    @property
     def words(self) -> str:
         """`the change of torso_x`."""
         return WORDS[self.summary].format(self.label) if self.label != DURATION else "the episode's duration"
@@ -97,6 +105,7 @@ def carrier(subject: Subject) -> Carrier | None:
     row, column = divmod(place, summaries.shape[2])
     slope = float(centred[:, place] @ target / (centred[:, place] ** 2).sum())
     offset = float(fitness.mean() - slope * flat[:, place].mean())
+    offset = offset if abs(offset) > 0.01 * float(np.ptp(fitness)) else 0.0
     labels = (*subject.worst.labels, DURATION)
     return Carrier(labels[column], SUMMARIES[row], slope, offset, float(r[place]))
 
@@ -138,7 +147,7 @@ def _earned(subject: Subject, found: Carrier, t: Track, course: Array) -> list[F
     peak = int(course.argmax())
     numbers = {"early_rate": early, "late_rate": late, "time_lost": lost, "top_rate": float(rates.max())}
     text = (
-        f"The score is {found.words}; the median episode earns {number(early)}{subject.unit} per second in its first "
+        f"The score is {found.formula}; the median episode earns {number(early)}{subject.unit} per second in its first "
         f"third and {number(late)} in its last"
     )
     if lost >= 0.1:
@@ -163,14 +172,14 @@ def _held(subject: Subject, found: Carrier, t: Track, course: Array) -> list[Fin
     numbers = {"best": float(course[best]), "best_at": best * t.dt, "last": float(course[-1])}
     where = f"{number(course[best])}{subject.unit} at {number(best * t.dt)} s"
     if gain > 0 and course[best] - course[-1] > 0.15 * gain:
-        text = (
-            f"The score is {found.words}: the median episode was at {where} and left it again, to {number(course[-1])}."
-        )
+        last = number(course[-1])
+        text = f"The score is {found.formula}: the median episode was at {where} and left it again, to {last}."
         return [Finding("not_held", 0.7, text, numbers)]
     within = course >= course[-1] - 0.1 * max(float(np.ptp(course)), 1e-12)
     since = int(np.flatnonzero(~within)[-1]) + 1 if (~within).any() else 0
+    last = f"{number(course[-1])}{subject.unit}"
     text = (
-        f"The score is {found.words}: the median episode comes near its last value {number(course[-1])}{subject.unit} "
+        f"The score is {found.formula}: the median episode comes near its last value {last} "
         f"by {number(since * t.dt)} of {number(t.seconds)} s, and stays there."
     )
     return [Finding("progress", 0.3, text, numbers | {"settled_at": since * t.dt})]

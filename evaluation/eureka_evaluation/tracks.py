@@ -49,6 +49,17 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class Limbs:
+    """Two limbs that are images of each other, by the columns that say the same of either."""
+
+    names: tuple[str, str]
+    joints: tuple[tuple[str, str, int], ...]
+    """Angles of the first and the second limb; -1 where those of poses that are images have opposite signs, else 1."""
+    feet: tuple[str, str]
+    """Contacts."""
+
+
+@dataclass(frozen=True)
 class Track:
     """One episode as a table."""
 
@@ -162,6 +173,9 @@ class Subject:
     """Of fitness, as it follows a number."""
     human: float | None = None
     """Fitness that a reward written by a person reached."""
+    healthy: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By state variable, the range that a terminal state lies outside of, in any element; empty if unknown."""
+    limbs: tuple[Limbs, ...] = ()
 
     @property
     def worst(self) -> Track:

@@ -6,7 +6,9 @@ its vocabulary: the named state variables that reward functions, metrics and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec
@@ -45,6 +47,19 @@ class StateVariable:
 
 
 @dataclass(frozen=True)
+class Limbs:
+    """Two limbs that are images of each other, left and right or back and front."""
+
+    names: tuple[str, str]
+    joints: tuple[tuple[int, int], ...]
+    """Elements of `joint_angles`, those of the first limb first, that stand for each other."""
+    feet: tuple[int, int]
+    """Elements of `foot_contacts`."""
+    opposed: tuple[int, ...] = ()
+    """Places in `joints` whose two angles have opposite signs in poses that are images of each other."""
+
+
+@dataclass(frozen=True)
 class Body:
     """One robot of the fast engine."""
 
@@ -58,6 +73,9 @@ class Body:
     action_size: int
     observation_size: int
     variables: tuple[StateVariable, ...]
+    healthy: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By state variable, the range that a terminal state lies outside of, in any element (Gymnasium's `healthy_*`)."""
+    limbs: tuple[Limbs, ...] = ()
 
     def variable(self, name: str) -> StateVariable:
         """Look one up by name; KeyError if the body has none of that name."""
@@ -134,6 +152,7 @@ HALF_CHEETAH = Body(
         _feet("back, front", 2),
         *_actions_and_time("Torques on the joints, ordered as joint_angles, each -1 to 1", 6, "it has none"),
     ),
+    limbs=(Limbs(("the back leg", "the front leg"), joints=((0, 3), (1, 4), (2, 5)), feet=(0, 1)),),
 )
 
 HOPPER = Body(
@@ -152,6 +171,17 @@ HOPPER = Body(
             3,
             "torso below 0.7 m, or leaning more than 0.2 rad, or any speed or joint angle beyond 100",
         ),
+    ),
+    healthy={"torso_z": (0.7, inf), "torso_pitch": (-0.2, 0.2)}
+    | dict.fromkeys(
+        (
+            "joint_angles",
+            "torso_x_velocity",
+            "torso_z_velocity",
+            "torso_pitch_velocity",
+            "joint_velocities",
+        ),
+        (-100.0, 100.0),
     ),
 )
 
@@ -176,6 +206,8 @@ WALKER2D = Body(
             "torso below 0.8 m or above 2 m, or leaning more than 1 rad",
         ),
     ),
+    healthy={"torso_z": (0.8, 2.0), "torso_pitch": (-1.0, 1.0)},
+    limbs=(Limbs(("the right leg", "the left leg"), joints=((0, 3), (1, 4), (2, 5)), feet=(0, 1)),),
 )
 
 SWIMMER = Body(
@@ -248,6 +280,7 @@ INVERTED_PENDULUM = Body(
         _variable("pole_velocity", "angular_velocity", "rad/s", "world", "Tilting rate, signed like pole_angle."),
         *_actions_and_time("Force on the cart, -3 to 3", 1, "pole tilted more than 0.2 rad"),
     ),
+    healthy={"pole_angle": (-0.2, 0.2)},
 )
 
 ANT = Body(
@@ -310,6 +343,11 @@ ANT = Body(
             8,
             "torso below 0.2 m or above 1 m",
         ),
+    ),
+    healthy={"torso_z": (0.2, 1.0)},
+    limbs=(  # hips turn about an upright axis, which a mirror reverses
+        Limbs(("the front-left leg", "the front-right leg"), joints=((0, 6), (1, 7)), feet=(0, 3), opposed=(0,)),
+        Limbs(("the back-left leg", "the back-right leg"), joints=((2, 4), (3, 5)), feet=(1, 2), opposed=(0,)),
     ),
 )
 
