@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from eureka_agent.review.ordering import preferred
+from eureka_agent.text import measure
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Variation
 
@@ -228,12 +229,71 @@ class Candidate(Record):
         return self.score.mean if self.score else None
 
 
+class Standing(Record):
+    """One candidate's trainings: mean fitness of each."""
+
+    id: str
+    screening: float
+    """Of the training that selected it."""
+    warm: bool = False
+    """Whether that one went on from its parent's policy; contests train from scratch, so it is no evidence in them."""
+    later: tuple[float | None, ...] = ()
+    """Of those on contest seed 1, 2, …; None where it failed."""
+
+    @classmethod
+    def screened(cls, candidate: Candidate) -> Standing:
+        """As a candidate stands that has its score and was never contested."""
+        warm = bool(candidate.training and candidate.training.warm_start)
+        return cls(id=candidate.id, screening=candidate.fitness or 0.0, warm=warm)
+
+    def first(self, number: int) -> Standing:
+        """As it was after so many contest trainings."""
+        return self.model_copy(update={"later": self.later[:number]})
+
+    @property
+    def finished(self) -> tuple[float, ...]:
+        """Contest trainings that did not fail."""
+        return tuple(value for value in self.later if value is not None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether one did."""
+        return None in self.later
+
+    @property
+    def counted(self) -> tuple[float, ...]:
+        """Trainings that count. The screening does: it flatters whoever was selected by one, so both sides alike."""
+        return self.finished if self.warm and self.finished else (self.screening, *self.finished)
+
+    @property
+    def mean(self) -> float:
+        """Over all trainings that count."""
+        return fmean(self.counted)
+
+    def told(self, unit: str) -> str:
+        """`6.70 m over 3 trainings`, for a person; the figure alone of a single one."""
+        over = f" over {len(self.counted)} trainings" if len(self.counted) > 1 else ""
+        return measure(self.mean, unit) + over
+
+    @property
+    def fresh(self) -> float | None:
+        """Over the contest trainings alone, which did not select; None without any."""
+        return fmean(self.finished) if self.finished else None
+
+    @property
+    def optimism(self) -> float | None:
+        """What the screening promised above that."""
+        return None if self.fresh is None else self.screening - self.fresh
+
+
 class Population(Record):
     """All candidates so far, in order of birth."""
 
     candidates: tuple[Candidate, ...] = ()
     incumbent: str | None = None
     """Id of the candidate that won the contests so far; None: nobody was contested, the best score leads."""
+    standings: dict[str, Standing] = {}
+    """Everyone who was ever contested, by id, as the last contest left it."""
     rejected: frozenset[str] = frozenset()
     """Ids of those that a person sent from the gene pool: they lead nothing, and have no more children."""
     preference: dict[str, float] = {}
@@ -286,20 +346,32 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, each program once: best first, those that racing stopped last; ties as they were born.
+        """Scored candidates, each program once: the best mean first, whoever failed in a contest after the others,
+        those that racing stopped last; ties as they were born.
 
         Nobody that a person rejected is among them, see `review.ordering` for what people prefer.
         """
         scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
-        ordered = sorted(scored, key=lambda c: (c.stopped, -(c.fitness or 0.0)))
+        ordered = sorted(scored, key=lambda c: (c.stopped, self._has_failed(c), -self.mean(c)))
         left = tuple(c for c in ordered if c.id not in self.outcast) if self.rejected else tuple(ordered)
-        return preferred(left, self.preference, self.by_preference) if self.preference else left
+        return preferred(left, self.mean, self.preference, self.by_preference) if self.preference else left
+
+    def standing(self, candidate: Candidate) -> Standing:
+        """All trainings of a scored candidate, or of the one that it duplicates."""
+        return self.standings.get(candidate.duplicate_of or candidate.id) or Standing.screened(candidate)
+
+    def mean(self, candidate: Candidate) -> float:
+        """Fitness over all trainings of a scored candidate, see `Standing.mean`."""
+        return self.standing(candidate).mean if self.standings else candidate.fitness or 0.0
+
+    def _has_failed(self, candidate: Candidate) -> bool:
+        return candidate.id in self.standings and self.standings[candidate.id].failed
 
     def merit(self, candidate: Candidate) -> float:
-        """What selects: fitness, or the preference of people or a vision model where that is the fitness."""
+        """What selects: the mean, or the preference of people or a vision model where that is the fitness."""
         if self.by_preference:
             return self.preference.get(candidate.duplicate_of or candidate.id, 0.0)
-        return candidate.fitness or 0.0
+        return self.mean(candidate)
 
     @property
     def best(self) -> Candidate | None:

@@ -20,10 +20,9 @@ from eureka_agent.llm.completion import Completion
 from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.scripted import ScriptedLLM
-from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Standing
 from eureka_agent.proposers import make_proposer
 from eureka_agent.runs.calls import Picture
-from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Settings
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict

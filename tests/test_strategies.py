@@ -9,7 +9,7 @@ import pytest
 
 from eureka_agent.contract.task import load_task
 from eureka_agent.llm.prompting import Prompts
-from eureka_agent.population import Brief, Candidate, Population, Score
+from eureka_agent.population import Brief, Candidate, Population, Score, Standing
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import STRATEGIES, strategy_of
 from eureka_agent.strategies.eureka import Eureka
@@ -82,6 +82,20 @@ def test_prompts_of_zero_shot_hold_no_feedback(strategy: str, told: bool) -> Non
     if not told:  # only the angle may differ from a first generation's
         first = prompts.compose(brief.model_copy(update={"slot": brief.slot + 4}), task, alone).messages
         assert asked == first
+
+
+def test_whom_a_contest_refuted_is_no_longer_the_first_choice_of_any_strategy() -> None:
+    lucky = Standing(id="g0c0", screening=11.9, later=(3.4, 4.8))  # of a real search
+    known = history([11.9, 9.0, 8.0, 1.0]).with_(standings={"g0c0": lucky})
+    assert [c.id for c in known.ranked] == ["g0c1", "g0c2", "g0c0", "g0c3"]
+    assert known.mean(known["g0c0"]) == known.merit(known["g0c0"]) == pytest.approx((11.9 + 3.4 + 4.8) / 3)
+    assert {b.parents for b in Eureka().select(known, K8)} == {("g0c1",)}
+    (island,) = settled(known, Settings(population=2))
+    assert [c.id for c in island.members] == ["g0c1", "g0c2", "g0c0", "g0c3"]
+    assert [c.id for c in archive(known).values()] == ["g0c1"]  # of one cell, as nothing is known of their behaviour
+    broken = Standing(id="g0c1", screening=9.0, later=(None,))
+    also = known.with_(standings={**known.standings, "g0c1": broken}).extended([born("g0c4", 99.0, stopped=True)])
+    assert [c.id for c in also.ranked] == ["g0c2", "g0c0", "g0c3", "g0c1", "g0c4"]
 
 
 def test_islands_breed_among_themselves_only() -> None:

@@ -21,11 +21,10 @@ from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.floor import Floor
 from eureka_agent.llm.reasons import told
-from eureka_agent.population import Brief, Candidate, Population, Record
+from eureka_agent.population import Brief, Candidate, Population, Record, Standing
 from eureka_agent.review.steering import Said
 from eureka_agent.runs.calls import Message as Message
 from eureka_agent.runs.calls import Picture
-from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.text import visible
