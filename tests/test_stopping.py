@@ -119,7 +119,7 @@ def test_of_a_race_only_those_that_finish_can_be_contested() -> None:
 
 
 def test_generations_stay_whole_as_long_as_the_first_round_of_their_contest_fits() -> None:
-    """A budget of sixteen trainings: a generation of eight, its contest, and what then fits; never several small ones."""
+    """A budget of sixteen trainings: eight, their contest, and what then fits; never several small generations."""
     budget = Settings(timesteps=150 * WHOLE, steps=16 * 150 * WHOLE)
     recipe = Recipe.of(TASK, budget)
     left, sizes = StepsLeft(budget, recipe, 0), []

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from eureka_agent.cli import main
 from eureka_agent.contract.task import load_task
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.population import Brief, Candidate, Population, Score, Standing
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import STRATEGIES, strategy_of
 from eureka_agent.strategies.eureka import Eureka
 from eureka_agent.strategies.islands import LARGEST_ISLAND, Islands, settled
 from eureka_agent.strategies.map_elites import MapElites, archive
 from eureka_agent.strategies.zero_shot import ZeroShot
+from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failure, Verdict
 
 K8 = Settings(population=8)
@@ -104,6 +108,21 @@ def test_islands_breed_among_themselves_only() -> None:
     places = [island.members for island in settled(population, K8)]
     for brief in Islands().select(population, K8):
         assert set(brief.parents) <= {c.id for c in places[brief.island]}
+
+
+def test_a_search_with_a_published_strategy_trains_everyone_to_the_end_once_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
+    small = ["inverted_pendulum_balance", "-p", "1", "-g", "1", "--timesteps", "1000", "--final-seeds", "1"]
+    for place, words, expected in (
+        ("islands", ["--strategy", "islands"], ("none", 1)),
+        ("eureka", ["--strategy", "eureka", "--racing", "halving"], ("halving", 1)),
+        ("usual", [], ("halving", 3)),
+    ):
+        assert main(["evolve", *small, *words, "-o", str(tmp_path / place)]) == 0
+        with Run.open(tmp_path / place, read_only=True) as run:
+            assert (run.settings.racing, run.settings.contest_seeds) == expected
 
 
 def test_half_of_the_children_of_islands_have_two_parents() -> None:
