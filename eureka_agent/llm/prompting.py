@@ -190,6 +190,7 @@ class Prompts:
             "ranges": {v.name: _range(v.name, floor) for v in task.variables} if floor else {},
             "recipe": recipe,
             "gamma": _discount(recipe),
+            "warm_start": self._settings.warm_start,
         }
 
     def _rendered(self, name: str, **values: Any) -> str:
@@ -239,6 +240,7 @@ def _facts(candidate: Candidate, again: Mapping[str, Standing] = MappingProxyTyp
         "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
         "fitness": candidate.fitness,
         "again": again[candidate.id].later if candidate.id in again else (),
+        "warm_start": candidate.training.warm_start if candidate.training else "",
         "stopped": candidate.stopped,
         "success_rate": candidate.score.success_rate if candidate.score else None,
         "reflection": candidate.reflection,
