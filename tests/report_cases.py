@@ -12,13 +12,14 @@ from test_report import candidate, facts
 
 from eureka_agent.lab.maps import Axis
 from eureka_agent.lab.variations import Held, Outcome, Robustness
-from eureka_agent.population import Candidate, Catch, Rung, Standing
+from eureka_agent.population import Candidate, Catch, Rung
 from eureka_agent.report.facts import RunFacts, gather
 from eureka_agent.report.maps import Surface
 from eureka_agent.report.neighbours import Neighbours
 from eureka_agent.report.thoughts import Thought
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.search.stopping import Stop
+from eureka_agent.standing import Standing
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Variation, Verdict, Wall
 

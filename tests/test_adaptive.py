@@ -18,11 +18,12 @@ from eureka_agent.errors import TaskError
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Population, Proposal, Standing
+from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search.contest import Spread, decision
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes

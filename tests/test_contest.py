@@ -22,7 +22,6 @@ from eureka_agent.search import contesting
 from eureka_agent.search.contest import (
     Incumbency,
     Spread,
-    Standing,
     contenders,
     decision,
     still_in,
@@ -31,6 +30,7 @@ from eureka_agent.search.contest import (
 )
 from eureka_agent.search.contesting import contest
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.terminal.board import board_of
 from eureka_agent.terminal.watcher import Silent

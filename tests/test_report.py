@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.contract.task import load_task
-from eureka_agent.population import Brief, Candidate, Score, Standing, Training
+from eureka_agent.population import Brief, Candidate, Score, Training
 from eureka_agent.report.build import render, write_report
 from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
 from eureka_agent.report.curves import intervals
@@ -22,6 +22,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Estimate, Trial, compare, measured_arm
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import Failure, Verdict, Wall
 

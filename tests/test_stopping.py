@@ -15,10 +15,11 @@ from eureka_agent.errors import UsageError
 from eureka_agent.lab.lab import Lab
 from eureka_agent.lab.racing import most_steps
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Candidate, Population, Proposal, Score, Standing
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.search.stopping import StepsLeft, check_budget, reason_to_stop, stop_key, stopped
 from eureka_agent.settings import Recipe, Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 

@@ -11,9 +11,10 @@ import pytest
 from eureka_agent.cli import main
 from eureka_agent.contract.task import load_task
 from eureka_agent.llm.prompting import Prompts
-from eureka_agent.population import Brief, Candidate, Population, Score, Standing
+from eureka_agent.population import Brief, Candidate, Population, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies import STRATEGIES, strategy_of
 from eureka_agent.strategies.eureka import Eureka
 from eureka_agent.strategies.islands import LARGEST_ISLAND, Islands, settled

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.lab.floor import FLOOR, Floor
-from eureka_agent.population import Candidate, Population, Score, Standing, Training
+from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.review.steering import Steering, steering_of
 from eureka_agent.runs.calls import BOOKED, COLUMNS, COSTS, Booked, Call, Cost, call_of, call_row
 from eureka_agent.runs.checkpoints import FOLDER as CHECKPOINTS
@@ -43,6 +43,7 @@ from eureka_agent.search.comparison import Comparison
 from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.stopping import Stop, stop_key
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.text import flag_of, from_here
 from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 

@@ -12,8 +12,9 @@ from math import sqrt
 from statistics import fmean
 from typing import NamedTuple
 
-from eureka_agent.population import Candidate, Population, Record, Standing
+from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.text import measure, percent, plural
 
 CONTENDERS = 2
