@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from eureka_agent.review.ordering import preferred
+from eureka_agent.standing import Standing
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Variation
 
@@ -234,6 +235,8 @@ class Population(Record):
     candidates: tuple[Candidate, ...] = ()
     incumbent: str | None = None
     """Id of the candidate that won the contests so far; None: nobody was contested, the best score leads."""
+    standings: dict[str, Standing] = {}
+    """Everyone who was ever contested, by id, as the last contest left it."""
     rejected: frozenset[str] = frozenset()
     """Ids of those that a person sent from the gene pool: they lead nothing, and have no more children."""
     preference: dict[str, float] = {}
@@ -286,20 +289,32 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, each program once: best first, those that racing stopped last; ties as they were born.
+        """Scored candidates, each program once: the best mean first, whoever failed in a contest after the others,
+        those that racing stopped last; ties as they were born.
 
         Nobody that a person rejected is among them, see `review.ordering` for what people prefer.
         """
         scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
-        ordered = sorted(scored, key=lambda c: (c.stopped, -(c.fitness or 0.0)))
+        ordered = sorted(scored, key=lambda c: (c.stopped, self._has_failed(c), -self.mean(c)))
         left = tuple(c for c in ordered if c.id not in self.outcast) if self.rejected else tuple(ordered)
-        return preferred(left, self.preference, self.by_preference) if self.preference else left
+        return preferred(left, self.mean, self.preference, self.by_preference) if self.preference else left
+
+    def standing(self, candidate: Candidate) -> Standing:
+        """All trainings of a scored candidate, or of the one that it duplicates."""
+        return self.standings.get(candidate.duplicate_of or candidate.id) or Standing.screened(candidate)
+
+    def mean(self, candidate: Candidate) -> float:
+        """Fitness over all trainings of a scored candidate, see `Standing.mean`."""
+        return self.standing(candidate).mean if self.standings else candidate.fitness or 0.0
+
+    def _has_failed(self, candidate: Candidate) -> bool:
+        return candidate.id in self.standings and self.standings[candidate.id].failed
 
     def merit(self, candidate: Candidate) -> float:
-        """What selects: fitness, or the preference of people or a vision model where that is the fitness."""
+        """What selects: the mean, or the preference of people or a vision model where that is the fitness."""
         if self.by_preference:
             return self.preference.get(candidate.duplicate_of or candidate.id, 0.0)
-        return candidate.fitness or 0.0
+        return self.mean(candidate)
 
     @property
     def best(self) -> Candidate | None:

@@ -43,7 +43,7 @@ class Settings(BaseModel):
     tune: int = Field(default=0, ge=0, le=1000)
     """Candidates per generation, beside the population, that are the incumbent with other numbers (extra `tune`)."""
     warm_start: bool = False
-    """Whether the training of a candidate with a parent begins with that parent's policy."""
+    """Whether the training of a candidate with a parent begins with that parent's policy; never those of contests."""
     seed_rewards: tuple[str, ...] = ()
     """Code of rewards that a person gives to the first generation."""
     analyst: bool = False

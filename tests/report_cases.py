@@ -17,8 +17,9 @@ from eureka_agent.report.facts import RunFacts, gather
 from eureka_agent.report.maps import Surface
 from eureka_agent.report.neighbours import Neighbours
 from eureka_agent.report.thoughts import Thought
-from eureka_agent.search.contest import Incumbency, Standing
+from eureka_agent.search.contest import Incumbency
 from eureka_agent.search.stopping import Stop
+from eureka_agent.standing import Standing
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Variation, Verdict, Wall
 

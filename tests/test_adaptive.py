@@ -21,7 +21,9 @@ from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
+from eureka_agent.search.contest import Spread, decision
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
@@ -219,8 +221,50 @@ def test_without_the_flag_every_training_begins_from_scratch(tmp_path: Path) -> 
     assert set().union(*searched(tmp_path / "run", racing="none", contest_seeds=1).values()) == {b""}
 
 
-def test_rungs_and_contests_begin_with_the_parents_policy_too(tmp_path: Path) -> None:
-    began = searched(tmp_path / "run", warm_start=True, contest_seeds=2, population=4)
-    children = {name: policies for name, policies in began.items() if name.startswith("g1") and policies != {b""}}
-    assert len(children) >= 2
-    assert all(len(policies - {b""}) == 1 for policies in children.values())
+def test_contests_train_from_scratch_whatever_the_screening_began_with(tmp_path: Path) -> None:
+    kept: list[ScriptedSandbox] = []
+
+    def make() -> ScriptedSandbox:
+        kept.append(ScriptedSandbox())
+        return kept[-1]
+
+    began = searched(tmp_path / "run", make, warm_start=True, contest_seeds=2, population=4)
+    assert any(name.startswith("g1") and policies > {b""} for name, policies in began.items())
+    contests = [job for job in kept[0].started if isinstance(job.spec, TrainSpec) and "/seed/" in job.origin]
+    assert {job.files["reward.py"].decode()[:4] for job in contests} >= {"# g0", "# g1"}
+    assert all("warm.safetensors" not in job.files for job in contests)
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert Records(run).mismatches == []
+        stood = run.standings()
+        assert {name[:2]: standing.warm for name, standing in stood.items()} == {"g0": False, "g1": True}
+        child = next(standing for standing in stood.values() if standing.warm)
+        assert run.population().mean(run.candidate(child.id)) == child.mean == child.fresh
+
+
+def test_what_a_warm_screening_promised_counts_no_more_once_there_is_a_training_from_scratch() -> None:
+    warm = Standing(id="g1c0", screening=12.0, warm=True)
+    assert warm.mean == 12.0
+    again = warm.model_copy(update={"later": (5.0, None, 7.0)})
+    assert (again.mean, again.counted, again.optimism) == (6.0, (5.0, 7.0), 6.0)
+    old = Standing(id="g0c0", screening=8.0, later=(8.0, 8.0))
+    kept = warm.model_copy(update={"later": (7.5, 8.0)})
+    spread = Spread(squares=1.0, freedom=9)
+    assert decision([kept], old, spread, 3).id == "g0c0"
+    assert decision([kept.model_copy(update={"warm": False})], old, spread, 3).id == "g1c0"
+
+
+def test_the_prompts_say_what_a_training_begins_with(tmp_path: Path) -> None:
+    brief = Brief(id="g1c0", generation=1, slot=0, operator="sample", seed=0)
+    for warm in (False, True):
+        prompts = Prompts(settings=Settings(warm_start=warm))
+        text = prompts.compose(brief, TASK, Population()).messages[1].content
+        critic = prompts.criticise(prompts.compose(brief, TASK, Population()), "x = 1", TASK, 1).messages[0].content
+        assert ("with its parent's trained policy" in text) == warm
+        assert ("the policy network from scratch" in text) != warm
+        assert ("from the policy of the reward it was made from" in critic) == warm
+    searched(tmp_path / "run", warm_start=True, racing="none", contest_seeds=1)
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        child = next(c for c in run.population().candidates if c.training and c.training.warm_start)
+        told = Prompts().comment(child, TASK).messages[0].content
+        assert f"from the policy of its parent {child.brief.parents[0]}, " in told
+        assert "PPO from scratch, " in Prompts().comment(run.candidate("g0c0"), TASK).messages[0].content

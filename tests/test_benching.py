@@ -303,11 +303,12 @@ def test_a_folder_keeps_one_bench(tmp_path: Path) -> None:
 
 
 def test_published_strategies_neither_race_nor_contest_unless_asked_to() -> None:
-    arms = {c.strategy: c for c in contestants(["eureka", "incumbent"], "offline")}
+    arms = {c.strategy: c for c in contestants(["eureka", "islands", "incumbent"], "offline")}
     usual = plan().settings_of(TASKS[NAME], arms["incumbent"], 3)
     assert (usual.racing, usual.contest_seeds, usual.seed, usual.steps) == ("halving", 3, 3, 6 * WHOLE)
-    published = plan().settings_of(TASKS[NAME], arms["eureka"], 0)
-    assert (published.racing, published.contest_seeds) == ("none", 1)
+    for name in ("eureka", "islands", "zero_shot"):
+        published = plan().settings_of(TASKS[NAME], arms[name], 0)
+        assert (published.racing, published.contest_seeds) == ("none", 1)
     asked = plan(settings={"racing": "hyperband"}).settings_of(TASKS[NAME], arms["eureka"], 0)
     assert (asked.racing, asked.contest_seeds) == ("hyperband", 1)
 

@@ -22,7 +22,6 @@ from eureka_agent.search import contesting
 from eureka_agent.search.contest import (
     Incumbency,
     Spread,
-    Standing,
     contenders,
     decision,
     still_in,
@@ -31,6 +30,7 @@ from eureka_agent.search.contest import (
 )
 from eureka_agent.search.contesting import contest
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_agent.terminal.board import board_of
 from eureka_agent.terminal.watcher import Silent
@@ -236,7 +236,7 @@ def test_a_search_is_led_by_those_who_keep_what_they_promise(make_run: Callable[
     assert population.incumbent == "g1c1"
     assert population.best is not None
     assert population.best.id == "g1c1"
-    assert population.ranked[0].id == "g1c0"  # by its score
+    assert population.ranked[0].id == "g1c1"  # not g1c0, whose screening promised more
     comparison = run.comparison()
     assert comparison is not None
     assert comparison.candidate == "g1c1"
@@ -416,7 +416,7 @@ def test_who_is_contested_after_a_person_rejected_the_incumbent_is_found_again(m
     evolve(run, Proposals(PROMISED), Incumbent(), Lab(Noisy(run), run))
     third = run.decided("g2/incumbent", Incumbency)
     assert third is not None
-    assert third.before == "g1c0"
+    assert third.before == "g0c1"  # not g1c0, which promised more and kept less
     assert mismatches(run) == []
     run._open.write([("UPDATE decisions SET value = '{}' WHERE key = 'g2/inbox/0'", ())], "settings")
     assert [wrong.what for wrong in mismatches(run)] == ["what people said"]

@@ -288,8 +288,9 @@ def later_request() -> Request:
         )
         for slot in range(4)
     )
-    brief = Brief(id="g1c0", generation=1, slot=0, operator="mutate", parents=("g0c0",), seed=0)
-    return Prompts(settings=Settings()).compose(brief, TASK, Population(candidates=candidates))
+    brief = Brief(id="g2c0", generation=2, slot=0, operator="mutate", parents=("g0c0",), seed=0)
+    turn = candidates[0].model_copy(update={"brief": brief.model_copy(update={"id": "g1c0", "generation": 1})})
+    return Prompts(settings=Settings()).compose(brief, TASK, Population(candidates=(*candidates, turn)))
 
 
 def test_what_matters_least_is_left_out_first_and_code_is_never_cut() -> None:

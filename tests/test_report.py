@@ -20,8 +20,8 @@ from eureka_agent.report.curves import intervals
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, tiles, verdict
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Estimate, Trial, compare, measured_arm
-from eureka_agent.search.contest import Incumbency, Standing
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import Failure, Verdict, Wall
 
@@ -180,12 +180,15 @@ def rarely_lost(score: Score) -> Score:
 
 def test_before_the_comparison_a_contests_word_counts_more_than_the_training_that_selected() -> None:
     standing = Standing(id="g0c0", screening=14.0, later=(13.0, 12.0))
-    held = Incumbency(id="g0c0", before=None, standings=(standing,), reason="")
-    early = dataclasses.replace(facts(candidate(0, 14.0)), contests=[held])
-    assert "g0c0 leads with 13.0 m over 3 trainings" in verdict(early).replace("\u00a0", " ")
-    alone = held.model_copy(update={"standings": (standing.first(0),)})
-    early = dataclasses.replace(early, contests=[alone])
-    assert "g0c0 leads with 15.0 m, beside" in verdict(early).replace("\u00a0", " ")
+
+    def early(standing: Standing) -> RunFacts:
+        alone = facts(candidate(0, 14.0))
+        return dataclasses.replace(alone, population=alone.population.with_(standings={"g0c0": standing}))
+
+    assert "g0c0 leads with 13.0 m over 3 trainings" in verdict(early(standing)).replace("\u00a0", " ")
+    assert tiles(early(standing))[0][2:] == ("13.0 m", "3 trainings")
+    assert "g0c0 leads with 14.0 m, beside" in verdict(early(standing.first(0))).replace("\u00a0", " ")
+    assert tiles(early(standing.first(0)))[0][2:] == ("14.0 m", "1 training")
 
 
 def test_an_interval_that_includes_one_half_is_said_with_its_figures() -> None:

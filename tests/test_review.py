@@ -16,7 +16,7 @@ from eureka_agent.cli import main
 from eureka_agent.cli.people import suited_to
 from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import UsageError
-from eureka_agent.population import Brief, Population
+from eureka_agent.population import Brief, Candidate, Population
 from eureka_agent.review.ordering import preferred
 from eureka_agent.review.record import Picks, Review, check_review, code_hash, read_review
 from eureka_agent.review.steering import MOST_TOLD, steering_of, strengths
@@ -297,10 +297,17 @@ def test_what_is_no_table_of_wins_is_refused(wins: list[list[float]]) -> None:
 def test_preference_settles_ties_only_unless_it_is_the_fitness() -> None:
     leader, near, far = candidate(0, 5.0), candidate(1, 4.9), candidate(2, 1.0)  # one standard error is 0.58
     liked = {"g0c1": 1.0, "g0c2": 3.0}
-    assert [c.id for c in preferred((leader, near, far), liked, first=False)] == ["g0c1", "g0c0", "g0c2"]
-    assert [c.id for c in preferred((leader, near, far), liked, first=True)] == ["g0c2", "g0c1", "g0c0"]
+    mean = Population().mean
+    assert [c.id for c in preferred((leader, near, far), mean, liked, first=False)] == ["g0c1", "g0c0", "g0c2"]
+    assert [c.id for c in preferred((leader, near, far), mean, liked, first=True)] == ["g0c2", "g0c1", "g0c0"]
     stopped = far.model_copy(update={"stopped": True})
-    assert [c.id for c in preferred((leader, near, stopped), liked, first=True)] == ["g0c1", "g0c0", "g0c2"]
+    assert [c.id for c in preferred((leader, near, stopped), mean, liked, first=True)] == ["g0c1", "g0c0", "g0c2"]
+    apart = {"g0c1": 3.0}  # as it came out when it was trained again
+
+    def kept(c: Candidate) -> float:
+        return apart.get(c.id, mean(c))
+
+    assert [c.id for c in preferred((leader, near, far), kept, liked, first=False)] == ["g0c0", "g0c1", "g0c2"]
     population = Population(candidates=(leader, near, far), incumbent="g0c0", preference=liked)
     assert population.best is leader, "a contest settles more than a liking"
     assert population.with_(by_preference=True).best is far

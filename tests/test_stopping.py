@@ -19,6 +19,7 @@ from eureka_agent.population import Brief, Candidate, Population, Proposal, Scor
 from eureka_agent.runs.run import Run
 from eureka_agent.search.stopping import StepsLeft, check_budget, reason_to_stop, stop_key, stopped
 from eureka_agent.settings import Recipe, Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
@@ -54,8 +55,11 @@ def test_it_ends_at_the_target_of_the_contested_mean_and_not_of_one_lucky_traini
     assert reason_to_stop(history(1.0, 6.0), wanted, None, unit="m") == (
         "target reached: g1c0 with 6.00 m, wanted 5.00 m"
     )
-    assert reason_to_stop(history(1.0, 6.0), wanted, None, contested=4.0) is None
-    assert reason_to_stop(history(1.0, 4.0), wanted, None, contested=5.5) is not None
+    lucky = Standing(id="g1c0", screening=6.0, later=(3.0, 3.0))
+    unlucky = Standing(id="g1c0", screening=4.0, later=(6.0, 6.5))
+    leads: dict[str, Any] = {"incumbent": "g1c0"}
+    assert reason_to_stop(history(1.0, 6.0).with_(standings={"g1c0": lucky}, **leads), wanted, None) is None
+    assert reason_to_stop(history(1.0, 4.0).with_(standings={"g1c0": unlucky}, **leads), wanted, None) is not None
     assert reason_to_stop(Population(), wanted, None) is None
 
 
@@ -66,15 +70,15 @@ def test_it_ends_after_patience_without_a_better_candidate() -> None:
 
 
 def test_no_generation_is_begun_that_might_not_fit_into_the_steps_that_are_left() -> None:
-    def room(taken: int, candidates: int = 4, **more: Any) -> StepsLeft:
-        return StepsLeft(settings(steps=10 * WHOLE, contest_seeds=1), RECIPE, taken, candidates, **more)
+    def room(taken: int) -> StepsLeft:
+        return StepsLeft(settings(steps=10 * WHOLE, contest_seeds=1), RECIPE, taken)
 
-    assert StepsLeft(settings(), RECIPE, 400, 4).candidates_at_most() is None
-    assert room(0, 0).candidates_at_most() == 4
-    assert room(8 * WHOLE + 1, 0).candidates_at_most() == 1
+    assert StepsLeft(settings(), RECIPE, 400).candidates_at_most() is None
+    assert room(0).candidates_at_most() == 4
+    assert room(8 * WHOLE + 1).candidates_at_most() == 1
     assert room(4 * WHOLE).candidates_at_most() == 4
     assert room(4 * WHOLE).candidates_at_most(edits=3) == 6  # six trainings are left
-    assert room(6 * WHOLE).candidates_at_most() == 2  # one and a half each so far, contests included
+    assert room(6 * WHOLE).candidates_at_most() == 4
     assert room(9 * WHOLE).candidates_at_most() == 1
     assert room(9 * WHOLE + 1).candidates_at_most() == 0
 
@@ -83,7 +87,7 @@ def test_a_search_ends_where_one_more_candidate_might_not_fit() -> None:
     population, budget = history(1.0, 2.0), settings(steps=10 * WHOLE)
 
     def reason(taken: int) -> str | None:
-        return reason_to_stop(population, budget, StepsLeft(budget, RECIPE, taken, 4))
+        return reason_to_stop(population, budget, StepsLeft(budget, RECIPE, taken))
 
     assert reason(9 * WHOLE) is None
     assert reason(9 * WHOLE + 1) == "18.4k of 20.5k environment steps taken, one more candidate could take 2,048"
@@ -92,13 +96,41 @@ def test_a_search_ends_where_one_more_candidate_might_not_fit() -> None:
 
 def test_where_somebody_leads_the_first_round_of_a_contest_must_fit_as_well() -> None:
     def needed(size: int, **more: Any) -> int:
-        return StepsLeft(settings(steps=1, **more.pop("changes", {})), RECIPE, 0, 0, **more).needed(size) // WHOLE
+        return StepsLeft(settings(steps=1, **more.pop("changes", {})), RECIPE, 0, **more).needed(size) // WHOLE
 
     assert needed(4) == 4
     assert needed(4, incumbent=True) == 4 + 2 + 1
     assert needed(4, incumbent=True, proven=True) == 4 + 2
     assert needed(1, incumbent=True, proven=True) == 1 + 1
     assert needed(4, incumbent=True, changes={"contest_seeds": 1}) == 4
+
+
+def test_of_a_race_only_those_that_finish_can_be_contested() -> None:
+    long = Settings(timesteps=150 * WHOLE)
+    recipe, whole = Recipe.of(TASK, long), most_steps(long, Recipe.of(TASK, long), 1)
+
+    def needed(size: int) -> float:
+        return StepsLeft(long, recipe, 0, incumbent=True, proven=True).needed(size) / whole
+
+    assert needed(8) == pytest.approx(4 / 3 + 2 * 2 / 3 + 2 + 2)
+    assert needed(4) == pytest.approx(2 / 3 + 2 / 3 + 1 + 1)
+    assert needed(3) == pytest.approx(1 / 3 + 2 / 3 + 1 + 1)
+    assert needed(2) == 2 + 2  # so few do not race
+    assert needed(1) == 1 + 1
+
+
+def test_generations_stay_whole_as_long_as_the_first_round_of_their_contest_fits() -> None:
+    """A budget of sixteen trainings: eight, their contest, and what then fits; never several small generations."""
+    budget = Settings(timesteps=150 * WHOLE, steps=16 * 150 * WHOLE)
+    recipe = Recipe.of(TASK, budget)
+    left, sizes = StepsLeft(budget, recipe, 0), []
+    while size := left.candidates_at_most() or 0:
+        sizes.append(size)
+        contests = 4 if len(sizes) == 1 else 1  # of the first generation two rounds of two, then one newcomer at a time
+        taken = left.taken + most_steps(budget, recipe, size) + contests * most_steps(budget, recipe, 1)
+        left = StepsLeft(budget, recipe, taken, incumbent=True, proven=True)
+    assert sizes == [8, 8]
+    assert left.taken == pytest.approx(0.9 * 16 * 150 * WHOLE, rel=0.01)
 
 
 def test_a_training_counts_in_whole_rollouts_and_a_race_at_its_longest() -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from eureka_agent.cli import main
 from eureka_agent.contract.task import load_task
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.population import Brief, Candidate, Population, Score
+from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies import STRATEGIES, strategy_of
 from eureka_agent.strategies.eureka import Eureka
 from eureka_agent.strategies.islands import LARGEST_ISLAND, Islands, settled
 from eureka_agent.strategies.map_elites import MapElites, archive
 from eureka_agent.strategies.zero_shot import ZeroShot
+from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failure, Verdict
 
 K8 = Settings(population=8)
@@ -84,12 +89,41 @@ def test_prompts_of_zero_shot_hold_no_feedback(strategy: str, told: bool) -> Non
         assert asked == first
 
 
+def test_whom_a_contest_refuted_is_no_longer_the_first_choice_of_any_strategy() -> None:
+    lucky = Standing(id="g0c0", screening=11.9, later=(3.4, 4.8))  # of a real search
+    known = history([11.9, 9.0, 8.0, 1.0]).with_(standings={"g0c0": lucky})
+    assert [c.id for c in known.ranked] == ["g0c1", "g0c2", "g0c0", "g0c3"]
+    assert known.mean(known["g0c0"]) == known.merit(known["g0c0"]) == pytest.approx((11.9 + 3.4 + 4.8) / 3)
+    assert {b.parents for b in Eureka().select(known, K8)} == {("g0c1",)}
+    (island,) = settled(known, Settings(population=2))
+    assert [c.id for c in island.members] == ["g0c1", "g0c2", "g0c0", "g0c3"]
+    assert [c.id for c in archive(known).values()] == ["g0c1"]  # of one cell, as nothing is known of their behaviour
+    broken = Standing(id="g0c1", screening=9.0, later=(None,))
+    also = known.with_(standings={**known.standings, "g0c1": broken}).extended([born("g0c4", 99.0, stopped=True)])
+    assert [c.id for c in also.ranked] == ["g0c2", "g0c0", "g0c3", "g0c1", "g0c4"]
+
+
 def test_islands_breed_among_themselves_only() -> None:
     members = [born(f"g0c{s}", float(s), island=s % 4) for s in range(8)]
     population = Population(candidates=tuple(members))
     places = [island.members for island in settled(population, K8)]
     for brief in Islands().select(population, K8):
         assert set(brief.parents) <= {c.id for c in places[brief.island]}
+
+
+def test_a_search_with_a_published_strategy_trains_everyone_to_the_end_once_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eureka_agent.cli.sandboxes.chosen_sandbox", lambda name="auto": ScriptedSandbox())
+    small = ["inverted_pendulum_balance", "-p", "1", "-g", "1", "--timesteps", "1000", "--final-seeds", "1"]
+    for place, words, expected in (
+        ("islands", ["--strategy", "islands"], ("none", 1)),
+        ("eureka", ["--strategy", "eureka", "--racing", "halving"], ("halving", 1)),
+        ("usual", [], ("halving", 3)),
+    ):
+        assert main(["evolve", *small, *words, "-o", str(tmp_path / place)]) == 0
+        with Run.open(tmp_path / place, read_only=True) as run:
+            assert (run.settings.racing, run.settings.contest_seeds) == expected
 
 
 def test_half_of_the_children_of_islands_have_two_parents() -> None:

@@ -38,7 +38,7 @@ def print_candidates(console: Console, facts: RunFacts) -> None:
     for c in shown:
         style = "bold green" if facts.best and c.id == facts.best.id else ""
         fitness = measure(c.fitness, facts.unit) if c.fitness is not None else ""
-        table.add_row(c.id, made(c), spark_of(c), fitness, _remark(c), style=style)
+        table.add_row(c.id, made(c), spark_of(c), fitness, _remark(c, facts), style=style)
     console.print(table)
     if left := len(candidates) - len(shown):
         console.print(f"and {plural(left, 'candidate')} more in the report", style="dim")
@@ -65,11 +65,13 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     return "".join(BLOCKS[min(int((v - low) / (high - low) * len(BLOCKS)), len(BLOCKS) - 1)] for v in chosen)
 
 
-def _remark(candidate: Candidate) -> str:
+def _remark(candidate: Candidate, facts: RunFacts) -> str:
     if candidate.failure:
         return visible(str(candidate.failure.verdict))
     if candidate.duplicate_of:
         return candidate.likeness
     if candidate.stopped and candidate.training:
         return f"stopped at {count(candidate.training.timesteps)} steps"
+    if candidate.id in facts.population.standings and facts.population.standings[candidate.id].later:
+        return facts.population.standings[candidate.id].told(facts.unit)
     return "" if candidate.score else "not scored yet"

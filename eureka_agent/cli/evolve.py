@@ -29,11 +29,20 @@ def evolve(
     ] = None,
     racing: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="How trainings are stopped early: halving, hyperband or none (halving)."),
+        typer.Option(
+            metavar="NAME",
+            help="How trainings are stopped early: halving, hyperband or none (halving; none for eureka, islands, "
+            "zero_shot, as published).",
+        ),
     ] = None,
     contest_seeds: Annotated[
         int | None,
-        typer.Option(metavar="S", min=1, max=100, help="Trainings of whoever may lead; 1: the best score leads (3)."),
+        typer.Option(
+            metavar="S",
+            min=1,
+            max=100,
+            help="Trainings of whoever may lead; 1: the best score leads (3; 1 for those three).",
+        ),
     ] = None,
     strategy: Annotated[
         str | None,
@@ -264,13 +273,15 @@ def _begin(
     from eureka_agent.runs.run import Run, start_run
     from eureka_agent.search.stopping import check_budget
     from eureka_agent.search.tuning import check_tuning
+    from eureka_agent.strategies import as_published
 
     task, chosen = load_task(name), default_model()
     model = given.get("model", chosen.name)
     if eyes := given.get("vision_model"):
         given["vision_model"] = eyes = vision_name(eyes, model)
     check_flags(model, given, eyes)
-    settings = build_settings({"model": model, **usual_settings(model), **given})
+    usual = {**as_published(given.get("strategy", "")), **usual_settings(model)}
+    settings = build_settings({"model": model, **usual, **given})
     settings = suited_to(task, settings, given)
     seeds = read_seeds(hands.seed_rewards, task, settings.population)
     settings = settings.model_copy(update={"seed_rewards": seeds} if seeds else {})

@@ -140,11 +140,10 @@ def let_go_on(run: Run) -> None:
 
 def asking(console: Console) -> Callable[[Population], str]:
     """Asks at the terminal after a generation."""
-    from eureka_agent.text import number
 
     def ask(population: Population) -> str:
         best = population.best
-        leads = f"{best.id} leads with {number(best.fitness)}" if best else "nothing has trained yet"
+        leads = f"{best.id} leads with {population.standing(best).told('1')}" if best else "nothing has trained yet"
         console.print(f"generation {population.generations} is done, {leads}")
         try:
             return console.input("words for the next generation (Enter: go on)> ", markup=False)

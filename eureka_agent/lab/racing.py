@@ -135,6 +135,12 @@ def most_steps(settings: Settings, recipe: Recipe, population: int) -> int:
     return sum(replace(b, rungs=tuple(-(-rung // at_once) * at_once for rung in b.rungs)).steps for b in races)
 
 
+def most_finishers(settings: Settings, recipe: Recipe, population: int) -> int:
+    """How many of one generation train to the end at the very most."""
+    races = brackets(settings, recipe, [str(i) for i in range(population)])
+    return sum(bracket.keep[-1] if bracket.keep else len(bracket.members) for bracket in races)
+
+
 def _rungs(recipe: Recipe) -> tuple[int, ...]:
     """Those that are long enough to say something."""
     update = steps_per_update(recipe.algorithm, recipe.hyperparameters)

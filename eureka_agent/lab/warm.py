@@ -1,7 +1,7 @@
 """Warm start: the training of a candidate with a parent begins with that parent's policy (`--warm-start`).
 
-It holds for every training of the search, rungs and contests too, so that they stay comparable with each other. The
-final comparison trains from scratch: there a reward has to do without its ancestors.
+It holds for the training that screens a candidate, rungs too. Contests and the final comparison train from scratch:
+there a reward has to do without its ancestors, whose training would count as evidence for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.strategies import Briefs
 from eureka_sandbox.protocol import WARM_META, WARM_WEIGHTS
 
-_OF_A_CANDIDATE = re.compile("(g([0-9]+)c[0-9]+)(/.*)?")
+_OF_A_CANDIDATE = re.compile("(g([0-9]+)c[0-9]+)(/rung/.*)?")
 
 
 @dataclass(frozen=True)

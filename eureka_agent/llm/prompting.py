@@ -7,38 +7,34 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jinja2
 
 from eureka_agent.content import content
-from eureka_agent.contract.reward_code import component_names
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.floor import Floor
+from eureka_agent.llm.facts import facts, line, number
 from eureka_agent.llm.reasons import told
+from eureka_agent.llm.turns import last_turns
 from eureka_agent.population import Brief, Candidate, Population, Record
 from eureka_agent.review.steering import Said
 from eureka_agent.runs.calls import Message as Message
 from eureka_agent.runs.calls import Picture
-from eureka_agent.search.contest import Standing
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import TELLS_NO_HISTORY
 from eureka_agent.text import visible
-from eureka_evaluation.finding import most_telling
 from eureka_sandbox.bodies import TRAINING_PROGRESS
-from eureka_sandbox.protocol import COMPONENT_NAME, Failure, SheetSpec
+from eureka_sandbox.protocol import Failure, SheetSpec
 
 HISTORY = 4
-"""How many other candidates a prompt tells of: the best ones."""
+"""How many other candidates a prompt tells of: the best ones, beside the last turns of its own lineage."""
 LOOKS = ("vision", "vision2")
 """Purposes of requests that show a picture: the question, and the same again after an answer of no use."""
-LONGEST_FINDING = 200
-"""Characters of a finding in the table of other candidates."""
 
 
 class Request(Record):
@@ -66,7 +62,6 @@ class Prompts:
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
         floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
         said: what people want to tell the author of a candidate.
-        standings: everyone who was trained again in a contest, by id.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
@@ -78,12 +73,10 @@ class Prompts:
         settings: Settings | None = None,
         floor: Callable[[], Floor | None] = lambda: None,
         said: Callable[[Brief, Population], Sequence[Said]] = lambda brief, population: (),
-        standings: Callable[[], Mapping[str, Standing]] = dict,
     ) -> None:
         self._settings = settings or Settings()
         self._floor = floor
         self._said = said
-        self._standings = standings
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -100,7 +93,7 @@ class Prompts:
             autoescape=False,  # the output is Markdown for a model, never HTML
         )
         self._environment.filters |= {"fenced": fenced, "quoted": _quoted}
-        self._environment.filters |= {"line": _line, "cell": _cell, "number": _number}
+        self._environment.filters |= {"line": line, "cell": _cell, "number": number}
         for name in sorted(given):
             self._template(name)
 
@@ -108,7 +101,8 @@ class Prompts:
         """The conversation that asks for the candidate of `brief`."""
         parents = [population[name] for name in brief.parents]
         told_of = Population() if self._settings.strategy in TELLS_NO_HISTORY else population
-        again = self._standings()
+        turns = last_turns(brief, told_of)
+        shown = {*brief.parents, *(turn.child for turn in turns)}
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
@@ -116,10 +110,9 @@ class Prompts:
             angle=_angle(brief, population),
             **self._conditions(task),
             terminal=_terminal_states(task),
-            parents=[_facts(parent, again) for parent in parents],
-            history=[
-                _facts(c, again) for c in islice((c for c in told_of.ranked if c.id not in brief.parents), HISTORY)
-            ],
+            parents=[facts(parent, population) for parent in parents],
+            turns=turns,
+            history=[facts(c, told_of) for c in islice((c for c in told_of.ranked if c.id not in shown), HISTORY)],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
             repeats=[_repeat(c) for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )
@@ -161,7 +154,7 @@ class Prompts:
 
     def comment(self, candidate: Candidate, task: Task) -> Request:
         """A conversation of its own that asks for words on what was measured of a candidate."""
-        user = self._rendered("comment.md.j2", **self._conditions(task), candidate=_facts(candidate))
+        user = self._rendered("comment.md.j2", **self._conditions(task), candidate=facts(candidate, Population()))
         messages = (Message(role="user", content=user),)
         return Request(messages=messages, brief=candidate.id, purpose="comment", position=0)
 
@@ -189,6 +182,7 @@ class Prompts:
             "ranges": {v.name: _range(v.name, floor) for v in task.variables} if floor else {},
             "recipe": recipe,
             "gamma": recipe.discount,
+            "warm_start": self._settings.warm_start,
         }
 
     def _rendered(self, name: str, **values: Any) -> str:
@@ -230,35 +224,12 @@ def fenced(code: str) -> str:
     return f"{fence}python\n{code.rstrip()}\n{fence}"
 
 
-def _facts(candidate: Candidate, again: Mapping[str, Standing] = MappingProxyType({})) -> dict[str, Any]:
-    """What templates may tell of a candidate, with the mean fitness of each later training, None where it failed."""
-    return {
-        "id": candidate.id,
-        "code": candidate.code,
-        "components": [name for name in component_names(candidate.code) if re.fullmatch(COMPONENT_NAME, name)],
-        "fitness": candidate.fitness,
-        "again": again[candidate.id].later if candidate.id in again else (),
-        "stopped": candidate.stopped,
-        "success_rate": candidate.score.success_rate if candidate.score else None,
-        "reflection": candidate.reflection,
-        "finding": _top_finding(candidate),
-        "commentary": candidate.commentary,
-    }
-
-
-def _top_finding(candidate: Candidate) -> str:
-    """The weightiest finding in short, for a table of siblings; empty without one."""
-    found = most_telling((*candidate.findings, *candidate.suspicions), 1)
-    text = _line(found[0].text) if found else ""
-    return text if len(text) <= LONGEST_FINDING else text[:LONGEST_FINDING].rsplit(" ", 1)[0].rstrip(",;:") + " …"
-
-
 def _range(name: str, floor: Floor) -> str:
     """`−0.2 to 1.3`, over all elements of a vector."""
     if name == TRAINING_PROGRESS.name:
         return "0 to 1"
     ranges = floor.range_of(name)
-    return f"{_number(min(r.low for r in ranges))} to {_number(max(r.high for r in ranges))}" if ranges else "–"
+    return f"{number(min(r.low for r in ranges))} to {number(max(r.high for r in ranges))}" if ranges else "–"
 
 
 def _angle(brief: Brief, population: Population) -> int:
@@ -294,15 +265,6 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {visible(line)}".rstrip() for line in text.splitlines())
 
 
-def _line(text: str) -> str:
-    """Text without line breaks."""
-    return " ".join(text.split())
-
-
 def _cell(text: str) -> str:
     """Text that stays inside one cell of a Markdown table."""
-    return _line(text).replace("|", "\\|")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return line(text).replace("|", "\\|")

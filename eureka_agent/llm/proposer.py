@@ -30,7 +30,7 @@ def proposer_of(
         return LLMProposer(llm, Prompts(prompts_folder))
     run, settings = sitting.run, sitting.run.settings
     kept = transcript or RunTranscript(run)
-    prompts = Prompts(prompts_folder, settings, run.floor, partial(told, run), run.standings)
+    prompts = Prompts(prompts_folder, settings, run.floor, partial(told, run))
     return LLMProposer(llm, prompts, kept, sitting.smoke, settings.critic)
 
 

@@ -16,6 +16,7 @@ from eureka_agent.runs.calls import Message
 BYTES_PER_TOKEN = 3.0
 """Fewer than any current tokeniser needs for English and Python, so that the estimate is an upper one."""
 HISTORY = "# Other candidates so far"
+TURNS = "# The last turns"
 SCORE_CODE = "The score as code."
 _FENCE = re.compile(r"^(`{3,}|~{3,})")
 
@@ -49,13 +50,12 @@ def shortened(request: Request, level: int) -> Request | None:
 
 def without_history(text: str) -> str:
     """Without the table of other candidates."""
-    kept, skipping = [], False
-    for line, code in _lines(text):
-        if not code and line.startswith("# "):
-            skipping = line.startswith(HISTORY)
-        if not skipping:
-            kept.append(line)
-    return "\n".join(kept)
+    return _without_section(text, HISTORY)
+
+
+def without_turns(text: str) -> str:
+    """Without the last turns of the lineage."""
+    return _without_section(text, TURNS)
 
 
 def without_curves(text: str) -> str:
@@ -78,8 +78,18 @@ def without_score_code(text: str) -> str:
     return "\n".join(kept)
 
 
-STEPS: tuple[Callable[[str], str], ...] = (without_history, without_curves, without_score_code)
+STEPS: tuple[Callable[[str], str], ...] = (without_history, without_curves, without_turns, without_score_code)
 """In the order in which they are taken."""
+
+
+def _without_section(text: str, heading: str) -> str:
+    kept, skipping = [], False
+    for line, code in _lines(text):
+        if not code and line.startswith("# "):
+            skipping = line.startswith(heading)
+        if not skipping:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _lines(text: str) -> Iterator[tuple[str, bool]]:

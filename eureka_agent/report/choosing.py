@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eureka_agent.report.facts import RunFacts
-from eureka_agent.search.contest import Incumbency, Standing
+from eureka_agent.search.contest import Incumbency
+from eureka_agent.standing import Standing
 from eureka_agent.text import count, measure, plural
 
 

@@ -225,10 +225,7 @@ def _so_far(facts: RunFacts) -> str:
     if anchors:
         human, steps = measure(anchors.human.mean, facts.unit), count(anchors.timesteps)
         beside = f", beside {human} for the human reward at {steps} steps"
-    scored = measure(best.fitness, facts.unit)
-    last = next((held for held in reversed(facts.contests) if held), None)
-    if last and last.leader and last.leader.finished and last.id == best.id:
-        scored = f"{measure(last.leader.mean, facts.unit)} over {1 + len(last.leader.finished)} trainings"
+    scored = facts.population.standing(best).told(facts.unit)
     return f"{best.id} leads with {scored}{beside}: {born}, not yet compared on fresh seeds."
 
 
@@ -358,8 +355,9 @@ def tiles(facts: RunFacts) -> list[tuple[str, str, str, str]]:
         shown.append(("", "human reward", measure(human.iqm.value, facts.unit), _spread(human)))
     else:
         if facts.best:
-            fitness = measure(facts.best.fitness, facts.unit)
-            shown.append(("best", f"best so far, {metric.name}", fitness, "one training"))
+            standing = facts.population.standing(facts.best)
+            fitness, trainings = measure(standing.mean, facts.unit), plural(len(standing.counted), "training")
+            shown.append(("best", f"best so far, {metric.name}", fitness, trainings))
         if anchors:
             spread = interval(anchors.human.low, anchors.human.high)
             shown.append(("", "human reward", measure(anchors.human.mean, facts.unit), f"{spread}, as measured before"))

@@ -40,10 +40,11 @@ from eureka_agent.runs.storage import (
 )
 from eureka_agent.runs.work import Work, steps_of, work_of
 from eureka_agent.search.comparison import Comparison
-from eureka_agent.search.contest import Incumbency, Standing, incumbency_key
+from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.stopping import Stop, stop_key
 from eureka_agent.settings import Settings
-from eureka_agent.text import flag_of, from_here, measure
+from eureka_agent.standing import Standing
+from eureka_agent.text import flag_of, from_here
 from eureka_sandbox.protocol import Failure, TrainingCheckpoint
 
 M = TypeVar("M", bound=BaseModel)
@@ -256,7 +257,7 @@ class Run:
         self._write(*map(candidate_row, new), counted, step="generation")
         for candidate in new:
             self._export(candidate)
-        return extended
+        return extended.with_(standings=self.standings())
 
     def population(self, partial: bool = False, curves: bool = True) -> Population:
         """All candidates of the finished generations; `partial` adds those of the generation under way.
@@ -267,7 +268,8 @@ class Run:
         rows = self._open.rows(query, (partial, self.generations))
         last = self.incumbency()
         candidates = tuple(candidate_of(*row) for row in rows)
-        return self.steered(Population(candidates=candidates, incumbent=last.id if last else None))
+        leader = last.id if last else None
+        return self.steered(Population(candidates=candidates, incumbent=leader, standings=self.standings()))
 
     def candidate(self, candidate_id: str) -> Candidate:
         """One candidate with all that is known of it.
@@ -447,10 +449,11 @@ class Run:
 
 def standing(run: Run) -> str:
     """What there is so far, for the message of a search that stops early."""
-    best = run.population(partial=True, curves=False).best
+    population = run.population(partial=True, curves=False)
+    best = population.best
     if best is None:
         return "nothing has trained to its end yet"
-    return f"saved; best so far: {best.id} with {measure(best.fitness, run.task.spec.metric.unit)}"
+    return f"saved; best so far: {best.id} with {population.standing(best).told(run.task.spec.metric.unit)}"
 
 
 def amended(settings: Settings, changes: Mapping[str, Any]) -> Settings:

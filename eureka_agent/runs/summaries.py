@@ -108,7 +108,7 @@ def summary(run: Run) -> Summary:
         failed=sum(c.failure is not None for c in population.candidates),
         best=best.id if best else None,
         code=best.code if best else "",
-        fitness=ours.iqm.value if ours else best.fitness if best else None,
+        fitness=ours.iqm.value if ours else population.mean(best) if best else None,
         interval=(ours.iqm.low, ours.iqm.high) if ours and len(ours.fitness) > 1 else None,
         human=human,
         random=random,

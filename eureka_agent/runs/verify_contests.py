@@ -36,7 +36,9 @@ def decided_again(
     if last and last.id is not None and last.id not in {c.id for c in before}:
         return None
     said = steering_of([letters for letters in taken if letters.generation <= generation])
-    population = run.steered(Population(candidates=before, incumbent=last.id if last else None), said)
+    standings = {s.id: s for one in earlier if one for s in one.standings}
+    known = Population(candidates=before, incumbent=last.id if last else None, standings=standings)
+    population = run.steered(known, said)
     began = entrants(population, [c for c in candidates if c.brief.generation == generation], earlier)
     keys = {key: training_key(key) for key in began.open_keys(run.settings.contest_seeds)}
     later = {key: trained[name] for key, name in keys.items() if name in trained}

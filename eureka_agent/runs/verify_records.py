@@ -144,8 +144,10 @@ class Records:
             seed = derived("contest", int(rest[1])) if rest[:1] == ["seed"] else derived("train", place)
         if training.seed != seed:
             self._wrong(key, "seed of its training", training.seed, seed)
-        if training.warm_start and (final or training.warm_start not in rows[0][1].split()[:1]):
-            self._wrong(key, "what it began with", training.warm_start, "no weights" if final else rows[0][1] or "none")
+        scratch = final or rest[:1] == ["seed"]
+        if training.warm_start and (scratch or training.warm_start not in rows[0][1].split()[:1]):
+            wanted = "no weights" if scratch else rows[0][1] or "none"
+            self._wrong(key, "what it began with", training.warm_start, wanted)
 
     def _check_seeds(self, stored: StoredScore) -> None:
         """Those that were drawn before the score was measured."""

@@ -28,14 +28,13 @@ from eureka_agent.runs.storage import storage_errors, write_file
 from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
 from eureka_agent.search.searching import search
 from eureka_agent.settings import Recipe, Settings
+from eureka_agent.strategies import as_published
 from eureka_agent.terminal.watcher import Watcher
 from eureka_sandbox.protocol import Failure, Sandbox
 
 PLAN, CPU = "plan.json", "cpu.json"
 Watching = Callable[[Run, str], AbstractContextManager[Watcher]]
 """Shows a search under its title while it runs."""
-AS_PUBLISHED = frozenset({"eureka", "zero_shot"})
-"""Strategies that train every candidate to the end, once, unless racing or contests are asked for."""
 ROOM = 20
 """How many times the generations a search may have that spends less on each than the budget reckons with."""
 
@@ -76,8 +75,7 @@ class Bench(BaseModel):
 
     def settings_of(self, task: Task, contestant: Contestant, repeat: int) -> Settings:
         """Those of one search."""
-        thorough = {"racing": "none", "contest_seeds": 1} if contestant.strategy in AS_PUBLISHED else {}
-        given = {**thorough, **usual_settings(contestant.model), **self.settings}
+        given = {**as_published(contestant.strategy), **usual_settings(contestant.model), **self.settings}
         given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat}
         generations = min(ROOM * self.generations, 10_000)
         sized = {"population": self.population, "generations": generations, "steps": self.budget(task)}

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.settings import Settings
-from eureka_agent.text import measure, percent
+from eureka_agent.standing import Standing
+from eureka_agent.text import measure, percent, plural
 
 CONTENDERS = 2
 """Candidates of a generation that are contested, at most."""
@@ -29,45 +30,6 @@ Key = tuple[str, int]
 """A candidate and the number of one of its contest trainings, from 1."""
 
 
-class Standing(Record):
-    """One candidate's trainings: mean fitness of each."""
-
-    id: str
-    screening: float
-    """Of the training that selected it."""
-    later: tuple[float | None, ...] = ()
-    """Of those on contest seed 1, 2, …; None where it failed."""
-
-    def first(self, number: int) -> Standing:
-        """As it was after so many contest trainings."""
-        return self.model_copy(update={"later": self.later[:number]})
-
-    @property
-    def finished(self) -> tuple[float, ...]:
-        """Contest trainings that did not fail."""
-        return tuple(value for value in self.later if value is not None)
-
-    @property
-    def failed(self) -> bool:
-        """Whether one did."""
-        return None in self.later
-
-    @property
-    def mean(self) -> float:
-        """Over all trainings. The screening counts: it flatters whoever was selected by one, so both sides alike."""
-        return fmean((self.screening, *self.finished))
-
-    @property
-    def fresh(self) -> float | None:
-        """Over the contest trainings alone, which did not select; None without any."""
-        return fmean(self.finished) if self.finished else None
-
-    @property
-    def optimism(self) -> float | None:
-        """What the screening promised above that."""
-        return None if self.fresh is None else self.screening - self.fresh
-
-
 class Spread(Record):
     """How much trainings of one reward differ, pooled over rewards."""
 
@@ -79,7 +41,7 @@ class Spread(Record):
         """With the trainings of more rewards; screenings count, which makes it rather too wide than too narrow."""
         squares, freedom = self.squares, self.freedom
         for standing in standings:
-            values = (standing.screening, *standing.finished)
+            values = standing.counted
             squares += sum((value - fmean(values)) ** 2 for value in values)
             freedom += len(values) - 1
         return Spread(squares=squares, freedom=freedom)
@@ -168,8 +130,7 @@ def entrants(population: Population, candidates: Sequence[Candidate], earlier: S
         earlier: what the contests of the generations before came to, in order.
     """
     last, best = earlier[-1] if earlier else None, population.best
-    known = {s.id: s for one in earlier if one for s in one.standings}
-    incumbent = known.get(best.id) or _screened(best) if best and not best.stopped else None
+    incumbent = population.standing(best) if best and not best.stopped else None
     spread = last.spread if last else Spread()
     if last and last.leader and incumbent and last.leader.id != incumbent.id:  # a person rejected it
         spread = spread.including([last.leader])
@@ -177,15 +138,11 @@ def entrants(population: Population, candidates: Sequence[Candidate], earlier: S
     return Entrants(tuple(contenders(candidates, incumbent, width)), incumbent, spread)
 
 
-def _screened(candidate: Candidate) -> Standing | None:
-    return None if candidate.fitness is None else Standing(id=candidate.id, screening=candidate.fitness)
-
-
 def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread) -> list[Standing]:
     """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most."""
     least = incumbent.mean - CLOSE * spread.deviation if incumbent else float("-inf")
     ended = [c for c in candidates if not c.failure and not c.stopped and c.duplicate_of is None]
-    close = [Standing(id=c.id, screening=c.fitness) for c in ended if c.fitness is not None and c.fitness >= least]
+    close = [Standing.screened(c) for c in ended if c.fitness is not None and c.fitness >= least]
     return sorted(close, key=lambda s: -s.screening)[:CONTENDERS]
 
 
@@ -199,7 +156,7 @@ def sure_of(contender: Standing, incumbent: Standing, spread: Spread) -> tuple[f
     difference = contender.mean - incumbent.mean
     if not spread.freedom:
         return difference, difference
-    error = spread.deviation * sqrt(sum(1 / (1 + len(s.finished)) for s in (contender, incumbent)))
+    error = spread.deviation * sqrt(sum(1 / len(s.counted) for s in (contender, incumbent)))
     below, above = (float(t.ppf(confidence, spread.freedom)) * error for confidence in (BETTER, WORSE))
     return difference - below, difference + above
 
@@ -337,8 +294,9 @@ def _figures(standing: Standing, unit: str) -> str:
     failed = ", another one failed" if standing.failed else ""
     if not standing.finished:
         return f"{standing.id} {measure(standing.screening, unit)} in one training{failed}"
-    over = f"{standing.id} {measure(standing.mean, unit)} over {1 + len(standing.finished)} trainings"
-    return f"{over}, {measure(standing.screening, unit)} in the one that selected it{failed}"
+    over = f"{standing.id} {measure(standing.mean, unit)} over {plural(len(standing.counted), 'training')}"
+    warm = ", which went on from its parent's policy" if standing.warm else ""
+    return f"{over}, {measure(standing.screening, unit)} in the one that selected it{warm}{failed}"
 
 
 def usual_trainings(settings: Settings) -> float:

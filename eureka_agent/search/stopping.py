@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
-from eureka_agent.lab.racing import most_steps
+from eureka_agent.lab.racing import most_finishers, most_steps
 from eureka_agent.population import Population, Record
 from eureka_agent.search.contest import CONTENDERS
 from eureka_agent.settings import Recipe, Settings
@@ -42,10 +42,8 @@ def stopped(run: Run, population: Population) -> Stop | None:
     if known is not None:
         return known
     begun = run.has_decided(f"g{population.generations}/briefs")  # steps that the next generation took do not end it
-    last, best = run.incumbency(), population.best
-    contested = last.leader.mean if last and last.leader and best and last.leader.id == best.id else None
-    unit, left = run.task.spec.metric.unit, None if begun else steps_left(run, population)
-    reason = reason_to_stop(population, run.settings, left, contested, unit)
+    left = None if begun else steps_left(run, population)
+    reason = reason_to_stop(population, run.settings, left, run.task.spec.metric.unit)
     if reason is None:
         return None
     key, steps = stop_key(population.generations, run.settings), run.searched_steps
@@ -60,8 +58,6 @@ class StepsLeft:
     recipe: Recipe
     taken: int
     """By the search's trainings so far."""
-    candidates: int
-    """How many there are so far."""
     incumbent: bool = False
     """Whether somebody leads, who is challenged in contests."""
     proven: bool = False
@@ -72,14 +68,15 @@ class StepsLeft:
         trained = most_steps(self.settings, self.recipe, size)
         if self.settings.contest_seeds < 2 or not self.incumbent:
             return trained  # without a contest, the best score leads
-        first = min(CONTENDERS, size) + (not self.proven)
+        first = min(CONTENDERS, most_finishers(self.settings, self.recipe, size)) + (not self.proven)
         return trained + first * most_steps(self.settings, self.recipe, 1)
 
     def candidates_at_most(self, edits: int = 0) -> int | None:
         """How many the next generation may have; None: as many as wanted, as there is no budget.
 
-        They fit with the first round of their contest into what is left, whatever comes of them. Fewer than that if
-        its later rounds would have no room: what a candidate costs is what those so far cost on average.
+        They fit with the first round of their contest into what is left, whatever comes of them; its later rounds take
+        what is left then. Earlier generations are not cut down to leave them room: that ends in generations too small
+        to race, which pay for whole trainings.
 
         Args:
             edits: candidates that people write, beside those of the settings.
@@ -87,23 +84,18 @@ class StepsLeft:
         if self.settings.steps is None:
             return None
         left, wanted = self.settings.steps - self.taken, self.settings.population + self.settings.tune + edits
-        fitting = next((size for size in range(wanted, 0, -1) if self.needed(size) <= left), 0)
-        if not fitting or not self.taken or not self.candidates:
-            return fitting
-        return max(1, min(fitting, left * self.candidates // self.taken))
+        return next((size for size in range(wanted, 0, -1) if self.needed(size) <= left), 0)
 
 
 def steps_left(run: Run, population: Population) -> StepsLeft:
     """What the run's budget has room for after the finished generations."""
-    last, best = run.incumbency(), population.best
-    leader = last.leader if last and best and last.leader and last.leader.id == best.id else None
+    best = population.best
     return StepsLeft(
         settings=run.settings,
         recipe=Recipe.of(run.task, run.settings),
         taken=run.searched_steps,
-        candidates=len(population.candidates),
         incumbent=best is not None and not population.by_preference,
-        proven=bool(leader and leader.later),
+        proven=best is not None and bool(population.standing(best).later),
     )
 
 
@@ -111,7 +103,6 @@ def reason_to_stop(
     population: Population,
     settings: Settings,
     left: StepsLeft | None,
-    contested: float | None = None,
     unit: str = "",
 ) -> str | None:
     """In words, the first bound that is reached; None if none is.
@@ -120,16 +111,14 @@ def reason_to_stop(
         population: of whole generations.
         settings: whose bounds hold.
         left: of the budget of environment steps; None: a generation has begun, and is finished.
-        contested: mean fitness of the incumbent over the trainings of its contests, if it had any: a lucky training
-            alone reaches no target.
         unit: of fitness.
     """
     best, done = population.best, population.generations
     if done >= settings.generations:
         return f"{plural(settings.generations, 'generation')} done"
-    level = contested if contested is not None else best.fitness if best else None
-    if best and settings.target is not None and level is not None and level >= settings.target:
-        return f"target reached: {best.id} with {measure(level, unit)}, wanted {measure(settings.target, unit)}"
+    if best and settings.target is not None and population.mean(best) >= settings.target:  # over all its trainings
+        reached = measure(population.mean(best), unit)
+        return f"target reached: {best.id} with {reached}, wanted {measure(settings.target, unit)}"
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
         return f"no better candidate than {best.id} in {plural(settings.patience, 'generation')}"
     if settings.steps is None or left is None:
@@ -154,7 +143,7 @@ def check_budget(task: Task, settings: Settings) -> None:
             f"--steps {settings.steps}: one training of {task.name} takes {most:,} environment steps; allow more, or "
             "make trainings shorter with --timesteps"
         )
-    room = StepsLeft(settings=settings, recipe=Recipe.of(task, settings), taken=0, candidates=0).candidates_at_most()
+    room = StepsLeft(settings=settings, recipe=Recipe.of(task, settings), taken=0).candidates_at_most()
     if room is not None and room < len(settings.seed_rewards):
         raise UsageError(
             f"--steps {settings.steps}: the first generation has room for {plural(room, 'training')}, and there are "

@@ -122,7 +122,7 @@ def _asked(incumbent: Candidate, population: Population, seed: int, count: int) 
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for candidate in kin:
-        if (trial := _trial(candidate, names, ranges)) is not None:
+        if (trial := _trial(candidate, population.mean(candidate), names, ranges)) is not None:
             study.add_trial(trial)
     trial = [study.ask(ranges) for _ in range(count)][-1]
     return [float(trial.params[name]) for name in names]
@@ -138,8 +138,8 @@ def _kin(incumbent: Candidate, population: Population) -> tuple[Candidate, list[
     return population[root], [c for c in population.candidates if origin[c.id] == root and c.fitness is not None]
 
 
-def _trial(candidate: Candidate, names: Sequence[str], ranges: dict[str, Any]) -> FrozenTrial | None:
-    """What is known of one candidate; None if it repeats another."""
+def _trial(candidate: Candidate, mean: float, names: Sequence[str], ranges: dict[str, Any]) -> FrozenTrial | None:
+    """What is known of one candidate, with its mean fitness; None if it repeats another."""
     if candidate.duplicate_of is not None:
         return None
     optuna = _optuna()
@@ -147,10 +147,10 @@ def _trial(candidate: Candidate, names: Sequence[str], ranges: dict[str, Any]) -
     for name, constant in zip(names, constants(candidate.code), strict=True):
         # three digits may have gone over the edge
         params[name] = min(max(constant.value, ranges[name].low), ranges[name].high)
-    known: dict[str, Any] = {"params": params, "distributions": ranges, "value": candidate.fitness}
+    known: dict[str, Any] = {"params": params, "distributions": ranges, "value": mean}
     if candidate.stopped and candidate.training:  # its fitness is that of a shorter training
         known["value"], known["state"] = None, optuna.trial.TrialState.PRUNED
-        known["intermediate_values"] = {candidate.training.timesteps: candidate.fitness}
+        known["intermediate_values"] = {candidate.training.timesteps: mean}
     return cast("FrozenTrial", optuna.trial.create_trial(**known))
 
 

@@ -6,7 +6,7 @@ A strategy is a pure function of what is known: the same population and settings
 from __future__ import annotations
 
 import importlib
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from eureka_agent.population import Brief, Population, Record
 from eureka_agent.settings import Settings
@@ -37,6 +37,15 @@ STRATEGIES = {
 
 TELLS_NO_HISTORY = frozenset({"eureka", "zero_shot"})
 """Strategies whose prompts show no candidates but the parents: as published, or because that is what they measure."""
+
+PUBLISHED = frozenset({"eureka", "islands", "zero_shot"})
+"""Strategies whose papers train every candidate to the end, once. On islands a race would leave most with nobody: of
+eight it finishes two, and whoever it stops has no children."""
+
+
+def as_published(name: str) -> dict[str, Any]:
+    """Settings that a strategy comes with, unless others are asked for."""
+    return {"racing": "none", "contest_seeds": 1} if name in PUBLISHED else {}
 
 
 def strategy_of(name: str) -> Strategy:

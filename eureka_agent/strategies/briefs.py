@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from eureka_agent.population import Brief, Candidate, Population
@@ -47,12 +47,12 @@ def mixed_operator(slot: int, size: int) -> str:
     return "cross" if slot < mutations + crossovers else "sample"
 
 
-def drawn_by_fitness(members: Sequence[Candidate], rng: Random) -> Candidate:
-    """One of them, with softmax weights over fitness in units of their own standard deviation.
+def drawn_by_merit(members: Sequence[Candidate], merit: Callable[[Candidate], float], rng: Random) -> Candidate:
+    """One of them, with softmax weights over merit in units of their own standard deviation.
 
     Fitness has a task's unit and no scale of its own; divided by the spread, one temperature means the same everywhere.
     """
-    fitness = [member.fitness or 0.0 for member in members]
+    fitness = [merit(member) for member in members]
     mean = math.fsum(fitness) / len(fitness)
     spread = math.sqrt(math.fsum((f - mean) ** 2 for f in fitness) / len(fitness))
     best = max(fitness)

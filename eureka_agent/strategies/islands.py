@@ -6,13 +6,14 @@ migration with probability 0.3 after a generation. Fitness is the task's own sco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from statistics import fmean
 
 from eureka_agent.population import Brief, Candidate, Population
 from eureka_agent.settings import Settings
-from eureka_agent.strategies.briefs import brief, drawn_by_fitness, named
+from eureka_agent.strategies.briefs import brief, drawn_by_merit, named
 
 MOST_ISLANDS = 4
 LARGEST_ISLAND = 8
@@ -42,10 +43,11 @@ class Islands:
         members = islands[place].members
         if not members:
             return brief(slot, "sample", (), population, settings, place)
-        first = drawn_by_fitness(members, rng)
+        first = drawn_by_merit(members, population.merit, rng)
         others = [member for member in members if member is not first]
         if others and rng.random() < CROSSOVER:
-            return brief(slot, "cross", (first, drawn_by_fitness(others, rng)), population, settings, place)
+            other = drawn_by_merit(others, population.merit, rng)
+            return brief(slot, "cross", (first, other), population, settings, place)
         return brief(slot, "mutate", (first,), population, settings, place)
 
 
@@ -53,24 +55,27 @@ class Islands:
 class Island:
     """Who lives on one island, the fittest first."""
 
+    merit: Callable[[Candidate], float]
     members: list[Candidate] = field(default_factory=list)
 
     def admit(self, children: Sequence[Candidate]) -> None:
         """Let in those that reach the mean of who was there before them; the least fit leave if it gets crowded."""
-        before = [member.fitness or 0.0 for member in self.members]
-        bar = sum(before) / len(before) if before else float("-inf")
-        joining = [c for c in children if (c.fitness or 0.0) >= bar]
-        self.members = sorted((*self.members, *joining), key=lambda c: -(c.fitness or 0.0))[:LARGEST_ISLAND]
+        bar = fmean(map(self.merit, self.members)) if self.members else float("-inf")
+        self.settle([*self.members, *(c for c in children if self.merit(c) >= bar)])
+
+    def settle(self, members: Sequence[Candidate]) -> None:
+        """Let these live here, as many as there is room for."""
+        self.members = sorted(members, key=lambda c: -self.merit(c))[:LARGEST_ISLAND]
 
     @property
     def best(self) -> float:
-        """Fitness of the fittest; minus infinity on an empty island."""
-        return self.members[0].fitness or 0.0 if self.members else float("-inf")
+        """Merit of the fittest; minus infinity on an empty island."""
+        return self.merit(self.members[0]) if self.members else float("-inf")
 
 
 def settled(population: Population, settings: Settings) -> list[Island]:
     """The islands as history left them, played through from the first generation."""
-    islands = [Island() for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
+    islands = [Island(population.merit) for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
     for generation in range(population.generations):
         fit = [c for c in population.born(generation) if _may_breed(c)]
         for place, island in enumerate(islands):
@@ -90,6 +95,5 @@ def _migrate(islands: Sequence[Island], rng: Random) -> None:
     if chance >= MIGRATION or not strong:
         return
     for island in weak:
-        migrant = drawn_by_fitness(rng.choice(strong).members, rng)
-        stays = [member for member in island.members[:1] if member is not migrant]
-        island.members = sorted((migrant, *stays), key=lambda c: -(c.fitness or 0.0))
+        migrant = drawn_by_merit(rng.choice(strong).members, island.merit, rng)
+        island.settle([migrant, *(member for member in island.members[:1] if member is not migrant)])

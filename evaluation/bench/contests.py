@@ -17,7 +17,8 @@ from unittest.mock import patch
 import numpy as np
 
 from eureka_agent.search import contest
-from eureka_agent.search.contest import Spread, Standing, decision, wanted
+from eureka_agent.search.contest import Spread, decision, wanted
+from eureka_agent.standing import Standing
 
 GENERATIONS, SIZE, SEEDS = 5, 8, 3
 EQUAL = 12

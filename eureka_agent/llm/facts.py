@@ -1,0 +1,69 @@
+"""What prompts tell of a candidate: its code as it is, and else numbers, checked names and this package's own words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from eureka_agent.contract.reward_code import component_names
+from eureka_agent.population import Candidate, Population
+from eureka_agent.standing import Standing
+from eureka_evaluation.finding import most_telling
+from eureka_sandbox.protocol import COMPONENT_NAME
+
+LONGEST_FINDING = 200
+"""Characters of a finding in a table."""
+
+
+def facts(candidate: Candidate, population: Population) -> dict[str, Any]:
+    """What templates may tell of a candidate: `fitness` is the mean over its `trainings`."""
+    standing = population.standing(candidate) if candidate.score else None
+    return {
+        "id": candidate.id,
+        "code": candidate.code,
+        "components": components(candidate.code),
+        "fitness": standing.mean if standing else None,
+        "trainings": trainings(standing) if standing else "",
+        "warm_start": candidate.training.warm_start if candidate.training else "",
+        "stopped": candidate.stopped,
+        "success_rate": candidate.score.success_rate if candidate.score else None,
+        "reflection": candidate.reflection,
+        "finding": top_finding(candidate),
+        "commentary": candidate.commentary,
+    }
+
+
+def trainings(standing: Standing) -> str:
+    """`mean of 3 trainings: 18, 11, failed, 12.5`; empty where there is but one."""
+    if not standing.later:
+        return ""
+    values = ["failed" if value is None else number(value) for value in standing.later]
+    if standing.warm and standing.finished:
+        warm = f"; {number(standing.screening)} in the one that went on from its parent's policy"
+    else:
+        values, warm = [number(standing.screening), *values], ""
+    count = len(standing.counted)
+    mean = f"mean of {count} trainings" if count > 1 else "trained again"
+    return f"{mean}: {', '.join(values)}{warm}"
+
+
+def top_finding(candidate: Candidate) -> str:
+    """The weightiest finding in short, for a table of siblings; empty without one."""
+    found = most_telling((*candidate.findings, *candidate.suspicions), 1)
+    text = line(found[0].text) if found else ""
+    return text if len(text) <= LONGEST_FINDING else text[:LONGEST_FINDING].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+
+
+def line(text: str) -> str:
+    """Text without line breaks."""
+    return " ".join(text.split())
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; an en dash for nothing."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def components(code: str) -> list[str]:
+    """Names of a reward's components, as far as its text shows them."""
+    return [name for name in component_names(code) if re.fullmatch(COMPONENT_NAME, name)]
