@@ -18,6 +18,7 @@ from eureka_agent.report.neighbours import Matrix, Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.review.steering import Steering
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.sittings import Utilisation, utilisation
 from eureka_agent.runs.spending import Spending, spending
 from eureka_agent.runs.work import Work
 from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle
@@ -46,6 +47,8 @@ class RunFacts:
     """Environment steps of all trainings, the comparison's included."""
     work: Work | None = None
     """What all boxes computed, whatever became of it."""
+    utilisation: Utilisation | None = None
+    """How full the slots for boxes were."""
     stage: str = ""
     """`Run.stage` when it was read."""
     spending: Spending | None = None
@@ -137,6 +140,7 @@ def gather(run: Run) -> RunFacts:
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
         work=run.work,
+        utilisation=utilisation(run),
         stage=stage,
         spending=spending(run),
         steering=run.steering,
