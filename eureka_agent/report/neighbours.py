@@ -12,7 +12,7 @@ from eureka_agent.text import plural
 
 NEAREST = 3
 MOST_GENERATIONS = 12
-"""Generations whose distances are worked out, the last and the best's; a matrix takes about a tenth of a second."""
+"""Generations whose distances are worked out, the last and the best's; each takes about half a second with its bank."""
 MOST_REWARDS = 40
 """Candidates in a table, the best ones."""
 MOST_CELLS = 4000
