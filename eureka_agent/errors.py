@@ -2,7 +2,8 @@
 
 EurekaError                exit 1   the run failed
 ├── UsageError             exit 2   a wrong argument, task file or setting; says file, field, value, next step
-│   └── TaskError                   a task folder that does not hold together
+│   ├── TaskError                   a task folder that does not hold together
+│   └── OutOfAnswers                a script has no answer for a candidate; `eureka bench` ends that search alone
 ├── BudgetExhausted        exit 3   a cap was reached; the best so far is saved
 │   └── Paused                      a language model's provider keeps the search from going on, until a person acts
 ├── EnvironmentMissing     exit 4   something this machine lacks (memory, a library, an engine)
@@ -26,6 +27,10 @@ class UsageError(EurekaError):
 
 class TaskError(UsageError):
     """A task folder that does not hold together."""
+
+
+class OutOfAnswers(UsageError):
+    """A script has no answer for a candidate."""
 
 
 class BudgetExhausted(EurekaError):

@@ -15,7 +15,7 @@ from eureka_agent.lab.variations import Held, Outcome, Robustness
 from eureka_agent.population import Candidate, Catch, Rung
 from eureka_agent.report.facts import RunFacts, gather
 from eureka_agent.report.maps import Surface
-from eureka_agent.report.neighbours import Neighbours
+from eureka_agent.report.neighbours import Matrix, Neighbours
 from eureka_agent.report.thoughts import Thought
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.search.stopping import Stop
@@ -96,6 +96,15 @@ def surface(*terms: str, x: str = "torso_x_velocity", y: str = "torso_pitch") ->
     return Surface(*axes, terms, grids, visited=((0.0, 0.0), (0.5, -0.5), (7.0, 0.0)))
 
 
+def matrix(*names: str, generation: int = 0) -> Matrix:
+    """Made-up distances between so many rewards: STARC grows with how far apart they stand, EPIC is a tenth more."""
+    size = len(names)
+    starc = tuple(tuple(0.9 * abs(i - j) / size for j in range(size)) for i in range(size))
+    epic = tuple(tuple(d + 0.1 if d else 0.0 for d in row) for row in starc)
+    alignment = tuple(1 - 2 * i / size for i in range(size))
+    return Matrix(generation, names, starc, epic, alignment, trajectories=120, left_out=0)
+
+
 def looked_into(whole: RunFacts, text: str = "Half of the episodes end within 212 of 1000 steps.") -> RunFacts:
     """The same with all that analysis, contests and held-out variations have to say; `text` wherever words go."""
     finding, worse = Finding("ends_early", 0.5, text), Finding("fitness_falls", 0.9, text, {"share": 0.5})
@@ -126,6 +135,7 @@ def looked_into(whole: RunFacts, text: str = "Half of the episodes end within 21
         posters=dict.fromkeys(whole.films, poster()),
         surfaces={"candidate": (surface("total", "speed", "fall"),), "human": (surface("total"),)},
         neighbours={best: Neighbours((("g0c1", 0.25),), 0.5, None)},
+        matrices=(matrix(best, "g0c0", "g0c1", "human", "metric"), matrix("g0c1", "human", generation=1)),
         contests=(held,),
         stop=Stop(reason=text, steps=1, seconds=1.0),
     )

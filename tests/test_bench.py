@@ -18,6 +18,7 @@ from eureka_agent.contract.task import load_task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Population
 from eureka_agent.runs.journal import DATABASE
+from eureka_agent.runs.run import Run
 from eureka_agent.search.bench_results import Row as ResultRow
 from eureka_agent.search.comparison import Estimate
 from eureka_agent.strategies import STRATEGIES, strategy_of
@@ -27,6 +28,8 @@ BENCH = Path(__file__).resolve().parents[1] / "evaluation" / "bench"
 sys.path.insert(0, str(BENCH))
 
 import plan  # noqa: E402
+import population as long_run  # noqa: E402
+import prescreening  # noqa: E402
 import searches  # noqa: E402
 import strategies  # noqa: E402
 import time_to_fitness  # noqa: E402
@@ -383,3 +386,31 @@ def test_the_page_is_about_everything_that_has_been_begun(tmp_path: Path) -> Non
     }
     assert bench.repeats == 3
     assert bench.tasks == strategies.TASKS
+
+
+# ------------------------------------------------------------------------------------------------------ long runs
+
+
+def test_the_long_run_has_candidates_of_the_size_of_real_ones(tmp_path: Path) -> None:
+    long_run.build(tmp_path / "run", 16)
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        sizes = [len(record) for (record,) in run._open.rows("SELECT record FROM candidates")]
+        assert 9_000 < sum(sizes) / len(sizes) < 13_000, "10 to 11 kB in searches of the hopper"
+        found = run.population()
+        assert [sum(c.stopped for c in found.born(0)), sum(c.training is None for c in found.born(0))] == [3, 1]
+        assert found.incumbent == "g0c7"
+        assert len(run.standings()) == 5
+
+
+def test_a_replayed_prescreening_counts_what_it_would_have_rejected_and_how_often_wrongly() -> None:
+    found = [
+        prescreening.Replayed("good", 0.5, 3.0),
+        prescreening.Replayed("poor", 0.1, 1.0),
+        prescreening.Replayed("lost", -0.2, 9.0),
+        prescreening.Replayed("hack", -0.5, 0.0, hack=True),
+    ]
+    line = prescreening.told("a task", found)
+    assert line.split()[2:5] == ["4", "2", "1"]
+    assert "1 of 1 hacks" in line
+    assert line.endswith("the best, lost, among them")
+    assert prescreening.told("nobody", [prescreening.Replayed("one", -1.0, 0.0)]).split()[1:4] == ["1", "1", "1"]

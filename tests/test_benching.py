@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -18,12 +19,12 @@ from eureka_agent.runs.calls import Booked
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
-from eureka_agent.search.bench_results import _clustered, _iqm, markdown, results
+from eureka_agent.search.bench_results import HEADINGS, _clustered, _iqm, cells, markdown, results
 from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
 from eureka_agent.settings import Settings
 from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
-from eureka_sandbox.protocol import TrainSpec
+from eureka_sandbox.protocol import TrainSpec, Wall
 
 NAME = "inverted_pendulum_balance"
 REWARD = """import torch
@@ -180,6 +181,38 @@ def test_searches_whose_winners_failed_in_some_trainings_count_with_the_others()
     assert [list(row) for row in _clustered(searches[:1])] == [[0.0, 1.0], [2.0, 3.0]]
 
 
+def test_the_first_strategy_is_compared_with_each_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = {"prescreen": True, "tune": 2, "warm_start": True}
+    arms = {c.name: c for c in contestants(["eureka", "incumbent"], "offline", options)}
+    assert list(arms) == [
+        *("eureka", "incumbent", "eureka-prescreen", "eureka-tune", "eureka-warm-start", "zero_shot"),
+    ]
+    settings = {name: plan().settings_of(TASKS[NAME], arm, 0) for name, arm in arms.items()}
+    for name, (option, value) in zip(list(arms)[2:5], options.items(), strict=True):
+        plain = settings["eureka"].model_copy(update={option: value})
+        assert settings[name] == plain, "nothing else differs"
+        assert getattr(settings["incumbent"], option) == getattr(Settings(), option)
+    assert main(["bench", NAME, "--prescreen", "--warm-start", "--strategies", "eureka,islands", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(eureka, islands, eureka-prescreen, eureka-warm-start, zero_shot, incumbent)" in said
+
+
+def test_cpu_time_that_nobody_saw_is_not_told(tmp_path: Path) -> None:
+    class Contained(ScriptedSandbox):
+        def check(self) -> Wall:
+            return super().check().model_copy(update={"backend": "docker"})
+
+    bench = plan(contestants=contestants([], "offline")[:1], repeats=1)
+    run_all(tmp_path, bench, Contained())
+    (row, *_) = rows = results(tmp_path, bench, TASKS)
+    assert row.searches == 1
+    assert row.cpu_seconds is None
+    assert cells(row)[HEADINGS.index("CPU")] == "–"
+    assert "it is not known where boxes ran under Docker" in markdown(bench, rows)
+
+
 # ---------------------------------------------------------------------------------------------------------------- money
 
 
@@ -219,6 +252,45 @@ def test_a_bench_stops_at_its_cap_and_goes_on_with_a_higher_one_without_repeatin
     trained = {job.origin for job in again.started if isinstance(job.spec, TrainSpec)}
     assert {origin.partition("/")[0] for origin in trained} == {"1"}, "folders of the second repeat"
     assert run_all(root, bench, caps=Caps(max_calls=1)).started == []
+
+
+def test_a_script_that_ends_ends_its_search_and_not_the_bench(tmp_path: Path) -> None:
+    class Heard(Silent):
+        said: ClassVar[list[str]] = []
+
+        def stage(self, text: str) -> None:
+            self.said.append(text)
+
+    @contextmanager
+    def heard(run: Run, title: str) -> Iterator[Watcher]:
+        yield Heard()
+
+    model = scripted(tmp_path / "answers", answers=5)
+    bench = plan(contestants=contestants([], model), population=2, generations=4, repeats=1)
+    root, sandbox = tmp_path / "bench", ScriptedSandbox()
+    run_bench(root, bench, TASKS, lambda settings: sandbox, heard, {"jobs": 2})
+    rows = {row.name: row for row in results(root, bench, TASKS)}
+    assert (rows["zero_shot"].searches, rows["incumbent-offline"].searches) == (1, 1)
+    assert rows["zero_shot"].steps == 2 * 2 * WHOLE, "whole generations only"
+    (told,) = [text for text in Heard.said if "no answer" in text]
+    assert "no answer for candidate g2c1" in told
+    assert told.endswith("; this search ends with 2 generations")
+    assert run_all(root, bench).started == [], "it has ended"
+    few = plan(contestants=contestants([], scripted(tmp_path / "one", answers=1)), population=2, repeats=1)
+    run_all(tmp_path / "few", few)
+    rows = {row.name: row for row in results(tmp_path / "few", few, TASKS)}
+    assert (rows["zero_shot"].searches, rows["incumbent-offline"].searches) == (0, 1)
+
+
+def test_a_cap_per_hour_bounds_each_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = plan(contestants=contestants([], "offline")[:1], repeats=1)
+    sandbox = ScriptedSandbox()
+    run_bench(tmp_path, bench, TASKS, lambda settings: sandbox, unwatched, {"max_cost_per_hour": 2.0})
+    (which,) = bench.searches()
+    with Run.open(search_folder(tmp_path, *which), read_only=True) as run:
+        assert run.settings.max_cost_per_hour == 2.0
+    assert main(["bench", NAME, "--max-cost-per-hour", "2"]) == 2
+    assert "--max-cost-per-hour is for models of a provider" in capsys.readouterr().err
 
 
 def test_a_search_may_spend_what_the_others_have_left(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from eureka_agent.cli.result import result_data
 from eureka_agent.contract.task import load_task
 from eureka_agent.lab.judging import JudgedBank, bank_key, probes_in, transitions_of
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.reasons import told as told_to_a_model
 from eureka_agent.population import Brief, Candidate, Population
+from eureka_agent.report.choosing import notes
+from eureka_agent.report.facts import gather
 from eureka_agent.runs.run import Run
 from eureka_agent.search.prescreen import AUDITED, Audit, Screening, audit, prescreened, screening_key, told
 from eureka_agent.settings import Settings
@@ -103,7 +106,17 @@ def test_those_against_the_score_are_rejected_but_for_the_audited(run: Run) -> N
     found_out = audit(run, run.population())
     assert found_out == Audit(screened=8, rejected=6, audited=len(drawn), false=0), "slots 6 and 7 score more"
     assert found_out.false_reject_rate == 0.0
-    assert f"6 of 8 rewards rejected before training; of {len(drawn)} trained all the same, 0" in told(found_out)
+    said = f"6 of 8 rewards rejected before training; of {len(drawn)} trained all the same, 0"
+    assert said in told(found_out)
+    facts = gather(run)
+    assert any(said in line for line in notes(facts)), "in the report"
+    assert result_data(facts, Path("x"))["prescreen"] == {
+        "screened": 8,
+        "rejected": 6,
+        "audited": len(drawn),
+        "false": 0,
+        "false_reject_rate": 0.0,
+    }
 
 
 def test_without_the_flag_nothing_is_screened(tmp_path: Path) -> None:
@@ -111,10 +124,14 @@ def test_without_the_flag_nothing_is_screened(tmp_path: Path) -> None:
         assert all(c.training for c in found.population().candidates)
         assert found.decided(screening_key("g1c0"), Screening) is None
         assert audit(found, found.population()) is None
+        assert result_data(gather(found), Path("x"))["prescreen"] is None
         assert sum(isinstance(job.spec, TrainSpec) for job in sandbox.started) == 16
 
 
 def test_a_reward_that_pays_all_trajectories_alike_is_not_against_the_score() -> None:
     assert not Screening(tau=0.0, trajectories=20).rejected
     assert not Screening().rejected
+    assert told(Audit(screened=9, rejected=5, audited=4, false=1)).endswith(
+        "1 came out at the median or above (25 % false rejects)"
+    )
     assert Screening(tau=-0.01, trajectories=20).rejected

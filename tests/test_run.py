@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.runs import storage
 from eureka_agent.runs.crashpoints import decision_step
+from eureka_agent.runs.rows import uncollected
 from eureka_agent.runs.run import Run, start_run
 from eureka_agent.runs.storage import DRAFT, appearing
 from eureka_agent.settings import Settings
@@ -348,6 +350,14 @@ def test_time_is_booked_over_sittings(run: Run) -> None:
     first = run.elapsed_seconds
     with reopened(run) as again:
         assert 0 < first <= again.elapsed_seconds + 0.001
+
+
+def test_garbage_is_collected_again_once_records_are_made() -> None:
+    with uncollected():
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled(), "whoever waits longer"
+    assert gc.isenabled()
 
 
 def test_a_closed_run_says_so(run: Run) -> None:

@@ -46,8 +46,21 @@ Racing = Annotated[
 ContestSeeds = Annotated[
     int | None, typer.Option(metavar="S", min=1, help="Trainings of a contender, for all (3; 1 for those two).")
 ]
+Prescreen = Annotated[
+    bool, typer.Option("--prescreen", help="The first strategy again, with prescreening, as one more to compare.")
+]
+Tune = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1000, help="Again, with N tuned candidates per generation.")
+]
+WarmStart = Annotated[
+    bool, typer.Option("--warm-start", help="Again, with trainings that begin with the parent's policy.")
+]
 MaxCost = Annotated[
     float | None, typer.Option(metavar="USD", min=0.0, help="Dollars that all searches together may cost.")
+]
+MaxCostPerHour = Annotated[
+    float | None,
+    typer.Option(metavar="USD", min=0.0, help="Dollars that each search may cost within any hour; then it waits."),
 ]
 MaxTokens = Annotated[int | None, typer.Option(metavar="N", min=1, help="Tokens that they may use, input and output.")]
 MaxCalls = Annotated[int | None, typer.Option(metavar="N", min=1, help="Calls to models that they may make.")]
@@ -72,7 +85,11 @@ def bench(
     final_seeds: FinalSeeds = None,
     racing: Racing = None,
     contest_seeds: ContestSeeds = None,
+    prescreen: Prescreen = False,
+    tune: Tune = None,
+    warm_start: WarmStart = False,
     max_cost: MaxCost = None,
+    max_cost_per_hour: MaxCostPerHour = None,
     max_tokens: MaxTokens = None,
     max_calls: MaxCalls = None,
     jobs: Jobs = None,
@@ -90,8 +107,12 @@ def bench(
     given = _given(timesteps=timesteps, final_seeds=final_seeds, racing=racing, contest_seeds=contest_seeds)
     loaded = {name: load_task(name) for name in dict.fromkeys(tasks)}
     caps = Caps(max_cost, max_tokens, max_calls)
-    plan = _plan(loaded, strategies.split(","), model, (repeats, population, generations, steps), given, caps)
-    machine = _given(jobs=jobs, sandbox=sandbox)
+    options = _given(prescreen=prescreen or None, tune=tune, warm_start=warm_start or None)
+    money = _given(max_cost_per_hour=max_cost_per_hour, **caps.given)
+    plan = _plan(
+        loaded, (strategies.split(","), options), model, (repeats, population, generations, steps), given, money
+    )
+    machine = _given(jobs=jobs, sandbox=sandbox, max_cost_per_hour=max_cost_per_hour)
     console = progress_console()
     _say_estimate(plan, loaded, machine, result_console() if dry_run else console)
     if dry_run:
@@ -133,11 +154,11 @@ def _run(
 
 def _plan(
     tasks: Mapping[str, Task],
-    strategies: list[str],
+    compared: tuple[list[str], dict[str, Any]],
     model: str,
     sizes: tuple[int, int, int, int | None],
     given: dict[str, Any],
-    caps: Caps,
+    money: dict[str, float],
 ) -> Bench:
     """What to compare, checked before anything is run."""
     from eureka_agent.cli.common import build_settings
@@ -145,21 +166,23 @@ def _plan(
     from eureka_agent.proposers import absolute_model, check_flags, check_keys, make_proposer
     from eureka_agent.search.benching import Bench, contestants
     from eureka_agent.search.stopping import check_budget
+    from eureka_agent.search.tuning import check_tuning
     from eureka_agent.strategies import STRATEGIES
 
+    strategies, options = compared
     for name in strategies:
         if name not in STRATEGIES:
             raise UsageError(f"--strategies: unknown strategy {name!r}; there is {', '.join(STRATEGIES)}")
     model = absolute_model(model)
-    check_flags(model, caps.given)
-    build_settings({"model": model, **given, **caps.given})
+    check_flags(model, money)
+    build_settings({"model": model, **given, **options, **money})
     repeats, population, generations, steps = sizes
     for name, task in tasks.items():
         if task.spec.fitness != "metric":
             raise UsageError(f"{name}: its fitness is {task.spec.fitness}; a bench compares by the metric")
     plan = Bench(
         tasks=tuple(tasks),
-        contestants=contestants(strategies, model),
+        contestants=contestants(strategies, model, options),
         repeats=repeats,
         population=population,
         generations=generations,
@@ -169,7 +192,8 @@ def _plan(
     for name, contestant, _ in plan.searches():
         settings = plan.settings_of(tasks[name], contestant, 0)
         make_proposer(settings.model, tasks[name], settings=settings)
-        check_keys(settings.model_copy(update=caps.given), tasks[name])
+        check_tuning(settings)
+        check_keys(settings.model_copy(update=money), tasks[name])
         check_budget(tasks[name], settings)
     return plan
 

@@ -45,12 +45,14 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     console.print(f"report {report}", soft_wrap=True)
     steps = f"{count(facts.trained_steps)} environment steps in all trainings"
     console.print(f"wall time {duration(facts.seconds)}, {steps}")
+    if facts.utilisation:
+        console.print(f"boxes busy {facts.utilisation.text}", soft_wrap=True)
     if facts.spending and facts.spending.text:
         console.print(facts.spending.text, soft_wrap=True)
     if stopped := in_words(caught(facts.population)):
         console.print(stopped, soft_wrap=True)
-    if found := prescreen.audit(run, facts.population):
-        console.print(prescreen.told(found), soft_wrap=True)
+    if facts.prescreen:
+        console.print(prescreen.told(facts.prescreen), soft_wrap=True)
 
 
 def _print_table(console: Console, facts: RunFacts) -> None:
@@ -92,7 +94,9 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "verdict": verdict(facts),
         "environment_steps": facts.trained_steps,
         "seconds": round(facts.seconds, 1),
+        "utilisation": facts.utilisation.model_dump() if facts.utilisation else None,
         "gates": [tally.model_dump() for tally in caught(facts.population)],
+        "prescreen": facts.prescreen.model_dump() if facts.prescreen else None,
         "spending": facts.spending.model_dump() if facts.spending else None,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from statistics import fmean
@@ -162,6 +162,28 @@ def reward_distances(run: Run, generation: int) -> tuple[tuple[str, ...], Floats
     return common.names, common.matrix
 
 
+def epic_distances(run: Run, generation: int, names: Sequence[str]) -> Floats:
+    """EPIC distances `(K, K)` of some of the rewards that `reward_distances` names."""
+    import numpy as np
+
+    from eureka_evaluation.distances import epic_matrix
+
+    common = _common(run, generation)
+    return epic_matrix(np.stack([common.rows[name] for name in names]), common.transitions)
+
+
+def alignments(run: Run, generation: int, names: Sequence[str]) -> tuple[Floats, int]:
+    """How well such rewards order the recorded trajectories, `(K,)`, see `eureka_evaluation.tac`; over how many."""
+    import numpy as np
+
+    from eureka_evaluation.tac import kendall_tau_b
+
+    common = _common(run, generation)
+    known = common.transitions
+    returns = known.sums(np.stack([common.rows[name] for name in names]))
+    return np.array([kendall_tau_b(row, known.fitness) for row in returns]), len(known.policies)
+
+
 class _Common:
     """What all rewards of a generation are held against."""
 
@@ -185,6 +207,7 @@ class _Common:
             if judged and judged.values:
                 self.values[name] = load(run.blob(judged.values))[VALUES].astype(np.float64)
         rows = {name: values[0, : bank.transitions] for name, values in self.values.items()} if self.fits(bank) else {}
+        self.rows: dict[str, Floats] = rows
         if self.per_step.explained >= TRUSTED:
             rows[METRIC] = self.per_step.values
         self.names = tuple(rows)

@@ -35,6 +35,7 @@ from eureka_agent.lab.wall import described, proven_wall
 from eureka_agent.lab.warm import warm_start
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.sittings import sit_down
 from eureka_agent.search.comparison import Arm, Comparison, Trial, compare, measured_arm
 from eureka_agent.settings import Recipe
 from eureka_agent.terminal.watcher import Silent, Watcher
@@ -127,6 +128,7 @@ class Lab:
             EnvironmentMissing: the wall leaks, or this machine cannot have it.
             TaskError: the task's metric tells nothing about learning.
         """
+        sit_down(self.run, self.boxes.jobs)
         self.wall = proven_wall(self.run, self.sandbox)
         self.watcher.stage(f"sandbox: {described(self.wall)}")
         if note := racing_note(self.run.settings, self.recipe):

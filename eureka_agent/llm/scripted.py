@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from eureka_agent.contract.task import Task
-from eureka_agent.errors import UsageError
+from eureka_agent.errors import OutOfAnswers, UsageError
 from eureka_agent.llm.completion import Completion, NoAnswer
 from eureka_agent.llm.prompting import LOOKS, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer, proposer_of
@@ -60,7 +60,8 @@ class ScriptedLLM:
         """The candidate's answer.
 
         Raises:
-            UsageError: there is no file for this candidate, or it cannot be read.
+            OutOfAnswers: there is no file for this candidate.
+            UsageError: it cannot be read.
         """
         path = self._opinion(request) if request.purpose in OPINIONS else self._answer(request)
         if request.purpose == "repair":
@@ -85,7 +86,7 @@ class ScriptedLLM:
             return named[request.brief]
         if request.position < len(unnamed):
             return unnamed[request.position]
-        raise UsageError(
+        raise OutOfAnswers(
             f"scripted model: no answer for candidate {request.brief} in {self._folder}: no file {request.brief}*, "
             f"and number {request.position + 1} was asked for of {len(unnamed)} files without an id"
         )

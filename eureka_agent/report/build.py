@@ -15,6 +15,7 @@ from eureka_agent.report.components import parts, stacked
 from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
 from eureka_agent.report.lineage import tree, words
 from eureka_agent.report.maps import map_rows
+from eureka_agent.report.neighbours import tables
 from eureka_agent.report.page import environment, policy
 from eureka_agent.review.page import sheet
 from eureka_agent.runs.run import Run
@@ -71,6 +72,7 @@ def render(facts: RunFacts, served: bool = False) -> str:
         cards=(shown := cards(facts, of_cards, sheets)),
         best_card=next((card for card in shown if card.best), None),
         full_cards=sum(card.full for card in shown),
+        alike=tables(facts.matrices),
         rejected=rejected(facts.population.candidates),
         arms=comparison_rows(facts),
         baselines=baselines(facts),

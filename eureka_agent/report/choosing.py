@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eureka_agent.report.facts import RunFacts
+from eureka_agent.search import prescreen
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.standing import Standing
 from eureka_agent.text import count, measure, plural
@@ -55,7 +56,7 @@ def _contested(standing: Standing, held: Incumbency, unit: str) -> Contested:
 
 
 def notes(facts: RunFacts) -> list[str]:
-    """Selection optimism, what racing saved, and the end of the search, as sentences."""
+    """Selection optimism, what racing and prescreening saved, and the end of the search, as sentences."""
     said = []
     last = next((held for held in reversed(facts.contests) if held), None)
     if last and last.optimism is not None and last.leader:
@@ -68,6 +69,9 @@ def notes(facts: RunFacts) -> list[str]:
     left = sum(whole - c.training.timesteps for c in halted if c.training)
     if left > 0:
         said.append(f"Racing stopped {plural(len(halted), 'candidate')} early: {count(left)} steps were not taken.")
+    if facts.prescreen:
+        text = prescreen.told(facts.prescreen)
+        said.append(f"{text[0].upper()}{text[1:]}.")
     if facts.stop:
         said.append(f"The search ended: {facts.stop.reason}.")
     return said

@@ -73,6 +73,8 @@ def times(facts: RunFacts) -> list[tuple[str, str]]:
         shown.append(("CPU time of trainings", f"{duration(training)}, {trainings}"))
         shown.append(("CPU time of scorings", duration(scoring)))
         shown.append(("CPU hours together", number((training + scoring) / 3600)))
+    if facts.utilisation:
+        shown.append(("boxes busy", facts.utilisation.text))
     shown.append(("environment steps", count(facts.trained_steps)))
     same = sum(c.duplicate_of is not None for c in facts.population.candidates)
     if same:

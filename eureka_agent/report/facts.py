@@ -14,14 +14,16 @@ from eureka_agent.lab.floor import Floor
 from eureka_agent.lab.wall import walls
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.report.maps import Surface, surfaces
-from eureka_agent.report.neighbours import Neighbours, neighbours
+from eureka_agent.report.neighbours import Matrix, Neighbours, neighbours
 from eureka_agent.report.thoughts import Thought, thoughts
 from eureka_agent.review.steering import Steering
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.sittings import Utilisation, utilisation
 from eureka_agent.runs.spending import Spending, spending
 from eureka_agent.runs.work import Work
 from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle
 from eureka_agent.search.contest import Incumbency, incumbency_key
+from eureka_agent.search.prescreen import Audit, audit
 from eureka_agent.search.stopping import Stop
 from eureka_agent.settings import Settings
 from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
@@ -46,6 +48,8 @@ class RunFacts:
     """Environment steps of all trainings, the comparison's included."""
     work: Work | None = None
     """What all boxes computed, whatever became of it."""
+    utilisation: Utilisation | None = None
+    """How full the slots for boxes were."""
     stage: str = ""
     """`Run.stage` when it was read."""
     spending: Spending | None = None
@@ -62,8 +66,12 @@ class RunFacts:
     """What the best reward (`candidate`) and the `human` one pay over two state variables."""
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
     """Which rewards are alike, by candidate's id."""
+    matrices: tuple[Matrix, ...] = ()
+    """How far the rewards of a generation are from each other, the best's generation first."""
     contests: tuple[Incumbency | None, ...] = ()
     """Who led after each finished generation, and why; None where nobody was contested."""
+    prescreen: Audit | None = None
+    """What prescreening rejected, and how often that was wrong; None if it was not asked for."""
     stop: Stop | None = None
     """Why the search ended, if it has."""
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
@@ -126,6 +134,7 @@ def gather(run: Run) -> RunFacts:
     best = population[comparison.candidate] if comparison else population.best
     if best and best.id in filmed:
         filmed.setdefault("candidate", filmed[best.id])
+    near, matrices = neighbours(run, population, best)
     trained = next((c.training for c in population.candidates if c.training), None)
     return RunFacts(
         folder=str(run.folder),
@@ -137,6 +146,7 @@ def gather(run: Run) -> RunFacts:
         seconds=run.elapsed_seconds,
         trained_steps=run.trained_steps,
         work=run.work,
+        utilisation=utilisation(run),
         stage=stage,
         spending=spending(run),
         steering=run.steering,
@@ -144,8 +154,10 @@ def gather(run: Run) -> RunFacts:
         posters={name: run.blob(score.poster) for name, score in filmed.items() if score.poster},
         sheets=_sheets(run, population),
         surfaces=surfaces(run, best),
-        neighbours=neighbours(run, population, best),
+        neighbours=near,
+        matrices=matrices,
         contests=tuple(run.decided(incumbency_key(g), Incumbency) for g in range(population.generations)),
+        prescreen=audit(run, population),
         stop=run.end(),
         thoughts=thoughts(run),
         floor=run.floor(),

@@ -26,6 +26,7 @@ BOX, BROKER = b"eureka_sandbox", b"eureka_agent.llm.broker_main"
 
 COMMITS = (
     "lease",
+    "sitting",
     "wall",
     "floor",
     "bank",

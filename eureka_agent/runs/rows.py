@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from eureka_agent.population import Candidate, Record
@@ -39,6 +42,19 @@ def candidate_of(record: str, training: str | None, score: str | None) -> Candid
     """A candidate from its own record, which is a JSON object without the other two."""
     parts = [record[:-1], f'"training":{training}' if training else "", f'"score":{score}' if score else ""]
     return Candidate.model_validate_json(",".join(filter(None, parts)) + "}")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Garbage collection waits: while ten thousand records are made, looking at all of them again and again takes half
+    the time, and finds nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def without_curves(candidate: Candidate) -> Candidate:

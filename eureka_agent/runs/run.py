@@ -28,7 +28,14 @@ from eureka_agent.runs.draft import task_as_begun, write_draft
 from eureka_agent.runs.exports import export_call, export_candidate
 from eureka_agent.runs.inbox import Taken
 from eureka_agent.runs.journal import DATABASE, Journal, Statement
-from eureka_agent.runs.rows import candidate_of, candidate_row, candidates_query, outcome_row, without_curves
+from eureka_agent.runs.rows import (
+    candidate_of,
+    candidate_row,
+    candidates_query,
+    outcome_row,
+    uncollected,
+    without_curves,
+)
 from eureka_agent.runs.storage import (
     NOTHING_LEFT,
     TEMPORARY,
@@ -267,7 +274,8 @@ class Run:
         query = candidates_query("? OR c.generation < ?", curves)
         rows = self._open.rows(query, (partial, self.generations))
         last = self.incumbency()
-        candidates = tuple(candidate_of(*row) for row in rows)
+        with uncollected():
+            candidates = tuple(candidate_of(*row) for row in rows)
         leader = last.id if last else None
         return self.steered(Population(candidates=candidates, incumbent=leader, standings=self.standings()))
 
@@ -421,6 +429,11 @@ class Run:
     def work(self) -> Work:
         """What all finished boxes computed, contests and the last comparison included."""
         return work_of(self._open)
+
+    @property
+    def work_of_candidates(self) -> Work:
+        """The same of candidates alone: rungs and contests included, the last comparison and films not."""
+        return work_of(self._open, only="g%")
 
     @property
     def created(self) -> float:

@@ -7,7 +7,8 @@ from eureka_agent.runs.journal import Journal
 
 TRAINED = (
     "SELECT MAX(timesteps) AS timesteps, MAX(seconds) AS seconds FROM trainings "
-    "WHERE key NOT LIKE ? AND verdict IS NULL GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1)"
+    "WHERE key NOT LIKE ? AND key LIKE ? AND verdict IS NULL "
+    "GROUP BY substr(key, 1, instr(key || '/rung/', '/rung/') - 1)"
 )
 """One row per training that did not fail at its first rung; both numbers are of all its boxes together."""
 
@@ -20,17 +21,24 @@ class Work(Record):
     """The start of every box included."""
     scoring_seconds: float
 
+    @property
+    def seconds(self) -> float:
+        """Of all of them."""
+        return self.training_seconds + self.scoring_seconds
+
 
 def steps_of(journal: Journal, but: str = "") -> int:
     """Environment steps of all finished trainings whose keys are not like `but`."""
     sql = f"SELECT COALESCE(SUM(timesteps), 0) FROM ({TRAINED})"
-    return int(journal.rows(sql, (but,))[0][0])
+    return int(journal.rows(sql, (but, "%"))[0][0])
 
 
-def work_of(journal: Journal) -> Work:
-    """All finished boxes."""
-    trainings, seconds = journal.rows(f"SELECT COUNT(*), COALESCE(SUM(seconds), 0) FROM ({TRAINED})", ("",))[0]
-    started = "SELECT COALESCE(SUM(json_extract(record, '$.startup_seconds')), 0) FROM trainings"
-    scored = "SELECT COALESCE(SUM(seconds), 0) FROM scores"
-    startups, scoring = (float(journal.rows(sql)[0][0]) for sql in (started, scored))
+def work_of(journal: Journal, only: str = "%") -> Work:
+    """All finished boxes whose keys are like `only`."""
+    trainings, seconds = journal.rows(
+        f"SELECT COUNT(*), COALESCE(SUM(seconds), 0) FROM ({TRAINED})", ("", only)
+    )[0]  # fmt: skip
+    started = "SELECT COALESCE(SUM(json_extract(record, '$.startup_seconds')), 0) FROM trainings WHERE key LIKE ?"
+    scored = "SELECT COALESCE(SUM(seconds), 0) FROM scores WHERE key LIKE ?"
+    startups, scoring = (float(journal.rows(sql, (only,))[0][0]) for sql in (started, scored))
     return Work(trainings=trainings, training_seconds=seconds + startups, scoring_seconds=scoring)

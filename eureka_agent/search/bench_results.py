@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from eureka_agent.contract.task import Task
+from eureka_agent.lab.wall import walls
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.search.benching import Bench, cpu_by_search, search_folder
@@ -67,7 +68,8 @@ class Row(BaseModel):
     seconds: float | None = None
     """Wall time of a search, mean, without the last comparison."""
     cpu_seconds: float | None = None
-    """Of host and boxes, mean, last comparison included (the first of a repeat trains the human reward for all)."""
+    """Of host and boxes, mean, last comparison included (the first of a repeat trains the human reward for all); None
+    where boxes ran under Docker, whose CPU time this process does not see."""
     searches: int = 0
     """That ended with a winner; of a baseline, repeats."""
     barren: int = 0
@@ -116,6 +118,8 @@ def _ended(folder: Path, repeat: int, cpu_seconds: float | None) -> Ended | None
         best = run.population(curves=False).best
         if comparison is None and best is not None and not _untrainable(run, best.id):
             return None
+        if any(wall.backend == "docker" for wall in walls(run)):
+            cpu_seconds = None
         promised = last.leader.mean if last and last.leader else best.fitness if best else None
         return Ended(repeat, comparison, promised, stop.steps, stop.seconds, cpu_seconds)
 
@@ -225,6 +229,8 @@ def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
         "(spent, of the budget) and wall time are of one search without its last comparison.",
         "Optimism: what selection promised of the winner above what its fresh trainings kept.",
     ]
+    if any(row.steps is not None and row.cpu_seconds is None for row in rows):
+        said.append("CPU time is of host and boxes; it is not known where boxes ran under Docker.")
     if bench.repeats == 1:
         said.append("One search each: the intervals say nothing about how much searches differ (--repeats).")
     elif bench.repeats < 5:

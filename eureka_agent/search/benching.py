@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from eureka_agent.contract.task import Task
-from eureka_agent.errors import BudgetExhausted, EurekaError, Paused, RunError, UsageError
+from eureka_agent.errors import BudgetExhausted, EurekaError, OutOfAnswers, Paused, RunError, UsageError
 from eureka_agent.lab.racing import most_steps
 from eureka_agent.lab.scores import EvaluationSeeds, seeds_key
 from eureka_agent.proposers import calls_cost, usual_settings
@@ -30,11 +31,13 @@ from eureka_agent.search.searching import search
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import as_published
 from eureka_agent.terminal.watcher import Watcher
+from eureka_agent.text import plural
 from eureka_sandbox.protocol import Failure, Sandbox
 
 PLAN, CPU = "plan.json", "cpu.json"
 Watching = Callable[[Run, str], AbstractContextManager[Watcher]]
 """Shows a search under its title while it runs."""
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 ROOM = 20
 """How many times the generations a search may have that spends less on each than the budget reckons with."""
 
@@ -47,7 +50,9 @@ class Contestant(BaseModel):
     strategy: str
     model: str
     name: str
-    """In tables and as a folder: the strategy, with `-offline` beside another model's."""
+    """In tables and as a folder: the strategy, with `-offline` beside another model's, and with its option."""
+    options: dict[str, Any] = {}
+    """Settings that the others do not have."""
 
 
 class Bench(BaseModel):
@@ -76,7 +81,7 @@ class Bench(BaseModel):
     def settings_of(self, task: Task, contestant: Contestant, repeat: int) -> Settings:
         """Those of one search."""
         given = {**as_published(contestant.strategy), **usual_settings(contestant.model), **self.settings}
-        given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat}
+        given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat, **contestant.options}
         generations = min(ROOM * self.generations, 10_000)
         sized = {"population": self.population, "generations": generations, "steps": self.budget(task)}
         return Settings.model_validate({**given, **sized})
@@ -88,15 +93,21 @@ class Bench(BaseModel):
         return self.steps or self.population * self.generations * whole
 
 
-def contestants(strategies: Sequence[str], model: str) -> tuple[Contestant, ...]:
-    """Those asked for, and the baselines that are missing: independent samples, and the offline search."""
-    wanted = [(strategy, model) for strategy in strategies]
-    wanted += [("zero_shot", model), ("incumbent", "offline")]
-    known = dict.fromkeys(wanted)
-    return tuple(
-        Contestant(strategy=strategy, model=who, name=strategy if who == model else f"{strategy}-{who}")
-        for strategy, who in known
-    )
+def contestants(
+    strategies: Sequence[str], model: str, options: Mapping[str, Any] = NO_OPTIONS
+) -> tuple[Contestant, ...]:
+    """Those asked for, the first of them again with each option, and the baselines that are missing: independent
+    samples, and the offline search."""
+    asked = [Contestant(strategy=strategy, model=model, name=strategy) for strategy in strategies]
+    asked += [
+        one.model_copy(update={"name": f"{one.name}-{name.replace('_', '-')}", "options": {name: value}})
+        for one in asked[:1]
+        for name, value in options.items()
+    ]
+    asked.append(Contestant(strategy="zero_shot", model=model, name="zero_shot"))
+    beside = "incumbent" if model == "offline" else "incumbent-offline"
+    asked.append(Contestant(strategy="incumbent", model="offline", name=beside))
+    return tuple({one.name: one for one in asked}.values())
 
 
 def search_folder(root: Path, task: str, contestant: Contestant, repeat: int) -> Path:
@@ -137,12 +148,14 @@ def run_bench(
         tasks: by the names that the bench has.
         sandbox_of: makes the wall of a search.
         watching: shows a search under its title.
-        machine: settings of this sitting that change no result: how many boxes side by side, which wall.
+        machine: settings of this sitting that change no result: how many boxes side by side, which wall, the cap per
+            hour of each search.
         caps: what all searches of all sittings together may spend on language models.
 
     Raises:
         BudgetExhausted: a cap leaves no room for the next call; says which searches are missing.
-        EurekaError: the task or the machine does not allow a search. One in which nothing trained is no reason to stop.
+        EurekaError: the task or the machine does not allow a search. One in which nothing trained is no reason to stop,
+            and neither is a script that has no answer for the next generation: its search ends there.
     """
     searches = list(bench.searches())
     names = [f"{task}, {contestant.name}, repeat {repeat + 1}" for task, contestant, repeat in searches]
@@ -176,10 +189,16 @@ def run_bench(
 
 
 def _search(run: Run, sandbox: Sandbox, watching: Watching, title: str, book: Callable[[Run], None]) -> None:
-    """One search to its end, or to where nothing in it has trained."""
+    """One search to its end, to its model's last answer, or to where nothing in it has trained."""
     try:
         with watching(run, title) as watcher:
-            search(run, sandbox, watcher)
+            try:
+                search(run, sandbox, watcher)
+            except OutOfAnswers as error:
+                watcher.stage(f"{error}; this search ends with {plural(run.generations, 'generation')}")
+                if run.generations:
+                    run.amend({"generations": run.generations})
+                    search(run, sandbox, watcher)
     except EurekaError as error:
         if type(error) is not EurekaError:  # the kinds that stop everything
             raise

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pydantic import computed_field
+
 from eureka_agent.lab.jobs import judging_job
 from eureka_agent.lab.judging import JUDGING_SECONDS, JudgedBank, bank_key, probes_in, transitions_of
 from eureka_agent.population import Candidate, Catch, Population, Record
 from eureka_agent.runs.run import Run
-from eureka_agent.text import plural
+from eureka_agent.text import percent, plural
 from eureka_sandbox.bank import VALUES, VALUES_FILE
 from eureka_sandbox.protocol import Failed, Failure, Verdict
 
@@ -57,6 +59,7 @@ class Audit(Record):
     false: int
     """Of these, those at least as good as the median accepted reward of their generation."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def false_reject_rate(self) -> float | None:
         """Share of the audited; None without any."""
@@ -103,13 +106,15 @@ def audit(run: Run, population: Population) -> Audit | None:
 
 
 def told(found: Audit) -> str:
-    """One line for the end of a search."""
+    """One line for the end of a search, and for the report."""
     if not found.screened:
         return "prescreen: nothing was recorded to order"
     text = f"prescreen: {found.rejected} of {plural(found.screened, 'reward')} rejected before training"
     if not found.audited:
         return text
-    return f"{text}; of {found.audited} trained all the same, {found.false} came out at the median or above"
+    wrong = f"{found.false} came out at the median or above"
+    rate = percent(found.false_reject_rate or 0.0)
+    return f"{text}; of {found.audited} trained all the same, {wrong} ({rate} false rejects)"
 
 
 def _usual(population: Population, generation: int, screened: dict[str, Screening]) -> float:
