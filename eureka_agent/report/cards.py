@@ -137,8 +137,8 @@ def _card(
         best=facts.best is not None and c.id == facts.best.id,
         full=full,
         made=made(c),
-        share=share(c.fitness, scale),
-        fitness=text.measure(c.fitness, facts.unit),
+        share=share(facts.fitness(c), scale),
+        fitness=text.measure(facts.fitness(c), facts.unit),
         success=text.percent(c.score.success_rate) if c.score else "",
         spark=_spark(c.training),
         code=python(c.code, plain=not full) if c.code else None,
@@ -175,11 +175,16 @@ def findings(reflection: str) -> list[str]:
 
 
 def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
-    """What one training and its score came to."""
+    """What its trainings came to, and the one that selected it."""
     shown = []
+    known = facts.population.standing(c) if c.score else None
+    if known and known.finished:
+        each = ", ".join(text.number(value) for value in known.counted)
+        shown.append(("all trainings", f"{known.told(facts.unit)}: {each}"))
     if score := c.score:
         spread = f"{text.number(min(score.fitness))} to {text.number(max(score.fitness))}"
-        shown.append(("fitness", f"{text.measure(score.mean, facts.unit)}, episodes {spread}"))
+        label = "first training" if known and known.finished else "fitness"
+        shown.append((label, f"{text.measure(score.mean, facts.unit)}, episodes {spread}"))
         succeeded = f"{sum(score.success)} of {text.plural(len(score.success), 'episode')}"
         shown.append(("success", f"{text.percent(score.success_rate)}, {succeeded}"))
     if c.rungs:

@@ -104,10 +104,14 @@ class RunFacts:
             return self.comparison.arm("human").iqm.value
         return self.task.anchors.human.mean if self.task.anchors else None
 
+    def fitness(self, candidate: Candidate) -> float | None:
+        """Over all its trainings; None without a score."""
+        return None if candidate.fitness is None else self.population.mean(candidate)
+
     @property
     def scale(self) -> tuple[float, float]:
         """The lowest and the highest fitness that bars are drawn between: candidates, human reward, random play."""
-        levels = [c.fitness for c in self.population.ranked if c.fitness is not None]
+        levels = [self.population.mean(c) for c in self.population.ranked]
         levels += [self.human] if self.human is not None else []
         levels += [self.task.anchors.random.mean] if self.task.anchors else []
         return (min(levels), max(levels)) if levels else (0.0, 1.0)

@@ -140,12 +140,12 @@ def _node(
     elif c.fitness is None:
         figure, css = "not scored yet", [*css, "open"]
     else:
-        figure = text.measure(c.fitness, facts.unit)
+        figure = text.measure(facts.fitness(c), facts.unit)
         if c.stopped and c.training:
             figure += f" at {text.count(c.training.timesteps)}"
     same = f", {c.likeness}" if c.likeness else ""
     label = f"{c.id} {figure}, {made(c)}{same}"
-    return Node(c.id, *place, " ".join(css), figure, share(c.fitness, scale), label, " ".join(c.brief.parents))
+    return Node(c.id, *place, " ".join(css), figure, share(facts.fitness(c), scale), label, " ".join(c.brief.parents))
 
 
 OPERATORS = {
