@@ -78,12 +78,15 @@ class TimedLab(Lab):
         return super().compare(best)
 
 
-def search(task: str, population: int, generations: int, timesteps: int, seed: int, every_step: bool) -> dict[str, Any]:
+def search(
+    task: str, population: int, generations: int, timesteps: int, seed: int, every_step: bool, final_seeds: int = 3
+) -> dict[str, Any]:
     """A search as `eureka evolve` runs it, report included: wall time of its parts, core seconds of its stages.
 
     Without `every_step` it races and contests, as it does unless told otherwise.
     """
     sizes = {"population": population, "generations": generations, "timesteps": timesteps, "seed": seed}
+    sizes["final_seeds"] = final_seeds
     settings = Settings.model_validate(sizes | (EVERY_STEP if every_step else {}))
     known = load_task(task)
     with tempfile.TemporaryDirectory() as folder:

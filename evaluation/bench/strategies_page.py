@@ -26,7 +26,7 @@ whatever parents it chose. What differs is who races, who gets contests, and how
 {kinds}. A search ends with the last answer, even if steps are left.""",
 }
 """By name, heading and introduction."""
-KINDS = {"incumbent": ("islands", "map_elites"), "eureka": ("zero_shot",)}
+KINDS = {"incumbent": ("map_elites",), "eureka": ("islands", "zero_shot")}
 """With a script: strategies that each stands for, as they differ in the parents alone."""
 HEADINGS = (
     *("task", "strategy", "IQM", "95 % interval", "beats human", "steps", "wall"),
