@@ -138,6 +138,8 @@ class Provider(ThreadingHTTPServer):
         """A `hold` request has come."""
         self.stored: dict[str, dict[str, Any]] = {}
         """Answers that a request asked to keep, by its metadata's `eureka_call`."""
+        self.forgetful = False
+        """Whoever asks for a kept answer is kept waiting."""
         self.looked_up: list[str] = []
         """Names of calls whose answers somebody asked for again."""
         self.released = threading.Event()
@@ -190,6 +192,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = parse_qs(urlsplit(self.path).query).get("metadata[eureka_call]")
         if asked and urlsplit(self.path).path == "/v1/chat/completions":
             self.server.looked_up.append(asked[0])
+            if self.server.forgetful:
+                return self.chunks_for_ever()
             found = [self.server.stored[asked[0]]] if asked[0] in self.server.stored else []
             return self.document({"object": "list", "data": found, "has_more": False})
         self.server.ledger.append(Received("redirected", self.path, "", dict(self.headers), {}))
@@ -248,6 +252,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.body.get("store"):
             metadata = self.body["metadata"]
             self.server.stored[metadata["eureka_call"]] = self.message(reply) | {"metadata": metadata}
+
+    def chunks_for_ever(self) -> None:
+        """A document that does not end."""
+        self.begin_stream()
+        while not self.server.released.wait(0.05):
+            self.chunk(b" ")
 
     def begin_stream(self) -> None:
         self.send_response(200)

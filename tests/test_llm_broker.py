@@ -17,6 +17,7 @@ import pytest
 from llm_server_cases import CODE, Provider, provider
 
 from eureka_agent.errors import EurekaError
+from eureka_agent.llm.attempt import kept_answer
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import AskingStopped
 from eureka_agent.llm.spool import Spool
@@ -240,6 +241,15 @@ def test_what_was_never_kept_stays_lost_and_is_not_sent_again(server: Provider, 
     assert (outcome.kind, outcome.billed) == (FaultKind.LOST, "unknown")
     assert server.billed == []
     assert server.looked_up == ["ticket-1"] * 3, "the provider may still be writing it"
+
+
+def test_a_look_for_a_kept_answer_has_an_end(server: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openai  # noqa: F401  (which takes its time)
+
+    monkeypatch.setattr("eureka_agent.llm.attempt.LOOKING_SECONDS", 3.0)
+    server.forgetful = True
+    assert kept_answer(ask_of(server, "ok", store=True), {"OPENAI_API_KEY": KEY}) is None
+    assert server.looked_up == ["ticket-1"], "the first look was still on its way"
 
 
 def test_a_call_that_never_reached_a_broker_costs_nothing(spool: Path) -> None:

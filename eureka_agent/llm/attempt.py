@@ -20,6 +20,8 @@ SDKS = {"openai": "openai", "anthropic": "anthropic"}
 """SDK by provider; litellm for every other."""
 LOOKS = (0.0, 1.0, 4.0)
 """Seconds before each look for a lost answer: the provider may still be writing it."""
+LOOKING_SECONDS = 60.0
+"""How long all looks together may take."""
 _IMPORTING = threading.Lock()
 State: TypeAlias = Literal["ready", "no key", "no library", "unknown"]
 
@@ -98,13 +100,20 @@ def kept_answer(ask: Ask, environment: Mapping[str, str]) -> Answered | None:
     """What a provider that was asked to keep its answers has of a lost one; None if nothing. Raises nothing."""
     if not ask.model.store:
         return None
-    for seconds in LOOKS:
-        time.sleep(seconds)
-        with suppress(Exception):  # lost it is already
-            sdk = cast(Any, _sdk(ask))
-            if found := sdk.kept(ask, environment):
-                return Secrets(environment).redacted(cast(Answered, found))
-    return None
+    found: list[Answered] = []
+
+    def look() -> None:
+        for seconds in LOOKS:
+            time.sleep(seconds)
+            with suppress(Exception):  # lost it is already
+                if answer := cast(Any, _sdk(ask)).kept(ask, environment):
+                    found.append(answer)
+                    return
+
+    looking = threading.Thread(target=look, name=f"look for {ask.key}", daemon=True)
+    looking.start()
+    looking.join(LOOKING_SECONDS)
+    return Secrets(environment).redacted(found[0]) if found else None
 
 
 def provider_state(provider: str, environment: Mapping[str, str], base_url: str | None = None) -> tuple[State, str]:

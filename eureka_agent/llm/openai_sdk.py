@@ -47,9 +47,10 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
 def kept(ask: Ask, environment: Mapping[str, str]) -> Answered | None:
     """The answer that OpenAI kept of a request that asked for it; None if there is none. Raises as `complete` does."""
     with _client(ask, environment) as client:
-        answer = client.chat.completions.with_raw_response.list(metadata={KEPT_AS: ask.idempotency_key})
-        whole = answer.http_response
-    document = parsed_document(whole.content, whole.headers.get("content-type", ""))
+        listing = client.chat.completions.with_streaming_response
+        with listing.list(metadata={KEPT_AS: ask.idempotency_key}) as answer:
+            whole = answer.http_response
+            document = parsed_document(read_body(whole), whole.headers.get("content-type", ""))
     mine = (one for one in at(document, "data") or () if text_at(one, "metadata", KEPT_AS) == ask.idempotency_key)
     found = next(mine, None)
     return None if found is None else openai_answer(found, text_at(found, "request_id"))
