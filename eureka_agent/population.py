@@ -289,15 +289,20 @@ class Population(Record):
 
     @cached_property
     def ranked(self) -> tuple[Candidate, ...]:
-        """Scored candidates, each program once: the best mean first, whoever failed in a contest after the others,
-        those that racing stopped last; ties as they were born.
+        """Scored candidates, each program once: the best first by `order`, ties as they were born.
 
         Nobody that a person rejected is among them, see `review.ordering` for what people prefer.
         """
         scored = [c for c in self.candidates if c.fitness is not None and c.duplicate_of is None]
-        ordered = sorted(scored, key=lambda c: (c.stopped, self._has_failed(c), -self.mean(c)))
+        ordered = sorted(scored, key=self.order, reverse=True)
         left = tuple(c for c in ordered if c.id not in self.outcast) if self.rejected else tuple(ordered)
-        return preferred(left, self.mean, self.preference, self.by_preference) if self.preference else left
+        return preferred(left, self.standing, self.preference) if self.preference and not self.by_preference else left
+
+    def order(self, candidate: Candidate) -> tuple[bool, bool, bool, float, float]:
+        """Sort key of every selection, higher is better: last is whoever has no score, before that those that racing
+        stopped, before that those that failed in a contest, whatever their means. Equal merits go by their means."""
+        scored, failed = candidate.fitness is not None, self.has_failed(candidate)
+        return scored, not candidate.stopped, not failed, self.merit(candidate), self.mean(candidate)
 
     def standing(self, candidate: Candidate) -> Standing:
         """All trainings of a scored candidate, or of the one that it duplicates."""
@@ -307,8 +312,10 @@ class Population(Record):
         """Fitness over all trainings of a scored candidate, see `Standing.mean`."""
         return self.standing(candidate).mean if self.standings else candidate.fitness or 0.0
 
-    def _has_failed(self, candidate: Candidate) -> bool:
-        return candidate.id in self.standings and self.standings[candidate.id].failed
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether a training of a contest failed, its own or that of the one that it duplicates."""
+        known = self.standings.get(candidate.duplicate_of or candidate.id)
+        return known is not None and known.failed
 
     def merit(self, candidate: Candidate) -> float:
         """What selects: the mean, or the preference of people or a vision model where that is the fitness."""

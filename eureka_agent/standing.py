@@ -52,6 +52,11 @@ class Standing(BaseModel):
         return self.finished if self.warm and self.finished else (self.screening, *self.finished)
 
     @property
+    def from_scratch(self) -> bool:
+        """Whether the trainings that count began with random weights; the others are no measure of them."""
+        return not self.warm or bool(self.finished)
+
+    @property
     def mean(self) -> float:
         """Over all trainings that count."""
         return fmean(self.counted)

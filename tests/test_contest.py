@@ -429,7 +429,9 @@ def test_peoples_preferences_leave_no_room_for_contests(make_run: Callable[..., 
     assert run.decided("g0/incumbent", Incumbency) is None
 
 
-def test_an_incumbent_that_a_person_rejected_is_not_the_one_to_beat(make_run: Callable[..., Run]) -> None:
+def test_an_incumbent_that_a_person_rejected_is_not_the_one_to_beat(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(generations=1)
     search(run)
     population = run.population().with_(rejected=frozenset({"g0c1"}))
@@ -438,3 +440,5 @@ def test_an_incumbent_that_a_person_rejected_is_not_the_one_to_beat(make_run: Ca
     newcomer = newcomer.model_copy(update={"brief": newcomer.brief.model_copy(update={"generation": 1})})
     settled = contesting._contested(Lab(Noisy(run), run), population, [newcomer])
     assert settled.before == "g0c0"
+    monkeypatch.setattr(Run, "population", lambda *_, **__: population)
+    assert board_of(run).best == ("g0c0", population.mean(population["g0c0"])), "not with the figure of g0c1"

@@ -162,6 +162,23 @@ def test_a_parent_that_was_trained_again_is_told_with_every_training() -> None:
     warm = Standing(id="g0c1", screening=17.98, later=(11.0, 12.0), warm=True)
     scratch = "11.5 (mean of 2 trainings: 11, 12; 18 in the one that went on from its parent's policy)"
     assert f"## g0c1: fitness {scratch}, success" in told("g0c1", g0c1=warm)
+    alone = "18 (one training that went on from its parent's policy)"
+    assert f"## g0c1: fitness {alone}, success" in told("g0c1", g0c1=warm.first(0))
+    broken = "18 (trained again: 18 in one that went on from its parent's policy, failed)"
+    assert f"## g0c1: fitness {broken}, success" in told("g0c1", g0c1=warm.model_copy(update={"later": (None,)}))
+
+
+def test_nothing_is_called_better_that_went_on_from_a_policy_and_was_not_trained_from_scratch() -> None:
+    def verdicts(**standings: Standing) -> list[str]:
+        known = LINEAGE.with_(standings={**LINEAGE.standings, **standings})
+        return [t.verdict for t in last_turns(brief("mutate", ("g2c0",), generation=4), known)]
+
+    warm = {"screening": 25.0, "warm": True}
+    assert verdicts()[3] == "better"
+    assert verdicts(g3c2=Standing(id="g3c2", **warm))[3] == "–"
+    assert verdicts(g3c2=Standing(id="g3c2", later=(16.5,), **warm))[3] == "better"
+    assert verdicts(g3c2=Standing(id="g3c2", later=(None,), **warm))[3] == "failed when trained again"
+    assert verdicts(g2c0=Standing(id="g2c0", **warm))[2:] == ["–", "–"], "nor is anything held against such a parent"
 
 
 def test_a_prompt_tells_the_last_four_turns_of_its_lineage_and_of_no_other() -> None:

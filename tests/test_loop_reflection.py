@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from eureka_agent.contract.task import load_task
+from eureka_agent.critique.parents import changes
 from eureka_agent.critique.reflection import MOST_CHARACTERS, MOST_LINES, reflection
 from eureka_agent.population import Brief, Candidate, Population, Rung, Score, Training, Vision
+from eureka_agent.standing import Standing
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Verdict
@@ -147,11 +150,44 @@ def test_what_changed_since_a_parent_is_told_of_parents_that_have_findings_and_c
     assert "without: jerk" in lines[place]
     assert lines[place + 1] == "  Findings: no longer terminal cause; now survival farming, rhythm."
     assert "posture 98% -> 9% of the variance" in lines[place + 2]
-    assert "trend of posture" in lines[place + 2]
+    assert "trend of" not in lines[place + 2], "this one was stopped, its parent was not"
     assert len(lines[place + 2]) < 300
     assert "alive" not in lines[place + 2]
     assert lines[place + 3].startswith("Against parent g0c1")
     assert lines[place + 4].startswith("Against incumbent g0c2")
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_trends_are_compared_over_trainings_of_one_length_only(stopped: bool) -> None:
+    parent = PARENT.model_copy(update={"stopped": stopped})
+    whole = STOPPED.model_copy(update={"stopped": False})
+    told = {child.stopped: "\n".join(changes(child, parent)) for child in (STOPPED, whole)}
+    assert "trend of posture" in told[stopped]
+    assert "trend of" not in told[not stopped]
+
+
+@pytest.mark.parametrize(
+    ("standing", "told"),
+    [
+        (
+            {"later": (2.0, 3.0)},
+            "with 3.556 (mean of 3 trainings): +4.11, ahead in 78% of episode pairs with its first",
+        ),
+        ({"later": (None,)}, "with 5.667 (1 training, another one failed): +2, ahead in 78% of episode pairs with its"),
+        ({"later": (2.0, 3.0), "warm": True}, "with 2.5 (mean of 2 trainings from scratch): +5.17, ahead"),
+        ({"warm": True}, "with 5.667 (one training that went on from its parent's policy): +2, ahead"),
+    ],
+)
+def test_a_parent_is_told_with_the_mean_of_all_its_trainings(standing: dict[str, Any], told: str) -> None:
+    known = POPULATION.with_(standings={"g0c0": Standing(id="g0c0", screening=PARENT.fitness or 0.0, **standing)})
+    assert f"Against parent g0c0 {told}" in reflection(STOPPED, known, TASK, {})
+
+
+def test_a_training_that_went_on_from_its_parents_policy_says_so() -> None:
+    assert STOPPED.training
+    warm = STOPPED.training.model_copy(update={"warm_start": "g0c0"})
+    text = reflection(STOPPED.model_copy(update={"training": warm}), POPULATION, TASK, {})
+    assert "mean of 3 episodes of one policy, which went on from its parent's), success" in text
 
 
 def test_findings_and_suspicions_are_told_together_the_weightiest_first() -> None:

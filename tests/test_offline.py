@@ -21,6 +21,7 @@ from eureka_agent.proposers.grammar import Genome, Term, slots
 from eureka_agent.proposers.naming import component_names
 from eureka_agent.proposers.operators import Operators
 from eureka_agent.proposers.writing import write_reward
+from eureka_agent.standing import Standing
 from eureka_evaluation.components import component_statistics
 from eureka_sandbox.worker.reward import load_reward
 
@@ -161,6 +162,21 @@ def test_crossing_with_one_readable_parent_mutates_it() -> None:
     proposer = make_proposer("offline", task)
     crossed = proposer.propose(brief("cross", 3, ("g0c9", "g0c2")), task, mixed)
     assert crossed.code == proposer.propose(brief("mutate", 3, ("g0c2",)), task, population).code
+
+
+@pytest.mark.parametrize("later", [-9.0, None])
+@pytest.mark.parametrize("operator", ["mutate", "cross"])
+def test_a_parent_that_came_out_worse_when_it_was_trained_again_is_no_longer_the_first(
+    operator: str, later: float | None
+) -> None:
+    task, population = TASKS["hopper_forward"], offline_population("hopper_forward")
+    refuted = population.with_(standings={"g0c3": Standing(id="g0c3", screening=3.0, later=(later,))})
+    last = population["g0c3"]
+    low = candidate(3, last.code, last.genome, -3.0)
+    never_high = population.with_(candidates=(*population.candidates[:3], low))
+    asked, proposer = brief(operator, 5, ("g0c3", "g0c1")), make_proposer("offline", task)
+    answer = proposer.propose(asked, task, refuted)
+    assert answer == proposer.propose(asked, task, never_high) != proposer.propose(asked, task, population)
 
 
 def test_a_crossed_reward_has_only_its_parents_terms() -> None:

@@ -33,6 +33,7 @@ from eureka_agent.report.maps import BANDS, draw, map_rows, surfaces
 from eureka_agent.report.record import commands
 from eureka_agent.search.steps import winner
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_evaluation.finding import Finding
 from eureka_evaluation.maps import Scalar, grid, most_telling_pairs, scalars, shuffled
 from eureka_sandbox.backends.scripted import ScriptedSandbox
@@ -194,6 +195,22 @@ def test_bars_are_drawn_up_to_the_human_reward() -> None:
     chart = search(compared)
     assert chart
     assert chart.rules[0].label == "human reward, 5 fresh trainings"
+
+
+def test_the_search_is_drawn_with_the_mean_of_all_trainings_and_failures_lead_nothing() -> None:
+    standings = {
+        "g0c0": Standing(id="g0c0", screening=9.0, later=(3.0, 3.0)),
+        "g0c1": Standing(id="g0c1", screening=8.0, later=(None,)),
+    }
+    once = facts(candidate(0, 8.0), candidate(1, 7.0), candidate(2, 5.5))
+    beside = dataclasses.replace(once, population=once.population.with_(standings=standings))
+    chart = search(beside)
+    assert chart
+    assert [dot.title for dot in chart.dots] == ["g0c0: 5.00 m", "g0c1: 8.00 m", "g0c2: 6.50 m"]
+    first, _, last = chart.dots
+    (steps,) = [path.d for path in chart.paths if path.css == "incumbent"]
+    assert steps == f"M{first.x} {first.y}L{last.x} {first.y}L{last.x} {last.y}"
+    assert re.findall('data-fitness="([^"]*)"', render(beside)) == ["5.0", "8.0", "6.5"]
 
 
 def test_contests_tell_what_was_promised_and_what_was_kept() -> None:

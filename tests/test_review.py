@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ from eureka_agent.cli import main
 from eureka_agent.cli.people import suited_to
 from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import UsageError
-from eureka_agent.population import Brief, Candidate, Population
-from eureka_agent.review.ordering import preferred
+from eureka_agent.population import Brief, Population
 from eureka_agent.review.record import Picks, Review, check_review, code_hash, read_review
 from eureka_agent.review.steering import MOST_TOLD, steering_of, strengths
 from eureka_agent.runs.inbox import Reviewed, letters, post
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.eureka import Eureka
 from eureka_evaluation.preferences import NORMAL_95, bradley_terry
 from eureka_sandbox.backends import BACKENDS
@@ -297,20 +298,27 @@ def test_what_is_no_table_of_wins_is_refused(wins: list[list[float]]) -> None:
 def test_preference_settles_ties_only_unless_it_is_the_fitness() -> None:
     leader, near, far = candidate(0, 5.0), candidate(1, 4.9), candidate(2, 1.0)  # one standard error is 0.58
     liked = {"g0c1": 1.0, "g0c2": 3.0}
-    mean = Population().mean
-    assert [c.id for c in preferred((leader, near, far), mean, liked, first=False)] == ["g0c1", "g0c0", "g0c2"]
-    assert [c.id for c in preferred((leader, near, far), mean, liked, first=True)] == ["g0c2", "g0c1", "g0c0"]
+    population = Population(candidates=(leader, near, far), preference=liked)
+
+    def order(**changes: Any) -> list[str]:
+        return [c.id for c in population.with_(**changes).ranked]
+
+    assert order() == ["g0c1", "g0c0", "g0c2"]
+    assert order(by_preference=True) == ["g0c2", "g0c1", "g0c0"]
     stopped = far.model_copy(update={"stopped": True})
-    assert [c.id for c in preferred((leader, near, stopped), mean, liked, first=True)] == ["g0c1", "g0c0", "g0c2"]
-    apart = {"g0c1": 3.0}  # as it came out when it was trained again
+    assert order(by_preference=True, candidates=(leader, near, stopped)) == ["g0c1", "g0c0", "g0c2"]
+    lower = Standing(id="g0c1", screening=4.9, later=(1.1,))  # as it came out when it was trained again
+    assert order(standings={"g0c1": lower}) == ["g0c0", "g0c1", "g0c2"]
+    contested = population.with_(incumbent="g0c0")
+    assert contested.best is leader, "a contest settles more than a liking"
+    assert contested.with_(by_preference=True).best is far
 
-    def kept(c: Candidate) -> float:
-        return apart.get(c.id, mean(c))
 
-    assert [c.id for c in preferred((leader, near, far), kept, liked, first=False)] == ["g0c0", "g0c1", "g0c2"]
-    population = Population(candidates=(leader, near, far), incumbent="g0c0", preference=liked)
-    assert population.best is leader, "a contest settles more than a liking"
-    assert population.with_(by_preference=True).best is far
+def test_whoever_failed_when_it_was_trained_again_ties_with_nobody_who_did_not() -> None:
+    sound, failed = candidate(0, 5.0), candidate(1, 10.0)
+    broken = Standing(id="g0c1", screening=10.0, later=(None,))
+    population = Population(candidates=(sound, failed), preference={"g0c1": 3.0}, standings={"g0c1": broken})
+    assert [c.id for c in population.ranked] == ["g0c0", "g0c1"]
 
 
 def preference_task() -> Task:

@@ -113,9 +113,8 @@ def test_of_a_race_only_those_that_finish_can_be_contested() -> None:
         return StepsLeft(long, recipe, 0, incumbent=True, proven=True).needed(size) / whole
 
     assert needed(8) == pytest.approx(4 / 3 + 2 * 2 / 3 + 2 + 2)
-    assert needed(4) == pytest.approx(2 / 3 + 2 / 3 + 1 + 1)
-    assert needed(3) == pytest.approx(1 / 3 + 2 / 3 + 1 + 1)
     assert needed(2) == 2 + 2  # so few do not race
+    assert needed(3) == needed(4) == needed(2)  # one finishes, but failures may leave two, who do not race
     assert needed(1) == 1 + 1
 
 

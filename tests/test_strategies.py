@@ -103,6 +103,21 @@ def test_whom_a_contest_refuted_is_no_longer_the_first_choice_of_any_strategy() 
     assert [c.id for c in also.ranked] == ["g0c2", "g0c0", "g0c3", "g0c1", "g0c4"]
 
 
+def test_no_strategy_follows_a_lucky_reward_that_failed_when_it_was_trained_again() -> None:
+    broken = Standing(id="g0c0", screening=99.0, later=(None,))
+    known = history([99.0, 4.0, 6.0]).with_(standings={"g0c0": broken})
+    known = known.extended([born("g0c3", 99.0, duplicate_of="g0c0")])
+    assert {b.parents for b in Eureka().select(known, K8)} == {("g0c2",)}
+    assert archive(known)[()].id == "g0c2"
+    (island,) = settled(known.extended([born("g1c0", 5.5)]), Settings(population=2))
+    assert [c.id for c in island.members] == ["g0c2", "g1c0", "g0c1"], "its 99 does not keep 5.5 out"
+    (island,) = settled(known.with_(candidates=known.candidates[:1]), Settings(population=2))
+    assert [c.id for c in island.members] == ["g0c0"], "nobody else is there"
+    later = Standing(id="g1c0", screening=99.0, later=(None,))
+    (island,) = settled(history([4.0], [99.0]).with_(standings={"g1c0": later}), Settings(population=2))
+    assert [c.id for c in island.members] == ["g0c0"]
+
+
 def test_islands_breed_among_themselves_only() -> None:
     members = [born(f"g0c{s}", float(s), island=s % 4) for s in range(8)]
     population = Population(candidates=tuple(members))
@@ -144,10 +159,10 @@ def test_an_island_lets_in_who_reaches_its_mean_and_keeps_its_fittest() -> None:
     assert [c.id for c in island.members] == ["g0c1", "g1c0", "g0c0"]
     (island,) = settled(history(*[[float(g), float(g)] for g in range(12)]), alone(0))
     assert len(island.members) == LARGEST_ISLAND
-    assert island.best == 11.0
+    assert island.members[0].fitness == 11.0
     duplicate, stopped = born("g0c2", 50.0, duplicate_of="g0c0"), born("g0c3", 60.0, stopped=True)
     (island,) = settled(history([4.0, 6.0]).extended([duplicate, stopped]), alone(0))
-    assert island.best == 6.0
+    assert island.members[0].fitness == 6.0
 
 
 def test_after_about_a_third_of_the_generations_the_weaker_islands_begin_again_from_the_stronger() -> None:

@@ -20,6 +20,7 @@ from eureka_agent.proposers.writing import write_reward
 from eureka_agent.runs.run import Run
 from eureka_agent.search.tuning import FACTOR, check_tuning, constants, tuned, with_numbers, with_tuning
 from eureka_agent.settings import Settings
+from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 
@@ -152,6 +153,26 @@ def test_a_stopped_a_failed_and_a_repeated_candidate_are_told_as_what_they_are()
     asked = [Brief(id="g2c0", generation=2, slot=0, operator="tune", parents=("g0c0",), seed=1)]
     assert tuned(asked[0], asked, population, TASK) == tuned(asked[0], asked, without, TASK)
     assert tuned(asked[0], asked, without, TASK) != tuned(asked[0], asked, Population(candidates=(root,)), TASK)
+
+
+def test_a_head_start_counts_less_than_a_training_from_scratch_once_the_incumbent_has_one() -> None:
+    root = candidate("g0c0", CODE, 4.0)
+    values = [value for _, value in NUMBERS]
+    near, far = (with_numbers(CODE, [value * factor for value in values]) for factor in (1.1, 2.5))
+    contested, ahead = candidate("g1c0", near, 5.0, "tune", "g0c0"), candidate("g1c1", far, 50.0, "tune", "g0c0")
+    assert ahead.training
+    warm = ahead.model_copy(update={"training": ahead.training.model_copy(update={"warm_start": "g0c0"})})
+    settled = {"g1c0": Standing(id="g1c0", screening=5.0, later=(5.0,), warm=True)}
+    asked = [Brief(id="g2c0", generation=2, slot=0, operator="tune", parents=("g1c0",), seed=1)]
+
+    def answer(child: Candidate, standings: dict[str, Standing]) -> str:
+        population = Population(candidates=(root, contested, child), incumbent="g1c0", standings=standings)
+        return tuned(asked[0], asked, population, TASK).code
+
+    assert answer(warm, settled) != answer(ahead, settled)
+    assert answer(warm, settled) == answer(ahead.model_copy(update={"stopped": True}), settled)
+    led = {"g1c0": Standing(id="g1c0", screening=5.0, warm=True)}
+    assert answer(warm, led) == answer(ahead, led), "all of them had a head start"
 
 
 def test_a_reward_of_the_offline_search_keeps_its_genome_and_can_be_mutated_further() -> None:

@@ -49,8 +49,9 @@ def _kinds(candidate: Candidate) -> list[str]:
 
 
 def _shifts(candidate: Candidate, parent: Candidate) -> list[str]:
-    """Shares of the variance and trends that changed, the largest change first."""
+    """Shares of the variance that changed, and trends over trainings of one length, the largest change first."""
     theirs = {c.name: c for c in _statistics(parent)}
+    alike = _steps(candidate) == _steps(parent)
     found = []
     for c in _statistics(candidate):
         if c.name not in theirs:
@@ -59,9 +60,14 @@ def _shifts(candidate: Candidate, parent: Candidate) -> list[str]:
         if abs(now - was) >= VARIANCE:
             found.append((abs(now - was) / VARIANCE, f"{c.name} {was:.0%} -> {now:.0%} of the variance"))
         was, now = theirs[c.name].trend, c.trend
-        if abs(now - was) >= TREND and not c.dead and not theirs[c.name].dead:
+        if alike and abs(now - was) >= TREND and not c.dead and not theirs[c.name].dead:
             found.append((abs(now - was) / TREND, f"trend of {c.name} {was:+.2f} -> {now:+.2f}"))
     return [text for _, text in sorted(found, key=lambda shift: -shift[0])[:MOST_SHIFTS]]
+
+
+def _steps(candidate: Candidate) -> int | None:
+    """Of its training; None: it was a whole one."""
+    return candidate.training.timesteps if candidate.training and candidate.stopped else None
 
 
 def _statistics(candidate: Candidate) -> tuple[ComponentStatistics, ...]:

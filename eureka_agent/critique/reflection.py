@@ -14,6 +14,8 @@ from eureka_agent.critique.parents import changes, other_parts
 from eureka_agent.population import Candidate, Population, Score, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Recipe
+from eureka_agent.standing import Standing
+from eureka_agent.text import plural
 from eureka_evaluation.components import LENGTH, ComponentStatistics, component_statistics, per_step
 from eureka_evaluation.episode import Episode
 from eureka_evaluation.finding import most_telling
@@ -99,10 +101,11 @@ def reflection(
 def _outcome(candidate: Candidate, score: Score, population: Population, task: Task) -> str:
     metric = task.spec.metric
     unit = "" if metric.unit == "1" else f" {metric.unit}"
+    went_on = ", which went on from its parent's" if candidate.training and candidate.training.warm_start else ""
     low, middle, high = min(score.fitness), median(score.fitness), max(score.fitness)
     lines = [
         f"{_name(candidate)}: fitness {_n(score.mean)}{unit} ({metric.name}, higher is better; mean of "
-        f"{len(score.fitness)} episodes of one policy), success {score.success_rate:.0%}.",
+        f"{len(score.fitness)} episodes of one policy{went_on}), success {score.success_rate:.0%}.",
         f"Episodes: {_n(low)} to {_n(high)}, median {_n(middle)}, standard deviation {_n(pstdev(score.fitness))}.",
     ]
     others = [("parent", population[name]) for name in candidate.brief.parents]
@@ -112,14 +115,27 @@ def _outcome(candidate: Candidate, score: Score, population: Population, task: T
     for role, other in others:
         if other.score is not None:
             role = "parent and incumbent" if role == "parent" and best and other.id == best.id else role
-            change, ahead = score.mean - other.score.mean, _ahead(score.fitness, other.score.fitness)
-            told = f"{change:+.3g}, ahead in {ahead:.0%} of episode pairs"
-            lines.append(
-                f"Against {role} {other.id} with {_n(other.score.mean)}: {told}{other_parts(candidate, other)}."
-            )
+            standing = population.standing(other)
+            change, ahead = score.mean - standing.mean, _ahead(score.fitness, other.score.fitness)
+            pairs = "episode pairs with its first training" if standing.later else "episode pairs"
+            told = f"{change:+.3g}, ahead in {ahead:.0%} of {pairs}{other_parts(candidate, other)}"
+            lines.append(f"Against {role} {other.id} with {_n(standing.mean)}{_trainings(standing)}: {told}.")
             if other.id in candidate.brief.parents:
                 lines += changes(candidate, other)
     return "\n".join(lines) + "\n"
+
+
+def _trainings(standing: Standing) -> str:
+    """What an earlier candidate's fitness is the mean of; empty of one training from scratch."""
+    if not standing.from_scratch:
+        failed = "; from scratch it failed" if standing.failed else ""
+        return f" (one training that went on from its parent's policy{failed})"
+    if not standing.later:
+        return ""
+    scratch = " from scratch" if standing.warm else ""
+    failed = ", another one failed" if standing.failed else ""
+    count = len(standing.counted)
+    return f" ({'mean of ' if count > 1 else ''}{plural(count, 'training')}{scratch}{failed})"
 
 
 def _vision(candidate: Candidate, task: Task) -> str:

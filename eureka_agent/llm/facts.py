@@ -34,14 +34,16 @@ def facts(candidate: Candidate, population: Population) -> dict[str, Any]:
 
 
 def trainings(standing: Standing) -> str:
-    """`mean of 3 trainings: 18, 11, failed, 12.5`; empty where there is but one."""
+    """`mean of 3 trainings: 18, 11, failed, 12.5`; empty where there is but one, from scratch."""
+    went_on = "that went on from its parent's policy"
     if not standing.later:
-        return ""
+        return f"one training {went_on}" if standing.warm else ""
     values = ["failed" if value is None else number(value) for value in standing.later]
     if standing.warm and standing.finished:
-        warm = f"; {number(standing.screening)} in the one that went on from its parent's policy"
+        warm = f"; {number(standing.screening)} in the one {went_on}"
     else:
-        values, warm = [number(standing.screening), *values], ""
+        first = f"{number(standing.screening)} in one {went_on}" if standing.warm else number(standing.screening)
+        values, warm = [first, *values], ""
     count = len(standing.counted)
     mean = f"mean of {count} trainings" if count > 1 else "trained again"
     return f"{mean}: {', '.join(values)}{warm}"

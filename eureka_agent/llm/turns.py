@@ -54,7 +54,8 @@ def last_turns(brief: Brief, population: Population) -> list[Turn]:
 
 def _turn(child: Candidate, population: Population) -> Turn:
     parent, standing = population[child.brief.parents[0]], population.standing(child)
-    before = population.mean(parent) if parent.score else None
+    held = population.standing(parent) if parent.score else None
+    before = held.mean if held else None
     return Turn(
         " + ".join(child.brief.parents),
         child.id,
@@ -62,21 +63,22 @@ def _turn(child: Candidate, population: Population) -> Turn:
         before,
         standing.mean,
         trainings(standing),
-        _verdict(child, standing, before, population),
+        _verdict(child, standing, held, population),
         top_finding(child),
     )
 
 
-def _verdict(child: Candidate, standing: Standing, before: float | None, population: Population) -> str:
+def _verdict(child: Candidate, standing: Standing, before: Standing | None, population: Population) -> str:
+    """A dash where one of them was only trained on from its parent's policy: the ancestors have a part in that."""
     if child.stopped:
         return "stopped early, behind others"
     if standing.failed:
         return "failed when trained again"
     if population.best and population.best.id == child.id:
         return "leads now"
-    if before is None:
+    if before is None or not (standing.from_scratch and before.from_scratch):
         return "–"
-    return "better" if standing.mean > before else "worse" if standing.mean < before else "no difference"
+    return "better" if standing.mean > before.mean else "worse" if standing.mean < before.mean else "no difference"
 
 
 def _change(old: str, new: str) -> str:

@@ -6,7 +6,6 @@ brief's seed. `sample` is guided by a keyword prior (`words.py`), `mutate` by th
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from random import Random
 
@@ -56,7 +55,7 @@ class OfflineProposer:
         """
         search = Operators(task, Random(brief.seed), self.keyword_prior)
         parents = [(genome, c) for c in map(population.__getitem__, brief.parents) if (genome := _genome_of(c, task))]
-        parents.sort(key=lambda pair: -(pair[1].fitness if pair[1].fitness is not None else -math.inf))
+        parents.sort(key=lambda pair: population.order(pair[1]), reverse=True)
         tried = {candidate.program or normalised_hash(candidate.code) for candidate in population.candidates}
         for _ in range(ATTEMPTS):
             if brief.operator == "cross" and len(parents) > 1:

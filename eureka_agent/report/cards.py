@@ -66,7 +66,10 @@ class Card:
     made: str
     share: float
     """Fitness on the run's scale, see `RunFacts.scale`."""
+    mean: float | None
+    """Fitness over all trainings, by which the list is sorted; None without a score."""
     fitness: str
+    """The same with its unit."""
     success: str
     spark: charts.Spark | None
     code: Markup | None
@@ -138,6 +141,7 @@ def _card(
         full=full,
         made=made(c),
         share=share(facts.fitness(c), scale),
+        mean=facts.fitness(c),
         fitness=text.measure(facts.fitness(c), facts.unit),
         success=text.percent(c.score.success_rate) if c.score else "",
         spark=_spark(c.training),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 from eureka_agent import text
-from eureka_agent.population import Candidate, Training
+from eureka_agent.population import Candidate, Population, Training
 from eureka_agent.report import charts
 from eureka_agent.report.components import STEPS
 from eureka_agent.report.facts import RunFacts, has_interval
@@ -40,8 +40,8 @@ def intervals(facts: RunFacts) -> charts.IntervalPlot | None:
 
 
 def search(facts: RunFacts, width: float = 1080) -> charts.Chart | None:
-    """Fitness of every candidate by generation, its parents linked, and the incumbent's staircase."""
-    fitness = {c.id: c.fitness for c in facts.population.candidates if c.fitness is not None}
+    """Fitness of every candidate over all its trainings by generation, its parents linked, and the best so far."""
+    fitness = {c.id: mean for c in facts.population.candidates if (mean := facts.fitness(c)) is not None}
     if not fitness:
         return None
     places, best = _places(facts.population.candidates), facts.best
@@ -63,7 +63,7 @@ def search(facts: RunFacts, width: float = 1080) -> charts.Chart | None:
         )
         for name, value in fitness.items()
     ]
-    steps = _staircase([(places[name], value) for name, value in fitness.items()])
+    steps = _staircase([(places[name], fitness[name]) for name in _leading(facts.population, fitness)])
     generations = facts.population.generations
     return charts.line_chart(
         f"{axis(facts)} of every candidate; thick: the best so far, thin: from parents",
@@ -88,6 +88,12 @@ def _places(candidates: Sequence[Candidate]) -> dict[str, float]:
     """Where each candidate stands along the generations: side by side in the order of slots."""
     width = 1 + max(c.brief.slot for c in candidates)
     return {c.id: c.brief.generation + 0.7 * ((c.brief.slot + 0.5) / width - 0.5) for c in candidates}
+
+
+def _leading(population: Population, scored: Iterable[str]) -> list[str]:
+    """Whom the best so far may be: whoever was neither stopped nor failed in a contest, if there is any such."""
+    sound = [name for name in scored if not population[name].stopped and not population.has_failed(population[name])]
+    return sound or list(scored)
 
 
 def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -39,7 +39,7 @@ class Summary:
     best: str | None
     code: str
     fitness: float | None
-    """IQM over fresh trainings; of an unfinished run the score that selected the best."""
+    """IQM over fresh trainings; of an unfinished run the mean of all trainings of the best."""
     interval: tuple[float, float] | None
     """95 %, over two trainings or more."""
     human: float | None
@@ -68,7 +68,7 @@ class Summary:
     def score(self) -> float | None:
         """Fitness with random play at 0 and the human reward at 1, or at -1 where it is the worse of the two.
 
-        None until fresh trainings were compared: the score that selected the best promises too much.
+        None until fresh trainings were compared: those that selected the best promise too much.
         """
         if self.over_human is None or self.fitness is None or self.human is None or self.random is None:
             return None

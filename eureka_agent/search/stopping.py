@@ -64,7 +64,14 @@ class StepsLeft:
     """Whether the incumbent has been trained in a contest."""
 
     def needed(self, size: int) -> int:
-        """Environment steps of a generation of so many candidates and the first round of its contest, at most."""
+        """Environment steps of a generation of so many candidates and the first round of its contest, at most.
+
+        Failures and repeated programs may leave fewer to train, which can take more: of three that race, one finishes
+        and may be contested; two do not race, and both finish.
+        """
+        return max(self._taken_by(trained) for trained in range(1, size + 1))
+
+    def _taken_by(self, size: int) -> int:
         trained = most_steps(self.settings, self.recipe, size)
         if self.settings.contest_seeds < 2 or not self.incumbent:
             return trained  # without a contest, the best score leads

@@ -121,8 +121,11 @@ def _asked(incumbent: Candidate, population: Population, seed: int, count: int) 
     # few trainings a generation: the estimator works from the first, and keeps numbers together that went together
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
+    proven = population.standing(incumbent).from_scratch
     for candidate in kin:
-        if (trial := _trial(candidate, population.mean(candidate), names, ranges)) is not None:
+        standing = population.standing(candidate)
+        whole = not candidate.stopped and (standing.from_scratch or not proven)
+        if (trial := _trial(candidate, standing.mean, whole, names, ranges)) is not None:
             study.add_trial(trial)
     trial = [study.ask(ranges) for _ in range(count)][-1]
     return [float(trial.params[name]) for name in names]
@@ -138,8 +141,19 @@ def _kin(incumbent: Candidate, population: Population) -> tuple[Candidate, list[
     return population[root], [c for c in population.candidates if origin[c.id] == root and c.fitness is not None]
 
 
-def _trial(candidate: Candidate, mean: float, names: Sequence[str], ranges: dict[str, Any]) -> FrozenTrial | None:
-    """What is known of one candidate, with its mean fitness; None if it repeats another."""
+def _trial(
+    candidate: Candidate, mean: float, whole: bool, names: Sequence[str], ranges: dict[str, Any]
+) -> FrozenTrial | None:
+    """What is known of one candidate, with its mean fitness; None if it repeats another.
+
+    Args:
+        candidate: a scored one.
+        mean: its fitness.
+        whole: whether that can be held against the incumbent's. Else it is told as less than all that can: of a stopped
+            training, and of one that went on from its parent's policy, where the incumbent's began from scratch.
+        names: of the numbers.
+        ranges: of the numbers, by name.
+    """
     if candidate.duplicate_of is not None:
         return None
     optuna = _optuna()
@@ -148,7 +162,7 @@ def _trial(candidate: Candidate, mean: float, names: Sequence[str], ranges: dict
         # three digits may have gone over the edge
         params[name] = min(max(constant.value, ranges[name].low), ranges[name].high)
     known: dict[str, Any] = {"params": params, "distributions": ranges, "value": mean}
-    if candidate.stopped and candidate.training:  # its fitness is that of a shorter training
+    if not whole and candidate.training:
         known["value"], known["state"] = None, optuna.trial.TrialState.PRUNED
         known["intermediate_values"] = {candidate.training.timesteps: mean}
     return cast("FrozenTrial", optuna.trial.create_trial(**known))

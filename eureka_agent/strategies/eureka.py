@@ -27,5 +27,5 @@ def _last_best(population: Population) -> Candidate | None:
     for generation in reversed(range(population.generations)):
         scored = [c for c in population.born(generation) if c.fitness is not None]
         if scored:
-            return max(scored, key=lambda c: (not c.stopped, population.merit(c)))
+            return max(scored, key=population.order)
     return None

@@ -6,7 +6,7 @@ migration with probability 0.3 after a generation. Fitness is the task's own sco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from statistics import fmean
@@ -53,29 +53,31 @@ class Islands:
 
 @dataclass
 class Island:
-    """Who lives on one island, the fittest first."""
+    """Who lives on one island, the fittest first; whoever failed in a contest only while there is nobody else."""
 
-    merit: Callable[[Candidate], float]
+    population: Population
     members: list[Candidate] = field(default_factory=list)
 
     def admit(self, children: Sequence[Candidate]) -> None:
         """Let in those that reach the mean of who was there before them; the least fit leave if it gets crowded."""
-        bar = fmean(map(self.merit, self.members)) if self.members else float("-inf")
-        self.settle([*self.members, *(c for c in children if self.merit(c) >= bar)])
+        merit, sound = self.population.merit, [c for c in self.members if not self.population.has_failed(c)]
+        bar = fmean(map(merit, sound)) if sound else float("-inf")
+        self.settle([*self.members, *(c for c in children if merit(c) >= bar)])
 
     def settle(self, members: Sequence[Candidate]) -> None:
         """Let these live here, as many as there is room for."""
-        self.members = sorted(members, key=lambda c: -self.merit(c))[:LARGEST_ISLAND]
+        sound = [c for c in members if not self.population.has_failed(c)]
+        self.members = sorted(sound or members, key=self.population.order, reverse=True)[:LARGEST_ISLAND]
 
     @property
-    def best(self) -> float:
-        """Merit of the fittest; minus infinity on an empty island."""
-        return self.merit(self.members[0]) if self.members else float("-inf")
+    def best(self) -> tuple[float, ...]:
+        """Place of the fittest, see `Population.order`; that of an empty island is below all others."""
+        return self.population.order(self.members[0]) if self.members else ()
 
 
 def settled(population: Population, settings: Settings) -> list[Island]:
     """The islands as history left them, played through from the first generation."""
-    islands = [Island(population.merit) for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
+    islands = [Island(population) for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
     for generation in range(population.generations):
         fit = [c for c in population.born(generation) if _may_breed(c)]
         for place, island in enumerate(islands):
@@ -95,5 +97,5 @@ def _migrate(islands: Sequence[Island], rng: Random) -> None:
     if chance >= MIGRATION or not strong:
         return
     for island in weak:
-        migrant = drawn_by_merit(rng.choice(strong).members, island.merit, rng)
+        migrant = drawn_by_merit(rng.choice(strong).members, island.population.merit, rng)
         island.settle([migrant, *(member for member in island.members[:1] if member is not migrant)])

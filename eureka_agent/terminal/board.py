@@ -258,7 +258,7 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     population, settings = run.population(curves=False), run.settings
     likely = max(within_steps(run.task, settings).generations, population.generations)
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
-    steps, fitness = recipe.timesteps, last.leader.mean if last and last.leader else best.fitness if best else None
+    steps = recipe.timesteps
 
     def ahead(generations: int | None) -> float:
         last = planned(settings, recipe, 0).steps / steps
@@ -277,7 +277,7 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
         timesteps=steps,
         human=anchors.human.mean if anchors and anchors.timesteps == steps else None,
         expected_seconds=expected_seconds,
-        best=(best.id, fitness) if best and fitness is not None else None,
+        best=(best.id, population.mean(best)) if best else None,
         contested=last is not None,
         generation=population.generations,
         spent=lambda: spent_line(run.booked(), run.settings),
