@@ -241,6 +241,15 @@ def test_contests_train_from_scratch_whatever_the_screening_began_with(tmp_path:
         assert run.population().mean(run.candidate(child.id)) == child.mean == child.fresh
 
 
+def test_a_warm_start_whose_loser_was_contested_is_verified(tmp_path: Path) -> None:
+    searched(tmp_path / "run", warm_start=True, contest_seeds=3, population=4, racing="none")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        last = run.incumbency()
+        assert last is not None
+        assert any(s.warm and s.finished for s in last.standings if s.id != last.id), "its spread is over two trainings"
+        assert Records(run).mismatches == []
+
+
 def test_what_a_warm_screening_promised_counts_no_more_once_there_is_a_training_from_scratch() -> None:
     warm = Standing(id="g1c0", screening=12.0, warm=True)
     assert warm.mean == 12.0

@@ -231,8 +231,8 @@ class Records:
 
     def _candidates(self) -> None:
         self.candidates, self._measured = 0, list[Candidate]()
-        scores = {stored.key: stored.score for stored in self.scores}
-        means = {key: score.mean for key, score in scores.items()}
+        known = {stored.key: stored for stored in self.scores}
+        means = {key: stored.score.mean for key, stored in known.items()}
         sql = "SELECT id, code, record FROM candidates ORDER BY generation, slot"
         for name, column, record in self._journal.rows(sql):
             self.candidates += 1
@@ -240,7 +240,9 @@ class Records:
             if candidate is None:
                 continue
             last = rung_key(candidate.id, len(candidate.rungs) - 1) if candidate.stopped else candidate.id
-            self._measured.append(candidate.model_copy(update={"score": scores.get(last)}))
+            stored = known.get(last)
+            measured = {"training": stored.training, "score": stored.score} if stored else {"score": None}
+            self._measured.append(candidate.model_copy(update=measured))
             digest = _digest(candidate.code)
             if column != candidate.code:
                 self._wrong(candidate.id, "SHA-256 of its code", _digest(column), digest)
