@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from safetensors.numpy import load, save
 from eureka_agent.contract.reward_code import check_reward_code
 from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import TaskError
+from eureka_agent.lab import warm as warm_module
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Population, Proposal
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search.contest import Spread, decision
@@ -247,6 +249,29 @@ def test_a_warm_start_whose_loser_was_contested_is_verified(tmp_path: Path) -> N
         last = run.incumbency()
         assert last is not None
         assert any(s.warm and s.finished for s in last.standings if s.id != last.id), "its spread is over two trainings"
+        assert Records(run).mismatches == []
+
+
+def test_a_warm_start_of_a_version_whose_contests_were_warm_is_verified_by_its_own_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alike(candidate: Candidate) -> Standing:
+        return Standing(id=candidate.id, screening=candidate.fitness or 0.0)
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(warm_module, "_OF_A_CANDIDATE", re.compile("(g([0-9]+)c[0-9]+)(/.*)?"))
+        earlier.setattr(Standing, "screened", alike)
+        searched(tmp_path / "run", warm_start=True, contest_seeds=3, population=4, racing="none")
+    change = "UPDATE decisions SET value = replace(value, ',\"warm\":null', '') WHERE key LIKE 'g%/incumbent'"
+    with sqlite3.connect(tmp_path / "run" / "run.db") as database:
+        assert database.execute(change).rowcount == 2
+    database.close()
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert any(s.finished and len(s.counted) == 1 + len(s.finished) for s in run.standings().values())
+        child = next(name for name in run.standings() if name.startswith("g1"))
+        contested = run.training(f"{child}/seed/1")
+        assert isinstance(contested, Training)
+        assert contested.warm_start
         assert Records(run).mismatches == []
 
 

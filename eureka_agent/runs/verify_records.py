@@ -25,7 +25,7 @@ from eureka_agent.lab.variations import NOMINAL, group_and_policy, score_key
 from eureka_agent.population import Candidate, Record, Score, Training, rung_key
 from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.run import Run
-from eureka_agent.runs.verify_contests import decided_again, differences
+from eureka_agent.runs.verify_contests import counted_alike, decided_again, differences
 from eureka_agent.search.comparison import Comparison, Estimate, Trial, compare, measured_arm
 from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.text import plural
@@ -71,6 +71,8 @@ class Records:
         self.mismatches: list[Mismatch] = []
         self._journal = Journal(run.folder, read_only=True)
         try:
+            self._held = dict(self._incumbencies())
+            self._alike = counted_alike(self._held)
             self.scores = list(self._scores())
             self._integrity()
             self._blobs()
@@ -144,7 +146,7 @@ class Records:
             seed = derived("contest", int(rest[1])) if rest[:1] == ["seed"] else derived("train", place)
         if training.seed != seed:
             self._wrong(key, "seed of its training", training.seed, seed)
-        scratch = final or rest[:1] == ["seed"]
+        scratch = final or (rest[:1] == ["seed"] and place not in self._alike)
         if training.warm_start and (scratch or training.warm_start not in rows[0][1].split()[:1]):
             wanted = "no weights" if scratch else rows[0][1] or "none"
             self._wrong(key, "what it began with", training.warm_start, wanted)
@@ -254,21 +256,21 @@ class Records:
                 if means.get(score) != rung.fitness:
                     self._wrong(candidate.id, f"its copy of {score}'s mean", rung.fitness, means.get(score))
 
+    def _incumbencies(self) -> Iterator[tuple[int, Incumbency]]:
+        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
+            if incumbency := self._read(Incumbency, value, key):
+                yield int(key.removeprefix("g").removesuffix("/incumbent")), incumbency
+
     def _contests(self) -> None:
         """What each contest says of its trainings, against their scores, and what it made of them."""
         means = {stored.key: stored.score.mean for stored in self.scores}
-        contests = {}
-        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
-            incumbency = self._read(Incumbency, value, key)
-            if incumbency:
-                contests[int(key.removeprefix("g").removesuffix("/incumbent"))] = incumbency
-            for standing in incumbency.standings if incumbency else ():
-                told: dict[str, float | None] = {standing.id: standing.screening}
-                told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
-                for score, mean in told.items():
-                    if means.get(score) != mean:
-                        self._wrong(key, f"its copy of {score}'s mean", mean, means.get(score))
-        self._decisions(contests, means)
+        for generation, standing in ((n, s) for n, held in self._held.items() for s in held.standings):
+            told: dict[str, float | None] = {standing.id: standing.screening}
+            told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
+            for score, mean in told.items():
+                if means.get(score) != mean:
+                    self._wrong(incumbency_key(generation), f"its copy of {score}'s mean", mean, means.get(score))
+        self._decisions(self._held, means)
 
     def _decisions(self, contests: Mapping[int, Incumbency], means: Mapping[str, float]) -> None:
         """What each contest decided, decided again."""
