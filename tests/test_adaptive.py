@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import sys
@@ -23,7 +24,7 @@ from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
-from eureka_agent.search.contest import Spread, decision
+from eureka_agent.search.contest import Incumbency, Spread, decision
 from eureka_agent.settings import Settings
 from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
@@ -250,6 +251,26 @@ def test_a_warm_start_whose_loser_was_contested_is_verified(tmp_path: Path) -> N
         assert last is not None
         assert any(s.warm and s.finished for s in last.standings if s.id != last.id), "its spread is over two trainings"
         assert Records(run).mismatches == []
+
+
+def test_what_a_contest_says_a_screening_began_with_is_verified(tmp_path: Path) -> None:
+    searched(tmp_path / "run", warm_start=True, contest_seeds=2, population=4, generations=3, racing="none")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        held = [run.decided(f"g{n}/incumbent", Incumbency) for n in range(3)]
+    for generation, warm in ((1, True), (0, False)):
+        incumbency = held[generation]
+        assert incumbency is not None
+        leader = incumbency.standings[0]
+        assert leader.warm is warm
+        key = f"g{generation}/incumbent"
+        with sqlite3.connect(tmp_path / "run" / "run.db") as database:
+            flip = "UPDATE decisions SET value = json_set(value, '$.standings[0].warm', json(?)) WHERE key = ?"
+            database.execute(flip, (json.dumps(not warm), key))
+        database.close()
+        with Run.open(tmp_path / "run", read_only=True) as run:
+            found = [str(mismatch) for mismatch in Records(run).mismatches]
+        what = f"{key}: whether {leader.id}'s training began with its parent's policy"
+        assert f"{what}: {not warm} is stored, {warm} was found" in found
 
 
 def test_a_warm_start_of_a_version_whose_contests_were_warm_is_verified_by_its_own_rule(

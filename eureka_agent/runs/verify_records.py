@@ -264,12 +264,17 @@ class Records:
     def _contests(self) -> None:
         """What each contest says of its trainings, against their scores, and what it made of them."""
         means = {stored.key: stored.score.mean for stored in self.scores}
+        warm = {stored.key: bool(stored.training and stored.training.warm_start) for stored in self.scores}
         for generation, standing in ((n, s) for n, held in self._held.items() for s in held.standings):
             told: dict[str, float | None] = {standing.id: standing.screening}
             told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
             for score, mean in told.items():
                 if means.get(score) != mean:
                     self._wrong(incumbency_key(generation), f"its copy of {score}'s mean", mean, means.get(score))
+            found = warm.get(standing.id, standing.warm)
+            if standing.warm is not None and standing.warm != found:
+                what = f"whether {standing.id}'s training began with its parent's policy"
+                self._wrong(incumbency_key(generation), what, standing.warm, found)
         self._decisions(self._held, means)
 
     def _decisions(self, contests: Mapping[int, Incumbency], means: Mapping[str, float]) -> None:
