@@ -21,8 +21,9 @@ class Standing(BaseModel):
     id: str
     screening: float
     """Of the training that selected it."""
-    warm: bool = False
-    """Whether that one went on from its parent's policy; contests train from scratch, so it is no evidence in them."""
+    warm: bool | None = None
+    """Whether that one went on from its parent's policy; contests train from scratch, so it is no evidence in them.
+    None: by an earlier version, whose contests went on from there too, and counted all trainings alike."""
     later: tuple[float | None, ...] = ()
     """Of those on contest seed 1, 2, …; None where it failed."""
 

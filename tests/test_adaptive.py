@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -15,13 +17,14 @@ from safetensors.numpy import load, save
 from eureka_agent.contract.reward_code import check_reward_code
 from eureka_agent.contract.task import Task, load_task, task_from_files
 from eureka_agent.errors import TaskError
+from eureka_agent.lab import warm as warm_module
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Population, Proposal
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
-from eureka_agent.search.contest import Spread, decision
+from eureka_agent.search.contest import Incumbency, Spread, decision
 from eureka_agent.settings import Settings
 from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
@@ -239,6 +242,58 @@ def test_contests_train_from_scratch_whatever_the_screening_began_with(tmp_path:
         assert {name[:2]: standing.warm for name, standing in stood.items()} == {"g0": False, "g1": True}
         child = next(standing for standing in stood.values() if standing.warm)
         assert run.population().mean(run.candidate(child.id)) == child.mean == child.fresh
+
+
+def test_a_warm_start_whose_loser_was_contested_is_verified(tmp_path: Path) -> None:
+    searched(tmp_path / "run", warm_start=True, contest_seeds=3, population=4, racing="none")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        last = run.incumbency()
+        assert last is not None
+        assert any(s.warm and s.finished for s in last.standings if s.id != last.id), "its spread is over two trainings"
+        assert Records(run).mismatches == []
+
+
+def test_what_a_contest_says_a_screening_began_with_is_verified(tmp_path: Path) -> None:
+    searched(tmp_path / "run", warm_start=True, contest_seeds=2, population=4, generations=3, racing="none")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        held = [run.decided(f"g{n}/incumbent", Incumbency) for n in range(3)]
+    for generation, warm in ((1, True), (0, False)):
+        incumbency = held[generation]
+        assert incumbency is not None
+        leader = incumbency.standings[0]
+        assert leader.warm is warm
+        key = f"g{generation}/incumbent"
+        with sqlite3.connect(tmp_path / "run" / "run.db") as database:
+            flip = "UPDATE decisions SET value = json_set(value, '$.standings[0].warm', json(?)) WHERE key = ?"
+            database.execute(flip, (json.dumps(not warm), key))
+        database.close()
+        with Run.open(tmp_path / "run", read_only=True) as run:
+            found = [str(mismatch) for mismatch in Records(run).mismatches]
+        what = f"{key}: whether {leader.id}'s training began with its parent's policy"
+        assert f"{what}: {not warm} is stored, {warm} was found" in found
+
+
+def test_a_warm_start_of_a_version_whose_contests_were_warm_is_verified_by_its_own_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alike(candidate: Candidate) -> Standing:
+        return Standing(id=candidate.id, screening=candidate.fitness or 0.0)
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(warm_module, "_OF_A_CANDIDATE", re.compile("(g([0-9]+)c[0-9]+)(/.*)?"))
+        earlier.setattr(Standing, "screened", alike)
+        searched(tmp_path / "run", warm_start=True, contest_seeds=3, population=4, racing="none")
+    change = "UPDATE decisions SET value = replace(value, ',\"warm\":null', '') WHERE key LIKE 'g%/incumbent'"
+    with sqlite3.connect(tmp_path / "run" / "run.db") as database:
+        assert database.execute(change).rowcount == 2
+    database.close()
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        assert any(s.finished and len(s.counted) == 1 + len(s.finished) for s in run.standings().values())
+        child = next(name for name in run.standings() if name.startswith("g1"))
+        contested = run.training(f"{child}/seed/1")
+        assert isinstance(contested, Training)
+        assert contested.warm_start
+        assert Records(run).mismatches == []
 
 
 def test_what_a_warm_screening_promised_counts_no_more_once_there_is_a_training_from_scratch() -> None:

@@ -543,9 +543,42 @@ def test_the_end_of_a_run_shows_what_its_beginning_could_not(run: Run, monkeypat
     assert last <= set(numbers)
     assert numbers["fragile"]["mean"] == 3.0
     assert numbers["lucky_training"]["again"] == pytest.approx((18 + 4 + 5 + 6) / 4)
-    assert numbers["selection_optimism"]["gap"] == pytest.approx((population["g0c0"].fitness or 0) / 2 + 9 - 5)
+    assert numbers["selection_optimism"]["gap"] == pytest.approx((19 + 18) / 2 - 5)
     assert found == suspected_at_last(worse, population, run)
     assert population["g0c0"].suspicions == first[0].suspicions, "later prompts are told nothing of what was held out"
+
+
+def test_what_a_warm_training_reached_is_not_held_against_trainings_from_scratch(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(Recording(), run)
+    asked = [
+        c.model_copy(update={"code": f"{c.code}\n# scripted: fitness={19 - c.brief.slot}\n"}) for c in candidates()
+    ]
+    population = run.extend(Population(), lab.measure(asked, Population()), "g0c0")
+    compared = lab.compare(population["g0c0"])
+    arm = compared.arm("candidate")
+    poor = tuple(
+        Trial(training=t.training, score=t.score and t.score.model_copy(update={"fitness": (4.0 + i,)}))
+        for i, t in enumerate(arm.trials * 3)
+    )
+    worse = compared.model_copy(update={"arms": (arm.model_copy(update={"trials": poor}), *compared.arms[1:])})
+
+    def signs(parent: str, warm: bool | None, *later: float) -> set[str]:
+        standing = Standing(id="g0c0", screening=19.0, later=later, warm=warm)
+        monkeypatch.setattr(Run, "standings", lambda _: {"g0c0": standing})
+        first, *others = population.candidates
+        assert first.training is not None
+        began = first.model_copy(update={"training": first.training.model_copy(update={"warm_start": parent})})
+        known = population.with_(candidates=(began, *others))
+        return kinds(suspected_at_last(worse, known, run).suspicions) & {"lucky_training", "selection_optimism"}
+
+    both = {"lucky_training", "selection_optimism"}
+    assert signs("", False, 5.0, 4.5) == {"lucky_training"}
+    assert signs("g0c1", True, 5.0, 4.5) == set(), "from scratch it reaches what it reached"
+    assert signs("", False) == signs("g0c1", True, 19.0, 18.0) == both
+    assert signs("g0c1", True) == set(), "it was never trained from scratch before"
+    assert signs("g0c1", None, 19.0, 18.0) == set(), "of a version whose contests were warm"
 
 
 def test_a_finished_search_keeps_the_last_signs_and_finds_the_same_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from eureka_agent.report.facts import gather
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.sittings import Sitting, sit_down, utilisation
 from eureka_agent.search.searching import search
+from eureka_agent.search.stopping import Stop, stop_key
 from eureka_agent.settings import Settings
 from eureka_agent.terminal.watcher import Silent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
@@ -79,16 +80,66 @@ def test_boxes_are_counted_over_every_sitting_with_its_own_slots(run: Run, clock
     assert result_data(facts, Path("x"))["utilisation"]["share"] == found.share
 
 
-def test_a_sitting_that_was_killed_before_its_wall_proved_itself_is_the_same_one(run: Run, clock: Clock) -> None:
-    sit_down(run, 2)
+def test_of_sittings_whose_wall_did_not_prove_itself_none_counts(run: Run, clock: Clock) -> None:
+    sit_down(run, 8)
     clock.now = 5.0
-    assert sit_down(run, 2).began == 0.0
+    assert sit_down(run, 2).began == 5.0
     prove(run, 1)
     compute(run, "g0c0", 9.0)
-    clock.now = 10.0
+    clock.now = 25.0
+    sit_down(run, 8)  # it fails again, and nothing is tried after it
+    clock.now = 40.0
     found = utilisation(run)
     assert found is not None
-    assert found.slot_seconds == 20.0
+    assert (found.slot_seconds, found.jobs) == (2 * 20.0, (2, 2))
+
+
+def test_a_sitting_of_a_version_that_numbered_it_by_its_wall_counts(run: Run, clock: Clock) -> None:
+    run.decide("sitting/1", Sitting, lambda: Sitting(jobs=8, began=0.0))
+    clock.now = 10.0
+    sit_down(run, 1)
+    prove(run, 1)
+    compute(run, "g0c0", 9.0)
+    clock.now = 30.0
+    found = utilisation(run)
+    assert found is not None
+    assert (found.slot_seconds, found.jobs) == (20.0, (1, 1))
+
+
+def end(run: Run) -> None:
+    """As `stopped` does."""
+    stop = Stop(reason="enough", steps=1, seconds=run.elapsed_seconds)
+    run.decide(stop_key(run.generations, run.settings), Stop, lambda: stop)
+
+
+def test_a_last_comparison_counts_in_no_sitting(run: Run, clock: Clock) -> None:
+    sit_down(run, 2)
+    prove(run, 1)
+    compute(run, "g0c0", 49.0)
+    clock.now = 50.0
+    end(run)
+    slots = []
+    for now in (90.0, 140.0):  # killed in the comparison, and resumed
+        clock.now = now
+        sit_down(run, 4)
+        prove(run, len(slots) + 2)
+        clock.now += 10.0
+        found = utilisation(run)
+        assert found is not None
+        slots.append((found.slot_seconds, found.jobs))
+    assert slots == [(2 * 50.0, (2, 2))] * 2
+    run.amend({"generations": 5})
+    clock.now = 200.0
+    sit_down(run, 1)
+    prove(run, 4)
+    compute(run, "g0c1", 9.0)
+    clock.now = 230.0
+    found = utilisation(run)
+    assert found is not None
+    assert (found.slot_seconds, found.jobs) == (2 * 50 + 30, (1, 2))
+    end(run)
+    clock.now = 300.0
+    assert utilisation(run) == found
 
 
 def test_a_run_of_an_earlier_version_says_nothing(run: Run, clock: Clock) -> None:

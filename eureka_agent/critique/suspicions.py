@@ -14,6 +14,7 @@ from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Comparison
 from eureka_agent.settings import Recipe
+from eureka_agent.standing import Standing
 from eureka_sandbox.bank import VALUES
 
 if TYPE_CHECKING:
@@ -63,17 +64,25 @@ def suspected_at_last(compared: Comparison, population: Population, run: Run) ->
     evidence = _evidence(best, population, run)
     if evidence:
         held = compared.robustness.arm("candidate") if compared.robustness else None
-        standing = run.standings().get(best.id)
-        later = standing.finished if standing else ()
         evidence = replace(
             evidence,
             spread=_spread(run, population.generations - 1),
             nominal=held.nominal if held else None,
             variations=tuple(fmean(outcome.fitness) for outcome in held.measured) if held else (),
-            selected=() if best.stopped or best.fitness is None else (best.fitness, *later),
+            selected=_selected(best, run),
             fresh=tuple(trial.score.mean for trial in compared.arm("candidate").trials if trial.score),
         )
     return compared.model_copy(update={"suspicions": _signs(best, evidence, run)})
+
+
+def _selected(best: Candidate, run: Run) -> tuple[float, ...]:
+    """Trainings that selected it and began from scratch, as those do that they are held against."""
+    if best.stopped or best.fitness is None:
+        return ()
+    standing = run.standings().get(best.id) or Standing.screened(best)
+    if best.training and best.training.warm_start:
+        return standing.finished if standing.warm else ()
+    return standing.counted
 
 
 def _evidence(candidate: Candidate, population: Population, run: Run) -> Evidence | None:

@@ -372,6 +372,11 @@ class Run:
         done = self.generations if generations is None else generations
         return self.decided(stop_key(done, self.settings), Stop)
 
+    def stops(self) -> tuple[Stop, ...]:
+        """Every end that the search came to, under the bounds that it had then; the earliest first."""
+        rows = self._open.rows("SELECT value FROM decisions WHERE key LIKE 'stop/%'")
+        return tuple(sorted((Stop.model_validate_json(value) for (value,) in rows), key=lambda stop: stop.seconds))
+
     def _tidy(self) -> None:
         """Remove what a killed writer left half-written, and write what it did not come to export."""
         sweep_temporaries(self.folder)

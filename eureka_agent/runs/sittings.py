@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, pairwise
+from itertools import count
 
 from eureka_agent.population import Record
 from eureka_agent.runs.run import Run
@@ -16,6 +16,10 @@ class Sitting(Record):
     """Boxes that it ran side by side, at most."""
     began: float
     """Wall time of the sittings before, in seconds."""
+    wall: int = 0
+    """Number of the wall that is to prove itself next: not its own number where an earlier one did not; 0: it is."""
+    over: bool = False
+    """Whether the search had ended, so that only its last comparison was left."""
 
 
 class Utilisation(Record):
@@ -39,27 +43,37 @@ class Utilisation(Record):
 
 def sit_down(run: Run, jobs: int) -> Sitting:
     """Journal that a sitting begins, before its wall proves itself."""
-    return run.decide(
-        f"sitting/{_walls(run) + 1}", Sitting, lambda: Sitting(jobs=jobs, began=round(run.elapsed_seconds, 3))
-    )
+    began, wall = round(run.elapsed_seconds, 3), _numbered(run, "wall") + 1
+    sitting = Sitting(jobs=jobs, began=began, wall=wall, over=run.end() is not None)
+    return run.decide(f"sitting/{_numbered(run, 'sitting') + 1}", Sitting, lambda: sitting)
 
 
 def utilisation(run: Run) -> Utilisation | None:
     """From the journal alone; None before the first box, and where an earlier version sat over the run."""
-    known = [run.decided(f"sitting/{number}", Sitting) for number in range(1, _walls(run) + 1)]
-    sittings = [sitting for sitting in known if sitting]
-    if not sittings or len(sittings) < len(known):
+    stops = [stop.seconds for stop in run.stops()]
+    proven: dict[int, tuple[Sitting, float]] = {}  # by wall, with its end: of several the one whose wall held
+    sittings = _sittings(run)
+    ends = [*(sitting.began for sitting in sittings), run.elapsed_seconds][1:]
+    for number, (sitting, left) in enumerate(zip(sittings, ends, strict=True), 1):
+        over = min((seconds for seconds in stops if seconds >= sitting.began), default=left)
+        proven[sitting.wall or number] = sitting, min(left, over)
+    walls = range(1, _numbered(run, "wall") + 1)
+    if any(wall not in proven for wall in walls):
         return None
-    stop = run.end()
-    ends = [*(s.began for s in sittings), stop.seconds if stop else run.elapsed_seconds]
-    slots = sum(s.jobs * max(0.0, end - began) for s, (began, end) in zip(sittings, pairwise(ends), strict=True))
+    searched = [proven[wall] for wall in walls if not proven[wall][0].over]
+    slots = sum(s.jobs * max(0.0, end - s.began) for s, end in searched)
     boxes = run.work_of_candidates.seconds
     if slots <= 0 or boxes <= 0:
         return None
-    jobs = [s.jobs for s in sittings]
+    jobs = [s.jobs for s, _ in searched]
     return Utilisation(share=boxes / slots, box_seconds=boxes, slot_seconds=slots, jobs=(min(jobs), max(jobs)))
 
 
-def _walls(run: Run) -> int:
-    """Sittings in which the wall has proved itself."""
-    return next(number for number in count() if not run.has_decided(f"wall/{number + 1}"))
+def _sittings(run: Run) -> list[Sitting]:
+    found = (run.decided(f"sitting/{number}", Sitting) for number in range(1, _numbered(run, "sitting") + 1))
+    return [sitting for sitting in found if sitting]
+
+
+def _numbered(run: Run, what: str) -> int:
+    """How many there are of what is numbered from 1: sittings, walls that proved themselves."""
+    return next(number for number in count() if not run.has_decided(f"{what}/{number + 1}"))

@@ -40,9 +40,17 @@ def decided_again(
     known = Population(candidates=before, incumbent=last.id if last else None, standings=standings)
     population = run.steered(known, said)
     began = entrants(population, [c for c in candidates if c.brief.generation == generation], earlier)
+    if all(s.warm is None for s in stored.standings):  # of an earlier version
+        alike = tuple(s.model_copy(update={"warm": None}) for s in began.contenders)
+        began = began._replace(contenders=alike)
     keys = {key: training_key(key) for key in began.open_keys(run.settings.contest_seeds)}
     later = {key: trained[name] for key, name in keys.items() if name in trained}
     return settled(began, later, stored.seeds or run.settings.contest_seeds, run.task.spec.metric.unit)
+
+
+def counted_alike(contests: Mapping[int, Incumbency]) -> frozenset[str]:
+    """Whose trainings an earlier version counted alike, those of contests having begun as their screening did."""
+    return frozenset(s.id for held in contests.values() for s in held.standings if s.warm is None)
 
 
 def differences(stored: Incumbency, again: Incumbency) -> Iterator[tuple[str, object, object]]:

@@ -25,7 +25,7 @@ from eureka_agent.lab.variations import NOMINAL, group_and_policy, score_key
 from eureka_agent.population import Candidate, Record, Score, Training, rung_key
 from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.run import Run
-from eureka_agent.runs.verify_contests import decided_again, differences
+from eureka_agent.runs.verify_contests import counted_alike, decided_again, differences
 from eureka_agent.search.comparison import Comparison, Estimate, Trial, compare, measured_arm
 from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.text import plural
@@ -71,6 +71,8 @@ class Records:
         self.mismatches: list[Mismatch] = []
         self._journal = Journal(run.folder, read_only=True)
         try:
+            self._held = dict(self._incumbencies())
+            self._alike = counted_alike(self._held)
             self.scores = list(self._scores())
             self._integrity()
             self._blobs()
@@ -144,7 +146,7 @@ class Records:
             seed = derived("contest", int(rest[1])) if rest[:1] == ["seed"] else derived("train", place)
         if training.seed != seed:
             self._wrong(key, "seed of its training", training.seed, seed)
-        scratch = final or rest[:1] == ["seed"]
+        scratch = final or (rest[:1] == ["seed"] and place not in self._alike)
         if training.warm_start and (scratch or training.warm_start not in rows[0][1].split()[:1]):
             wanted = "no weights" if scratch else rows[0][1] or "none"
             self._wrong(key, "what it began with", training.warm_start, wanted)
@@ -231,8 +233,8 @@ class Records:
 
     def _candidates(self) -> None:
         self.candidates, self._measured = 0, list[Candidate]()
-        scores = {stored.key: stored.score for stored in self.scores}
-        means = {key: score.mean for key, score in scores.items()}
+        known = {stored.key: stored for stored in self.scores}
+        means = {key: stored.score.mean for key, stored in known.items()}
         sql = "SELECT id, code, record FROM candidates ORDER BY generation, slot"
         for name, column, record in self._journal.rows(sql):
             self.candidates += 1
@@ -240,7 +242,9 @@ class Records:
             if candidate is None:
                 continue
             last = rung_key(candidate.id, len(candidate.rungs) - 1) if candidate.stopped else candidate.id
-            self._measured.append(candidate.model_copy(update={"score": scores.get(last)}))
+            stored = known.get(last)
+            measured = {"training": stored.training, "score": stored.score} if stored else {"score": None}
+            self._measured.append(candidate.model_copy(update=measured))
             digest = _digest(candidate.code)
             if column != candidate.code:
                 self._wrong(candidate.id, "SHA-256 of its code", _digest(column), digest)
@@ -252,21 +256,26 @@ class Records:
                 if means.get(score) != rung.fitness:
                     self._wrong(candidate.id, f"its copy of {score}'s mean", rung.fitness, means.get(score))
 
+    def _incumbencies(self) -> Iterator[tuple[int, Incumbency]]:
+        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
+            if incumbency := self._read(Incumbency, value, key):
+                yield int(key.removeprefix("g").removesuffix("/incumbent")), incumbency
+
     def _contests(self) -> None:
         """What each contest says of its trainings, against their scores, and what it made of them."""
         means = {stored.key: stored.score.mean for stored in self.scores}
-        contests = {}
-        for key, value in self._journal.rows("SELECT key, value FROM decisions WHERE key LIKE 'g%/incumbent'"):
-            incumbency = self._read(Incumbency, value, key)
-            if incumbency:
-                contests[int(key.removeprefix("g").removesuffix("/incumbent"))] = incumbency
-            for standing in incumbency.standings if incumbency else ():
-                told: dict[str, float | None] = {standing.id: standing.screening}
-                told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
-                for score, mean in told.items():
-                    if means.get(score) != mean:
-                        self._wrong(key, f"its copy of {score}'s mean", mean, means.get(score))
-        self._decisions(contests, means)
+        warm = {stored.key: bool(stored.training and stored.training.warm_start) for stored in self.scores}
+        for generation, standing in ((n, s) for n, held in self._held.items() for s in held.standings):
+            told: dict[str, float | None] = {standing.id: standing.screening}
+            told |= {f"{standing.id}/seed/{i}": mean for i, mean in enumerate(standing.later, 1)}
+            for score, mean in told.items():
+                if means.get(score) != mean:
+                    self._wrong(incumbency_key(generation), f"its copy of {score}'s mean", mean, means.get(score))
+            found = warm.get(standing.id, standing.warm)
+            if standing.warm is not None and standing.warm != found:
+                what = f"whether {standing.id}'s training began with its parent's policy"
+                self._wrong(incumbency_key(generation), what, standing.warm, found)
+        self._decisions(self._held, means)
 
     def _decisions(self, contests: Mapping[int, Incumbency], means: Mapping[str, float]) -> None:
         """What each contest decided, decided again."""

@@ -56,7 +56,7 @@ class Evidence:
     variations: tuple[float, ...] = ()
     """Its mean fitness in each perturbed world, on the same seeds as `nominal`."""
     selected: tuple[float, ...] = ()
-    """Mean fitness of each training that it was selected by, its own first."""
+    """Mean fitness of each training that it was selected by, the earliest first; of those that began as `fresh` did."""
     fresh: tuple[float, ...] = ()
     """Mean fitness of each training whose seeds chose nothing."""
     reported: float | None = None
