@@ -8,10 +8,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 
+from eureka_agent.cli import bench as bench_command
 from eureka_agent.cli import main
 from eureka_agent.contract.task import load_task, task_from_files
 from eureka_agent.errors import BudgetExhausted, RunError, UsageError
@@ -23,7 +24,7 @@ from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
 from eureka_agent.search.bench_results import HEADINGS, _clustered, _iqm, cells, markdown, results
 from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
 from eureka_agent.settings import Settings
-from eureka_agent.strategies import as_published
+from eureka_agent.strategies import PUBLISHED, as_published
 from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec, Wall
@@ -75,6 +76,14 @@ def test_the_baselines_are_always_beside_what_was_asked_for() -> None:
     assert [c.name for c in contestants(["islands"], "offline")] == ["islands", "zero_shot", "incumbent"]
     names = [c.name for c in contestants(["zero_shot", "incumbent"], "openai/x")]
     assert names == ["zero_shot", "incumbent", "incumbent-offline"]
+
+
+def test_help_names_the_strategies_that_come_with_settings_of_their_own() -> None:
+    (racing,) = [note for note in get_args(bench_command.Racing) if hasattr(note, "help")]
+    (seeds,) = [note for note in get_args(bench_command.ContestSeeds) if hasattr(note, "help")]
+    assert racing.help.endswith(f"none for {', '.join(sorted(PUBLISHED))}).")
+    assert len(PUBLISHED) == 3
+    assert seeds.help.endswith("1 for those three).")
 
 
 def test_no_search_takes_more_than_its_budget_and_a_row_pools_its_repeats(
