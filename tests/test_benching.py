@@ -8,20 +8,23 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 
+from eureka_agent.cli import bench as bench_command
 from eureka_agent.cli import main
 from eureka_agent.contract.task import load_task, task_from_files
 from eureka_agent.errors import BudgetExhausted, RunError, UsageError
 from eureka_agent.runs.calls import Booked
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
+from eureka_agent.search import benching
 from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
 from eureka_agent.search.bench_results import HEADINGS, _clustered, _iqm, cells, markdown, results
 from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
 from eureka_agent.settings import Settings
+from eureka_agent.strategies import PUBLISHED, as_published
 from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec, Wall
@@ -73,6 +76,14 @@ def test_the_baselines_are_always_beside_what_was_asked_for() -> None:
     assert [c.name for c in contestants(["islands"], "offline")] == ["islands", "zero_shot", "incumbent"]
     names = [c.name for c in contestants(["zero_shot", "incumbent"], "openai/x")]
     assert names == ["zero_shot", "incumbent", "incumbent-offline"]
+
+
+def test_help_names_the_strategies_that_come_with_settings_of_their_own() -> None:
+    (racing,) = [note for note in get_args(bench_command.Racing) if hasattr(note, "help")]
+    (seeds,) = [note for note in get_args(bench_command.ContestSeeds) if hasattr(note, "help")]
+    assert racing.help.endswith(f"none for {', '.join(sorted(PUBLISHED))}).")
+    assert len(PUBLISHED) == 3
+    assert seeds.help.endswith("1 for those three).")
 
 
 def test_no_search_takes_more_than_its_budget_and_a_row_pools_its_repeats(
@@ -129,8 +140,32 @@ def test_a_search_of_another_version_of_the_task_is_refused(done: tuple[Path, Be
     root, bench, _ = done
     yaml = TASKS[NAME].files["task.yaml"] + b"\n# changed\n"
     changed = task_from_files(NAME, TASKS[NAME].folder, {**TASKS[NAME].files, "task.yaml": yaml}, None)
-    with pytest.raises(RunError, match="begun with other settings or another version of the task"):
+    with pytest.raises(RunError, match=r"begun with another version of the task; .* choose another --output"):
         run_bench(root, bench, {NAME: changed}, lambda settings: ScriptedSandbox(), unwatched)
+
+
+def test_a_search_that_an_earlier_version_began_names_what_differs_and_is_made_again_once_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = plan(repeats=1)
+    began = {"racing": "halving", "contest_seeds": 3}
+    with monkeypatch.context() as earlier:
+        earlier.setattr(benching, "as_published", lambda name: began if name == "islands" else as_published(name))
+        run_all(tmp_path / "bench", bench)
+    folder = search_folder(tmp_path / "bench", NAME, bench.contestants[0], 0)
+    with pytest.raises(RunError) as refused:
+        run_all(tmp_path / "bench", bench)
+    assert str(refused.value) == (
+        f"{folder}: begun with --racing halving, where it is none now; --contest-seeds 3, where it is 1 now; its "
+        "result would not compare. Move this folder away, and the search is made again when the bench goes on, or "
+        "choose another --output"
+    )
+    folder.rename(tmp_path / "away")
+    trained = {job.origin for job in run_all(tmp_path / "bench", bench).started if isinstance(job.spec, TrainSpec)}
+    assert trained, "the one search"
+    with Run.open(folder, read_only=True) as run:
+        assert run.settings.racing == "none"
+        assert run.comparison() is not None
 
 
 def test_what_was_handed_on_holds_in_every_search(done: tuple[Path, Bench, ScriptedSandbox]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eureka_agent.contract.reward_code import HASHED
 from eureka_agent.contract.task import Task, load_task
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.gates import examine_code
@@ -83,8 +84,13 @@ def test_the_same_program_is_called_that_and_not_like_in_behaviour(run: Run) -> 
 def test_a_program_is_recognised_by_its_stored_hash_and_in_old_runs_by_its_code(run: Run) -> None:
     (fresh,) = linked(run, [candidate(0)], Population())
     assert fresh.program == program_of(candidate(0))
-    renamed = candidate(0).model_copy(update={"program": "known"})
-    assert program_of(renamed) == "known"
+    assert program_of(candidate(0, program=f"{HASHED}known")) == f"{HASHED}known"
+
+
+def test_a_repeat_is_found_in_a_run_whose_hashes_an_earlier_version_wrote(run: Run) -> None:
+    code = "def compute_reward(torso_x):\n    {0} = 2.0 * torso_x\n    return {0}, {{}}\n"
+    earlier = candidate(0, code=code.format("paid"), program="5" * 64)
+    assert links(run, candidate(1, code=code.format("gait")), before=(earlier,)) == ["is the same program as g0c0"]
 
 
 class Rewrites:

@@ -358,7 +358,12 @@ def test_templates_of_the_users_replace_the_shipped_ones_by_name(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("system.md.j2", "Dear {{ nobody }}", r"system\.md\.j2: 'nobody' is undefined"),
+        ("system.md.j2", "Dear {{ nobody }}", r"system\.md\.j2:1: 'nobody' is undefined; there is no other"),
+        (
+            "task.md.j2",
+            "one\n{{ jobs }}",
+            r"task\.md\.j2:2: 'jobs' is undefined; there is angle, brief, .*, variables, warm_start$",
+        ),
         ("sample.md.j2", "one\n{% if %}", r"sample\.md\.j2:2: "),
         ("sytem.md.j2", "Hello", r"nothing uses 'sytem\.md\.j2'; templates are .*system\.md\.j2"),
         ("notes.txt", "Hello", r"no \*\.md\.j2 there"),
@@ -368,6 +373,17 @@ def test_a_broken_template_is_named(tmp_path: Path, name: str, text: str, messag
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=message):
         Prompts(tmp_path).compose(brief(), TASK, Population())
+
+
+def test_what_an_earlier_version_told_of_a_parent_is_named_with_what_there_is_instead(tmp_path: Path) -> None:
+    (tmp_path / "parent.md.j2").write_text("## {{ parent.id }}\n\n{% if parent.again %}again{% endif %}\n")
+    asked = brief("mutate", generation=1).model_copy(update={"parents": ("g0c0",)})
+    with pytest.raises(UsageError) as refused:
+        Prompts(tmp_path).compose(asked, TASK, POPULATION)
+    assert str(refused.value) == (
+        f"prompt template {tmp_path / 'parent.md.j2'}:3: 'dict object' has no attribute 'again'; there is code, "
+        "commentary, components, finding, fitness, id, reflection, stopped, success_rate, trainings, warm_start"
+    )
 
 
 def test_an_absent_prompts_folder_is_named(tmp_path: Path) -> None:

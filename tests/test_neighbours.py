@@ -13,6 +13,7 @@ from test_report_parts import words
 
 from eureka_agent.critique.suspicions import reward_distances
 from eureka_agent.lab.judging import JudgedBank, bank_key, transitions_of
+from eureka_agent.population import Population
 from eureka_agent.report import neighbours as neighbours_
 from eureka_agent.report.build import render
 from eureka_agent.report.facts import gather
@@ -67,8 +68,20 @@ def test_a_page_shows_no_more_than_fits_and_the_best_generation_first(
     short = neighbours(run, population, best)[1][0]
     assert short.names[:3] == ("g0c7", "g0c6", "g0c5")
     assert short.left_out == 5
-    assert "Not shown: 5 rewards" in tables([short])[0].note
+    assert tables([short])[0].note.endswith("Not shown: 5 rewards that came out lower.")
     assert neighbours(run, population, best)[0]["g0c0"].nearest, "the cards have what the table leaves out"
+
+
+def test_what_a_person_rejected_is_not_said_to_have_come_out_lower(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    population = Population(candidates=run.population().candidates, rejected=frozenset({"g0c7"}))
+    found = neighbours(run, population, population.best)[1]
+    (first,) = [m for m in found if m.generation == 0]
+    assert (first.left_out, first.rejected) == (0, 1)
+    assert tables([first])[0].note.endswith("Not shown: 1 reward that a person rejected.")
+    monkeypatch.setattr(neighbours_, "MOST_REWARDS", 4)
+    (short,) = [m for m in neighbours(run, population, population.best)[1] if m.generation == 0]
+    note = tables([short])[0].note
+    assert note.endswith("Not shown: 3 rewards that came out lower; 1 reward that a person rejected.")
 
 
 def test_starc_stands_below_the_diagonal_and_epic_above() -> None:

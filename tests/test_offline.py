@@ -133,15 +133,15 @@ def test_the_same_brief_gives_the_same_proposal_and_another_seed_another(operato
     assert answers[0].genome is not None
 
 
+@pytest.mark.parametrize("program", ["", "5" * 64], ids=["no hash", "an earlier version's hash"])
 @pytest.mark.parametrize("operator", ["sample", "mutate", "cross"])
-def test_nothing_the_population_has_is_proposed_again(operator: str) -> None:
+def test_nothing_the_population_has_is_proposed_again(operator: str, program: str) -> None:
     task, population = TASKS["reacher_reach"], offline_population("reacher_reach")
     parents = {"sample": (), "mutate": ("g0c3",), "cross": ("g0c3", "g0c1")}[operator]
     proposer = make_proposer("offline", task)
     first = proposer.propose(brief(operator, 7, parents), task, population)
-    again = proposer.propose(
-        brief(operator, 7, parents), task, population.extended([candidate(9, first.code, None, 0.0)])
-    )
+    known = candidate(9, first.code, None, 0.0).model_copy(update={"program": program})
+    again = proposer.propose(brief(operator, 7, parents), task, population.extended([known]))
     assert normalised_hash(again.code) != normalised_hash(first.code)
     assert again.failure is None
 

@@ -12,6 +12,8 @@ from eureka_sandbox.bodies import BODIES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+CODE = ("eureka_agent", "evaluation", "prompts", "sandbox", "tasks")
+READMES = [page for folder in CODE for page in sorted((ROOT / folder).rglob("README.md"))]
 
 
 def test_the_readme_quotes_the_loop_as_it_is() -> None:
@@ -28,9 +30,9 @@ def test_every_body_is_named_where_the_readme_says_how_to_make_a_task() -> None:
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *READMES):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
 
 
 def test_the_demo_runs_a_shipped_task() -> None:

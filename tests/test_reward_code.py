@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from eureka_agent.contract import renaming
 from eureka_agent.contract.reward_code import check_reward_code, component_names, normalised_hash, undefined_names
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import Failure, VariableSpec
@@ -126,7 +129,7 @@ def test_rubbish_is_a_failure_and_never_raises(source: str) -> None:
     assert check_reward_code(source, VARIABLES) is not None
     assert component_names(source) == ()
     assert undefined_names(source) == {}
-    assert len(normalised_hash(source)) == 64
+    assert re.fullmatch("2:[0-9a-f]{64}", normalised_hash(source))
 
 
 def test_a_failure_message_is_short_whatever_the_names() -> None:
@@ -236,6 +239,7 @@ def test_another_name_that_means_something_else_changes_the_hash(old: str, new: 
     [
         ("g(a=torso_x)", "g(b=torso_x)"),
         ('g(**{"a": torso_x})', 'g(**{"b": torso_x})'),
+        ('g(**dict(zip("a b".split(), (torso_x, 3.0))))', 'g(**dict(zip("b a".split(), (torso_x, 3.0))))'),
     ],
 )
 def test_parameters_that_are_passed_by_name_keep_it(one: str, other: str) -> None:
@@ -251,6 +255,9 @@ def test_parameters_that_are_passed_by_name_keep_it(one: str, other: str) -> Non
     [
         "speed = torso_x\n    return speed, locals()",
         "def speed(): return torso_x\n    return speed(), {speed.__name__: speed()}",
+        'def speed(): return torso_x\n    return speed(), {getattr(speed, "__na" + "me__"): speed()}',
+        'def speed(): return torso_x\n    return speed(), {attrgetter("__name__")(speed): speed()}',
+        'def speed(): return torso_x\n    return speed(), {"{0.__name__}".format(speed): speed()}',
         "global speed\n    speed = torso_x\n    return speed, {}",
         "class Terms:\n        speed = 1.0\n    return torso_x * Terms.speed, {}",
     ],
@@ -258,6 +265,35 @@ def test_parameters_that_are_passed_by_name_keep_it(one: str, other: str) -> Non
 def test_a_name_that_can_be_looked_up_by_its_spelling_stays(body: str) -> None:
     code = f"def compute_reward(torso_x):\n    {body}\n"
     assert normalised_hash(code) != normalised_hash(code.replace("speed", "pace"))
+
+
+class Counted(set[str]):
+    """Counts the elements that are looked at or copied."""
+
+    touched = 0
+
+    def __contains__(self, name: object) -> bool:
+        Counted.touched += 1
+        return super().__contains__(name)
+
+    def __or__(self, other: AbstractSet[Any]) -> set[Any]:
+        Counted.touched += len(self) + len(other)
+        return super().__or__(other)
+
+    __ror__ = __or__
+
+
+def test_naming_the_locals_of_a_large_program_is_work_in_proportion_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = renaming._known_elsewhere
+    monkeypatch.setattr(renaming, "_known_elsewhere", lambda tree: Counted(known(tree)))
+    monkeypatch.setattr(Counted, "touched", 0)
+    constants = "".join(f"C{number} = 0\n" for number in range(2000))
+    helpers = "".join(f"def f{number}(x): y = x; return y\n" for number in range(1000))
+    locals_ = "".join(f"    v{number} = 0\n" for number in range(2000))
+    code = f"{constants}{helpers}def compute_reward(torso_x):\n{locals_}    return torso_x, {{}}\n"
+    assert check_reward_code(code, VARIABLES) is None
+    normalised_hash(code)
+    assert 4000 <= Counted.touched <= 3 * 5000
 
 
 def test_a_name_that_shadows_one_of_the_module_is_told_from_it() -> None:

@@ -14,8 +14,11 @@ from eureka_agent.llm.prompting import Prompts, Request, fenced
 from eureka_agent.llm.proposer import LLMProposer
 from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.loop import evolve
+from eureka_agent.population import Candidate
 from eureka_agent.runs.journal import SCHEMA_VERSION
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.verify_records import Records
+from eureka_agent.search.duplicates import linked, program_of
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import TrainSpec
@@ -116,6 +119,22 @@ def test_an_old_run_resumes_to_its_end_and_repeats_nothing(old: Path) -> None:
     assert not any("/seed/" in key or "/rung/" in key for key in trained)
     with Run.open(old, read_only=True) as run:
         assert run.comparison() == comparison
+
+
+def test_hashes_that_an_earlier_version_wrote_change_neither_verification_nor_what_is_a_repeat(old: Path) -> None:
+    with Run.open(old) as run:
+        before = Records(run).mismatches
+    with sqlite3.connect(old / "run.db") as database:
+        database.execute("UPDATE candidates SET record = json_set(record, '$.program', ?)", ("5" * 64,))
+    database.close()
+    with Run.open(old) as run:
+        assert Records(run).mismatches == before
+        known = run.population(partial=True)
+        assert {c.program for c in known.candidates} == {"5" * 64}
+        brief = known.candidates[-1].brief.model_copy(update={"id": "g1c1", "slot": 1})
+        (repeat,) = linked(run, [Candidate(brief=brief, code="# again\n" + known["g0c1"].code)], known)
+        own = program_of(known["g0c1"])
+        assert repeat.duplicate_of == next(c.id for c in known.candidates if program_of(c) == own)
 
 
 def test_a_run_of_the_next_format_is_refused_with_the_version_it_needs(old: Path) -> None:

@@ -41,10 +41,12 @@ Repeats = Annotated[int, typer.Option(metavar="R", min=1, max=1000, help="Search
 FinalSeeds = Annotated[int | None, typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per winner (3).")]
 Racing = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="halving, hyperband or none, for all (halving; none for eureka and zero_shot)."),
+    typer.Option(
+        metavar="NAME", help="halving, hyperband or none, for all (halving; none for eureka, islands, zero_shot)."
+    ),
 ]
 ContestSeeds = Annotated[
-    int | None, typer.Option(metavar="S", min=1, help="Trainings of a contender, for all (3; 1 for those two).")
+    int | None, typer.Option(metavar="S", min=1, help="Trainings of a contender, for all (3; 1 for those three).")
 ]
 Prescreen = Annotated[
     bool, typer.Option("--prescreen", help="The first strategy again, with prescreening, as one more to compare.")

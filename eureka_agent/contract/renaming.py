@@ -7,7 +7,7 @@ import builtins
 
 from eureka_agent.contract.reward_names import bound_by
 
-LOOKED_UP = frozenset({"locals", "vars", "dir", "eval", "exec", "compile", "globals", "inspect"})
+LOOKED_UP = frozenset({"locals", "vars", "dir", "eval", "exec", "compile", "globals", "inspect", "getattr"})
 """Code that uses these may look names up by their spelling."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -28,9 +28,11 @@ def number_locals(tree: ast.Module, public: ast.AST | None) -> None:
     kept, by_name = _known_elsewhere(tree), _spelled(tree)
     for function in tree.body:
         if isinstance(function, _Function):
-            parameters = _parameters(function) & by_name | (_parameters(function.args) if function is public else set())
+            parameters = {name for name in _parameters(function) if by_name is None or name in by_name}
+            parameters |= _parameters(function.args) if function is public else set()
             bound = dict.fromkeys(name for node in ast.walk(function) for name in _bound(node))
-            local = [name for name in bound if name not in kept | parameters and not name.startswith("__")]
+            free = (name for name in bound if name not in kept and name not in parameters)
+            local = [name for name in free if not name.startswith("__")]
             _Renamed({name: f"${number}" for number, name in enumerate(local)}).visit(function)
 
 
@@ -41,6 +43,8 @@ def _by_spelling(node: ast.AST) -> bool:
             return name in LOOKED_UP
         case ast.Attribute(attr=name):
             return name.startswith("__")
+        case ast.Constant(value=str(text)):
+            return "__" in text
         case _:
             return False
 
@@ -64,10 +68,10 @@ def _known_elsewhere(tree: ast.Module) -> set[str]:
     return kept
 
 
-def _spelled(tree: ast.Module) -> set[str]:
-    """What may name a parameter: keywords of calls, and strings, which can be keys of `**arguments`."""
-    keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
-    return keywords | {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+def _spelled(tree: ast.Module) -> set[str] | None:
+    """What may name a parameter: keywords of calls; None, for any name, where a call has `**arguments`."""
+    keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    return None if None in keywords else {name for name in keywords if name}
 
 
 def _parameters(node: ast.AST) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import functools
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ MODULES = frozenset(
     | {"torch", "typing"}
 )
 """What a reward may import."""
+HASHED = "2:"
+"""How programs are told apart: begins every hash, and changes whenever the hash of a program would."""
 MAX_DEPTH = 200
 """Deepest syntax tree; Python's own compiler recurses over it."""
 
@@ -75,7 +78,7 @@ def component_names(source: str) -> tuple[str, ...]:
 
 
 def normalised_hash(source: str) -> str:
-    """SHA-256 that ignores comments, layout, docstrings, annotations and what locals are called.
+    """SHA-256, after `2:`, that ignores comments, layout, docstrings, annotations and what locals are called.
 
     Equal hashes mean the same program. Code that does not parse is hashed as text.
     """
@@ -85,7 +88,16 @@ def normalised_hash(source: str) -> str:
         text = ast.unparse(tree)
         number_locals(tree, _reward_function(tree))
         text = ast.unparse(tree)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return HASHED + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def program_hash(known: str, source: str) -> str:
+    """The hash of `source`: `known`, unless it is empty or an earlier version hashed it in another way."""
+    return known if known.startswith(HASHED) else _hashed_once(source)
+
+
+_hashed_once = functools.lru_cache(maxsize=10_000)(normalised_hash)
+"""Every generation and every answer of the offline search looks at all rewards before it."""
 
 
 def undefined_names(source: str) -> dict[str, int]:

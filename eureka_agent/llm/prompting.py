@@ -7,7 +7,8 @@ else comes from a candidate reaches a prompt only as a number, a checked name or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Prompts:
         folders = [folder, shipped] if folder else [shipped]
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(folders),
-            undefined=jinja2.StrictUndefined,
+            undefined=_Unknown,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
@@ -192,7 +193,10 @@ class Prompts:
         except jinja2.TemplateNotFound as error:
             raise UsageError(f"prompt template {name}: there is no {error.name!r} to include") from error
         except jinja2.TemplateError as error:
-            raise UsageError(f"prompt template {name}: {error.message}") from error
+            message = error.message or ""
+            if message.endswith(" is undefined"):
+                message += _there_is(values)
+            raise UsageError(f"prompt template {_place(error) or name}: {message}") from error
 
     def _template(self, name: str) -> jinja2.Template:
         try:
@@ -201,6 +205,25 @@ class Prompts:
             raise UsageError(f"no prompt template {error.name!r} in {content('prompts')}") from error
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"prompt template {error.filename}:{error.lineno}: {error.message}") from error
+
+
+class _Unknown(jinja2.StrictUndefined):
+    """A name that there is not: an error that lists those that there are."""
+
+    @property
+    def _undefined_message(self) -> str:
+        known = self._undefined_obj
+        return super()._undefined_message + (_there_is(known) if isinstance(known, Mapping) else "")
+
+
+def _there_is(names: Iterable[str]) -> str:
+    return f"; there is {', '.join(sorted(names)) or 'no other'}"
+
+
+def _place(error: Exception) -> str:
+    """`FILE:LINE` of the innermost template; Jinja gives tracebacks the lines of the templates."""
+    places = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__) if ".j2" in f.filename]
+    return places[-1] if places else ""
 
 
 def _last(population: Population, fits: Callable[[Candidate], bool]) -> list[Candidate]:

@@ -11,7 +11,7 @@ from random import Random
 
 from pydantic import ValidationError
 
-from eureka_agent.contract.reward_code import normalised_hash
+from eureka_agent.contract.reward_code import normalised_hash, program_hash
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Brief, Candidate, Population, Proposal
@@ -56,7 +56,7 @@ class OfflineProposer:
         search = Operators(task, Random(brief.seed), self.keyword_prior)
         parents = [(genome, c) for c in map(population.__getitem__, brief.parents) if (genome := _genome_of(c, task))]
         parents.sort(key=lambda pair: population.order(pair[1]), reverse=True)
-        tried = {candidate.program or normalised_hash(candidate.code) for candidate in population.candidates}
+        tried = {program_hash(candidate.program, candidate.code) for candidate in population.candidates}
         for _ in range(ATTEMPTS):
             if brief.operator == "cross" and len(parents) > 1:
                 genome = search.cross([genome for genome, _ in parents])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import sqrt
 
@@ -54,7 +54,9 @@ class Matrix:
     trajectories: int
     """Over which the alignment is."""
     left_out: int
-    """Candidates that were judged as well."""
+    """Candidates that were judged as well, and came out lower."""
+    rejected: int = 0
+    """Candidates that were judged as well, and that a person rejected."""
 
 
 def neighbours(
@@ -81,7 +83,7 @@ def neighbours(
                 found[name] = Neighbours(nearest, others.get(HUMAN), others.get(METRIC))
         kept = _kept(names, population)
         if len(kept) > 1 and len(kept) ** 2 + sum(len(m.names) ** 2 for m in shown) <= MOST_CELLS:
-            shown.append(_matrix(run, generation, kept, distances))
+            shown.append(_matrix(run, generation, kept, distances, population.outcast))
     return found, tuple(shown)
 
 
@@ -92,10 +94,17 @@ def _kept(names: Iterable[str], population: Population) -> tuple[str, ...]:
     return (*ranked, *(name for name in CALLED if name in judged))
 
 
-def _matrix(run: Run, generation: int, names: tuple[str, ...], starc: Mapping[str, Mapping[str, float]]) -> Matrix:
+def _matrix(
+    run: Run,
+    generation: int,
+    names: tuple[str, ...],
+    starc: Mapping[str, Mapping[str, float]],
+    outcast: Set[str],
+) -> Matrix:
     from eureka_agent.critique.suspicions import alignments, epic_distances
 
     alignment, trajectories = alignments(run, generation, names)
+    others = starc.keys() - names
     return Matrix(
         generation=generation,
         names=names,
@@ -103,7 +112,8 @@ def _matrix(run: Run, generation: int, names: tuple[str, ...], starc: Mapping[st
         epic=tuple(map(tuple, epic_distances(run, generation, names).tolist())),
         alignment=tuple(alignment.tolist()),
         trajectories=trajectories,
-        left_out=len(starc.keys() - names),
+        left_out=len(others - outcast),
+        rejected=len(others & outcast),
     )
 
 
@@ -152,8 +162,9 @@ def _table(m: Matrix) -> Table:
         link = "" if name in CALLED else name
         rows.append(Row(CALLED.get(name, name), link, _alignment(m.alignment[i]), tuple(cells)))
     note = f"Best first; TAC over {m.trajectories} recorded trajectories."
-    if m.left_out:
-        note += f" Not shown: {plural(m.left_out, 'reward')} that came out lower."
+    why = ((m.left_out, "came out lower"), (m.rejected, "a person rejected"))
+    if missing := [f"{plural(count, 'reward')} that {what}" for count, what in why if count]:
+        note += f" Not shown: {'; '.join(missing)}."
     return Table(
         title=f"Generation {m.generation + 1}",
         note=note,

@@ -31,7 +31,7 @@ from eureka_agent.search.searching import search
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import as_published
 from eureka_agent.terminal.watcher import Watcher
-from eureka_agent.text import plural
+from eureka_agent.text import flag_of, plural
 from eureka_sandbox.protocol import Failure, Sandbox
 
 PLAN, CPU = "plan.json", "cpu.json"
@@ -210,17 +210,30 @@ def _has_ended(folder: Path, task: Task, settings: Settings) -> bool:
     """Whether the search is there to its last comparison, under the bounds that it had then.
 
     Raises:
-        RunError: it was begun with other settings.
+        RunError: it was begun with other settings, as by an earlier version, or with another version of the task.
     """
     if not (folder / DATABASE).is_file():
         return False
     with Run.open(folder, read_only=True) as run:
-        bounds = {name: getattr(run.settings, name) for name in AMENDABLE}
-        if run.settings != settings.model_copy(update=bounds) or run.task.digest != task.digest:
+        other = _differences(run.settings, settings)
+        if run.task.digest != task.digest:
+            other.append("another version of the task")
+        if other:
             raise RunError(
-                f"{folder}: begun with other settings or another version of the task; choose another --output"
+                f"{folder}: begun with {'; '.join(other)}; its result would not compare. Move this folder away, and "
+                "the search is made again when the bench goes on, or choose another --output"
             )
         return run.comparison() is not None
+
+
+def _differences(begun: Settings, wanted: Settings) -> list[str]:
+    """`--racing halving, where it is none now`: of the settings that a result depends on."""
+    before, now = begun.model_dump(), wanted.model_dump()
+    return [
+        f"{flag_of(name)} {before[name]}, where it is {now[name]} now"
+        for name in before
+        if name not in AMENDABLE and before[name] != now[name]
+    ]
 
 
 def _opened(folder: Path, task: Task, settings: Settings) -> Run:

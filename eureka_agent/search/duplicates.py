@@ -13,7 +13,7 @@ import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eureka_agent.contract.reward_code import FUNCTION, normalised_hash
+from eureka_agent.contract.reward_code import FUNCTION, normalised_hash, program_hash
 from eureka_agent.population import Candidate, Population
 from eureka_agent.runs.run import Run
 
@@ -50,8 +50,8 @@ def linked(run: Run, candidates: Sequence[Candidate], population: Population) ->
 
 
 def program_of(candidate: Candidate) -> str:
-    """Equal for equal programs."""
-    return candidate.program or normalised_hash(candidate.code)
+    """Equal for equal programs, whichever version recorded them."""
+    return program_hash(candidate.program, candidate.code)
 
 
 def packed(fingerprint: Sequence[float]) -> str:

@@ -105,13 +105,27 @@ def rewards() -> Iterator[Reward]:
         yield Reward(name, "human", False, task.human_reward)
         for seed in range(OFFLINE.get(name, 1)):
             yield Reward(name, f"offline {seed}", False, _offline(task, seed))
-    rows = [row for row in DictReader((PILOT / "pilot.csv").open()) if row["reward"].endswith(".py")]
-    for name in sorted({row["task"] for row in rows}):
-        of_task = sorted((row for row in rows if row["task"] == name), key=lambda row: -float(row["fitness_300k"]))
-        for row in of_task[:BEST_OF_PILOT]:
+    for name in pilot_tasks():
+        best = sorted(pilot_rewards(name), key=lambda of_score: -of_score[1])
+        yield from (reward for reward, _ in best[:BEST_OF_PILOT])
+
+
+def pilot_tasks() -> list[str]:
+    """Those that the language model wrote rewards for."""
+    return sorted({row["task"] for row in _pilot()})
+
+
+def pilot_rewards(task: str) -> Iterator[tuple[Reward, float]]:
+    """All that it wrote for a task, each with its score in the pilot; `pilot g0c3` is of the first generation."""
+    for row in _pilot():
+        if row["task"] == task:
             generation, file = row["reward"].split("/")
-            path = PILOT / name / f"g{int(generation.removeprefix('generation_')) - 1}{file}"
-            yield Reward(name, f"pilot {path.stem}", False, path.read_text())
+            path = PILOT / task / f"g{int(generation.removeprefix('generation_')) - 1}{file}"
+            yield Reward(task, f"pilot {path.stem}", False, path.read_text()), float(row["fitness_300k"])
+
+
+def _pilot() -> list[dict[str, str]]:
+    return [row for row in DictReader((PILOT / "pilot.csv").open()) if row["reward"].endswith(".py")]
 
 
 def _offline(task: Task, seed: int) -> str:

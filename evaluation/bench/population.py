@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from eureka_agent.contract.reward_code import HASHED
 from eureka_agent.contract.task import load_task
 from eureka_agent.population import Brief, Candidate, Rung, Score, Training, rung_key
 from eureka_agent.runs.journal import Statement
@@ -179,7 +180,7 @@ def build(folder: Path, candidates: int) -> None:
                 name = f"g{generation}c{slot}"
                 parents = tuple(rng.sample(names, 1)) if names else ()
                 brief = Brief(id=name, generation=generation, slot=slot, operator="mutate", parents=parents, seed=1)
-                candidate = Candidate(brief=brief, code=f"# {name}\n{code}", program=f"{number:064x}")
+                candidate = Candidate(brief=brief, code=f"# {name}\n{code}", program=f"{HASHED}{number:064x}")
                 statements.append(
                     decided(f"{name}/proposal", json.dumps({"code": candidate.code, "fingerprint": "A" * 1368}))
                 )

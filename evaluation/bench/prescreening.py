@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from csv import DictReader
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 from hacking import _trajectories, _values
-from hacking_trials import PILOT, PLAYS, Reward, Trials, rewards
+from hacking_trials import PLAYS, Reward, Trials, pilot_rewards, pilot_tasks, rewards
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
@@ -52,7 +51,7 @@ def of_run(run: Run) -> Iterator[tuple[str, list[Replayed]]]:
         if bank is None:
             continue
         known = transitions_of(run, bank.players)
-        earlier = np.array([born.get(policy, -1) < generation for policy in known.policies])
+        earlier = np.array([born.get(_owner(policy), -1) < generation for policy in known.policies])
         if earlier.sum() < FEWEST or len(known.trajectory) != bank.transitions:
             continue
         found = []
@@ -69,14 +68,7 @@ def of_pilot(name: str, trials: Trials) -> list[Replayed]:
     task = load_task(name)
     made = {r.name: trials.train(r) for r in rewards() if r.task == name and trials.finished(r)}
     known = chosen_transitions(_trajectories({how: trials.play(task, how) for how in PLAYS} | made), ROOM)
-    found = []
-    for row in DictReader((PILOT / "pilot.csv").open()):
-        if row["task"] == name and row["reward"].endswith(".py"):
-            generation, file = row["reward"].split("/")
-            code = (PILOT / name / f"g{int(generation.removeprefix('generation_')) - 1}{file}").read_text()
-            reward = Reward(name, row["reward"], False, code)
-            found.append(Replayed(reward.name, _without_own(reward, known, trials), float(row["fitness_300k"])))
-    return found
+    return [Replayed(r.name, _without_own(r, known, trials), fitness) for r, fitness in pilot_rewards(name)]
 
 
 def of_trials(name: str, trials: Trials) -> list[Replayed]:
@@ -85,15 +77,17 @@ def of_trials(name: str, trials: Trials) -> list[Replayed]:
     made = {r: trials.train(r) for r in rewards() if r.task == name and trials.finished(r)}
     plays = {how: trials.play(task, how) for how in PLAYS}
     known = chosen_transitions(_trajectories(plays | {r.name: trial for r, trial in made.items()}), ROOM)
-    return [
-        Replayed(r.name, _without_own(r, known, trials), float(np.mean(trial.fitness)), r.hack)
-        for r, trial in made.items()
-    ]
+    return [Replayed(r.name, _without_own(r, known, trials), trial[-1].mean, r.hack) for r, trial in made.items()]
 
 
 def _without_own(reward: Reward, known: Transitions, trials: Trials) -> float:
     totals = _values(load_task(reward.task), reward, known, trials)[1][0, : len(known.trajectory)]
-    return _tau(totals, known, np.array([policy != reward.name for policy in known.policies]))
+    return _tau(totals, known, np.array([_owner(policy) != reward.name for policy in known.policies]))
+
+
+def _owner(policy: str) -> str:
+    """Whose policy it is, an earlier look at its training or another training included."""
+    return policy.partition("/")[0]
 
 
 def _tau(totals: NDArray[np.float64], known: Transitions, kept: NDArray[np.bool_]) -> float:
@@ -124,11 +118,12 @@ def main() -> None:
             for title, found in of_run(run):
                 print(told(f"run {title}", found), flush=True)
     trials = Trials()
-    for name in ("hopper_forward", "half_cheetah_backflip"):
+    for name in pilot_tasks():
         found = of_pilot(name, trials)
         print(told(f"pilot {name}", found), flush=True)
-        for generation in ("generation_1", "generation_2"):
-            print(told(f"  {generation}", [r for r in found if r.name.startswith(generation)]), flush=True)
+        for generation in range(2):
+            born = [r for r in found if r.name.startswith(f"pilot g{generation}c")]
+            print(told(f"  generation {generation + 1}", born), flush=True)
     for name in dict.fromkeys(r.task for r in rewards()):
         if found := of_trials(name, trials):
             print(told(f"trials {name}", found), flush=True)
