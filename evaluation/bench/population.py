@@ -28,6 +28,7 @@ from eureka_agent.runs.journal import Statement
 from eureka_agent.runs.rows import candidate_row, outcome_row
 from eureka_agent.runs.run import Run
 from eureka_agent.search.contest import Incumbency, Standing, incumbency_key
+from eureka_agent.search.duplicates import packed
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import STRATEGIES
 from eureka_evaluation.finding import Finding
@@ -181,9 +182,9 @@ def build(folder: Path, candidates: int) -> None:
                 parents = tuple(rng.sample(names, 1)) if names else ()
                 brief = Brief(id=name, generation=generation, slot=slot, operator="mutate", parents=parents, seed=1)
                 candidate = Candidate(brief=brief, code=f"# {name}\n{code}", program=f"{HASHED}{number:064x}")
-                statements.append(
-                    decided(f"{name}/proposal", json.dumps({"code": candidate.code, "fingerprint": "A" * 1368}))
-                )
+                fingerprint = packed([rng.gauss(0.0, 1.0) for _ in range(256)])
+                proposal = {"code": candidate.code, "fingerprint": fingerprint}
+                statements.append(decided(f"{name}/proposal", json.dumps(proposal)))
                 if slot:
                     stopped = slot < 4
                     rungs = raced(rng, stopped)
@@ -196,7 +197,7 @@ def build(folder: Path, candidates: int) -> None:
                         "suspicions": tuple(finding(rng, i) for i in range(2)),
                         "reflection": "  own return: -4.651 45.12 89.16 140.5 172.2 190.1 [-4.651, 101.2, 222.0]\n"
                         * 58,
-                        "fingerprint": "A" * 1368,
+                        "fingerprint": fingerprint,
                     }
                     candidate = candidate.model_copy(update=told)
                 statements.append(candidate_row(candidate))
