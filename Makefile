@@ -18,7 +18,7 @@ help:
 	@echo "make bench-sandbox  what the wall costs and how soon it acts: start-up, training speed, many jobs (about 20 minutes)"
 	@echo "make bench-hacking  planted hacks and good rewards: which are flagged (an hour, the first time)"
 	@echo "make bench-strategies  strategies at matched steps (hours, can be interrupted); writes docs/strategies.md"
-	@echo "make crash   kill searches and fail disks at every durable step, and resume them (an hour)"
+	@echo "make crash   kill searches and fail disks at every durable step, and resume them (two hours)"
 	@echo "make image   build the sandbox container image"
 
 setup: .venv/.ready
@@ -79,7 +79,7 @@ image:
 	docker build --network host --build-arg BASE=$(BASE) --build-arg PIP_ARGS="$(PIP_ARGS)" --build-arg RECIPE=$$(cat \
 		sandbox/image/Dockerfile sandbox/image/requirements.txt | sha256sum | cut -d" " -f1) -t eureka-sandbox sandbox/image
 
-# Half an hour: kills and storage faults at every durable step, and 500 kills at random; ARGS="--random 5000" for a night.
+# Some two hours: kills and storage faults at every durable step, and 500 kills at random; ARGS="--random 5000" for a night.
 crash: setup
 	@$(BIN)/python tests/crash_all.py $(ARGS)
 

@@ -1,6 +1,6 @@
 """`make crash`: every crash point at every pass, every storage fault, and hundreds of kills at random, each resumed.
 
-What CI tries once, this tries exhaustively; it takes about an hour on two cores. `--only points,random` picks
+What CI tries once, this tries exhaustively; it takes some two hours on two cores. `--only points,random` picks
 parts, `--random 5000` kills more often, `--seed` draws other moments. It prints what was tried and what failed, and
 ends with 1 if anything did.
 """

@@ -37,7 +37,7 @@ from figures import Figures  # noqa: E402
 from intervals import Sample, median_interval, ratio_interval, samples  # noqa: E402
 from machine import description  # noqa: E402
 from plan import PLANS, Measurement, Options  # noqa: E402
-from publish import publish  # noqa: E402
+from publish import WouldLose, publish  # noqa: E402
 from record import Record, Row  # noqa: E402
 from strategies_page import KINDS, Colophon, Tally, page  # noqa: E402
 from work import Sitting  # noqa: E402
@@ -244,6 +244,18 @@ def test_the_report_has_a_table_per_part_and_marks_bounds(record: Record, tmp_pa
     words = [element.text for element in ElementTree.parse(image).iter("{http://www.w3.org/2000/svg}text")]
     assert "Hopper, 12 m forward: ours" in words
     assert "≥ 12.5 [10, ∞]" in words
+
+
+def test_a_page_is_not_replaced_by_one_that_tells_fewer_parts(record: Record, tmp_path: Path) -> None:
+    for part in "ab":
+        for measurement in PLANS[part](OPTIONS, record):
+            record.add(row(measurement, made_up(measurement)))
+    page, _ = publish(OPTIONS, record, tmp_path, "make bench-full")
+    before = page.read_text()
+    record.forget(["b"])
+    with pytest.raises(WouldLose, match=r"tells of part b, .*--only b\)"):
+        publish(OPTIONS, record, tmp_path, "make bench-full")
+    assert page.read_text() == before
 
 
 def test_a_report_of_nothing_says_so(record: Record, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from machine import busy_cores, description
 from plan import PARTS, Options
-from publish import publish
+from publish import WouldLose, publish
 from record import Record
 from work import Sitting
 
@@ -85,8 +85,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; what had finished is kept", file=sys.stderr)
         status = 130
-    for path in publish(options, record, arguments.docs, "make bench-full" + _given()):
-        print(f"wrote {path}")
+    try:
+        for path in publish(options, record, arguments.docs, "make bench-full" + _given()):
+            print(f"wrote {path}")
+    except WouldLose as why:
+        print(f"error: {why}; what was measured is kept", file=sys.stderr)
+        return status or 1
     return status
 
 

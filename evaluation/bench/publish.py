@@ -11,6 +11,7 @@ from plot import plot
 from record import Record
 from tables import TABLES
 
+NOTHING = "Not measured yet.\n"
 HEAD = """# Benchmark
 
 Speed and quality beside the limits (bare MuJoCo) and the peers (gymnasium, EnvPool, Stable-Baselines3, SBX), measured
@@ -27,14 +28,33 @@ depend on the machine.
 """
 
 
+class WouldLose(Exception):
+    """The page tells of parts that are not among the finished measurements."""
+
+
 def publish(options: Options, record: Record, docs: Path, command: str) -> list[Path]:
-    """Write both files from every finished measurement that fits `options`; their paths."""
+    """Write both files from every finished measurement that fits `options`; their paths.
+
+    Raises:
+        WouldLose: what is there tells more parts.
+    """
     figures = Figures(options, record)
     page, image = docs / "bench.md", docs / "bench.svg"
+    if lost := _told(page) - {row.key[0] for row in figures.rows}:
+        raise WouldLose(
+            f"{page} tells of part {', '.join(sorted(lost))}, of which {record.path} has no measurement that fits; "
+            f"measure it again (--only {','.join(sorted(lost))}), or write elsewhere (--docs FOLDER)"
+        )
     sections = [f"## ({part}) {title.capitalize()}\n\n{_table(part, figures)}" for part, title in PARTS.items()]
     page.write_text("\n".join([_head(figures), *sections, _colophon(figures, command)]))
     image.write_text(plot(figures))
     return [page, image]
+
+
+def _told(page: Path) -> set[str]:
+    """Parts of which a page has figures."""
+    sections = page.read_text().split("\n## (")[1:] if page.exists() else []
+    return {section[0] for section in sections if NOTHING not in section}
 
 
 def _head(figures: Figures) -> str:
@@ -42,7 +62,7 @@ def _head(figures: Figures) -> str:
 
 
 def _table(part: str, figures: Figures) -> str:
-    return TABLES[part](figures) if any(row.key[0] == part for row in figures.rows) else "Not measured yet.\n"
+    return TABLES[part](figures) if any(row.key[0] == part for row in figures.rows) else NOTHING
 
 
 def _colophon(figures: Figures, command: str) -> str:
