@@ -195,6 +195,17 @@ def test_pairs_can_be_skipped_undone_and_come_to_an_end_and_a_best_and_a_worst_p
     assert picks.locator("video").count() == 3
 
 
+def test_nothing_moves_under_the_pointer_when_films_come_near(desk: Desk) -> None:
+    page = desk.open()
+    tops = "() => [...document.querySelectorAll('.sheet button')].map(b => b.getBoundingClientRect().top + scrollY)"
+    before = page.evaluate(tops)
+    for place in ("[data-duel]", "[data-picks]"):
+        page.locator(place).scroll_into_view_if_needed()
+        read = "place => [...document.querySelectorAll(`${place} video`)].every(video => video.readyState > 0)"
+        page.wait_for_function(read, arg=place)
+    assert page.evaluate(tops) == before
+
+
 def test_nothing_of_a_review_keeps_people_out_in_either_theme_or_at_400_pixels(desk: Desk) -> None:
     page = desk.open(bypass_csp=True)
     card = desk.card(page, "g0c0")
@@ -248,7 +259,7 @@ def test_hostile_words_stay_words(desk: Desk) -> None:
         page.get_by_label("About the search as a whole").fill(words.replace("\x00", ""))
         for place, films in (("[data-duel]", 2), ("[data-picks]", 3)):  # which are laid when somebody comes near
             page.locator(place).scroll_into_view_if_needed()
-            page.locator(f"{place} video").nth(films - 1).wait_for()
+            page.locator(f"{place} video[src]").nth(films - 1).wait_for()
         outlines.append(page.evaluate(OUTLINE))
         assert "owned" not in page.title()
         assert card.locator(".said").count() == 1

@@ -92,7 +92,7 @@
     one("video", figure)?.remove();
     figure.prepend(video);
   };
-  // Films are large: none is shown twice before somebody looks.
+  // Films are large: none is shown twice before somebody looks. Its place is kept, so that nothing moves then.
   const whenNear = (element, act) => new IntersectionObserver((entries, observer) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
@@ -139,12 +139,13 @@
   const picks = one("[data-picks]", sheet);
   const chooser = one("[data-pick-of]", picks);
   const generation = (id) => Number(id.slice(1).split("c")[0]);
+  let seen = false;
   const grouped = [...new Set(films.map(generation))].filter((g) => films.filter((id) => generation(id) === g).length > 2);
   const lay = () => {
     const chosen = films.filter((id) => generation(id) === Number(chooser.value));
     const made = chosen.map((id) => {
       const figure = one("[data-film]", section).content.firstElementChild.cloneNode(true);
-      film(figure, id, "metadata");
+      if (seen) film(figure, id, "metadata");
       one("[data-name]", figure).textContent = id;
       all("[type=radio]", figure).forEach((choice) => {
         choice.name = `pick-${choice.value}`;
@@ -157,7 +158,13 @@
   };
   chooser.append(...grouped.map((g) => new Option(String(g + 1), String(g))));
   picks.hidden = !grouped.length;
-  if (grouped.length) whenNear(picks, lay);
+  if (grouped.length) {
+    lay();
+    whenNear(picks, () => {
+      seen = true;
+      all("figure", picks).forEach((figure) => film(figure, one("[data-name]", figure).textContent, "metadata"));
+    });
+  }
   chooser.addEventListener("change", lay);
   one("[data-pick-keep]", picks).addEventListener("click", () => {
     const chosen = (word) => one(`[name=pick-${word}]:checked`, picks)?.dataset.id ?? null;
