@@ -5,6 +5,7 @@ from __future__ import annotations
 from eureka_agent.critique.analysis import tell
 from eureka_agent.critique.commenting import commented
 from eureka_agent.critique.vision import Eyes, looked_at
+from eureka_agent.lab.filming import illustrate
 from eureka_agent.lab.lab import Lab
 from eureka_agent.proposers import Proposer
 from eureka_agent.runs.run import Run
@@ -32,5 +33,5 @@ def evolve(run: Run, proposer: Proposer, strategy: Strategy, lab: Lab, eyes: Eye
         population = heard(lab, run.extend(population, reflected, incumbent))  # what people said meanwhile, journaled
     key = f"comparison/{population.generations}"
     compared = run.decide(key, Comparison, lambda: concluded(lab, population))  # fresh seeds, intervals, signs
-    lab.illustrate(compared.candidate)  # films and maps, for the report
+    illustrate(lab, compared.candidate)  # films and maps, for the report
     return compared

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from eureka_agent.contract.task import Task
 from eureka_agent.critique.commenting import fittest
 from eureka_agent.errors import EnvironmentMissing, Paused, UsageError
+from eureka_agent.lab.filming import frames
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.ledger import again
 from eureka_agent.llm.prompting import LOOKS
@@ -65,7 +67,8 @@ def looked_at(lab: Lab, eyes: Eyes | None, candidates: Sequence[Candidate]) -> l
     if eyes is None or not shown:
         return list(candidates)
     unseen = [c for c in shown if not lab.run.has_decided(_key(c)) and not eyes.blind]
-    sheets = {c.id: sheet for c, sheet in zip(unseen, lab.boxes.side_by_side(lab.frames, unseen), strict=True)}
+    drawn = lab.boxes.side_by_side(partial(frames, lab), unseen)
+    sheets = {c.id: sheet for c, sheet in zip(unseen, drawn, strict=True)}
 
     def look(candidate: Candidate) -> Judgement:
         known = lab.run.decided(_key(candidate), Judgement)

@@ -13,7 +13,7 @@ from typing import Any
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.lab.bank import bank_of
 from eureka_agent.lab.boxes import Boxes
-from eureka_agent.lab.filming import FILM, FRAMES, median_seed, worth_filming
+from eureka_agent.lab.filming import FILM, FRAMES, films_of
 from eureka_agent.lab.floor import FLOOR, RANDOM, RECORDED_EPISODES, ZERO, Floor, floor_of
 from eureka_agent.lab.generation import raced
 from eureka_agent.lab.held_out import held_out
@@ -26,7 +26,6 @@ from eureka_agent.lab.jobs import (
     warm_up_job,
 )
 from eureka_agent.lab.judging import judge
-from eureka_agent.lab.maps import map_rewards
 from eureka_agent.lab.racing import RUNG_EPISODES, racing_note
 from eureka_agent.lab.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
 from eureka_agent.lab.task_faults import blame_the_task
@@ -44,10 +43,7 @@ from eureka_sandbox.backends import BACKENDS, compile_cache
 from eureka_sandbox.protocol import (
     Failed,
     Failure,
-    Job,
-    Outcome,
     Sandbox,
-    SheetSpec,
     SmokeResult,
     TrainResult,
     Verdict,
@@ -191,20 +187,11 @@ class Lab:
             if not any(t.score for t in trials):
                 raise EurekaError(f"every final training of {name} failed: {trials[0].failure}")
         arms = [measured_arm("candidate", of[best.id], seed), measured_arm("human", of["human"], seed)]
-        candidate, human = self._films(arms)
+        candidate, human = films_of(self, arms)
         robustness = self._held_out(best, (candidate, human))
         promised = None if best.stopped else best.fitness
         compared = compare(best.id, candidate, human, measured_arm("random", (random,), seed), seed, promised)
         return compared.model_copy(update={"robustness": robustness})
-
-    def _films(self, arms: Sequence[Arm]) -> list[Arm]:
-        """The arms with their films, or without if the time is up: a finished comparison is worth more."""
-        self.watcher.stage("filming the median episode of each")
-        try:
-            return self.boxes.side_by_side(self._filmed, arms)
-        except (BudgetExhausted, EnvironmentMissing) as why:
-            note = "no time was left to film" if isinstance(why, BudgetExhausted) else "the sandbox failed"
-            return [arm.model_copy(update={"video_note": note}) for arm in arms]
 
     def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
         """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
@@ -214,61 +201,6 @@ class Lab:
             return held_out(self, best.id, arms)
         except (BudgetExhausted, EnvironmentMissing):
             return None
-
-    def illustrate(self, candidate_id: str) -> None:
-        """Film more candidates and map the best reward, for the report, as far as there is time; each once in a run."""
-        population = self.run.population(curves=False)
-        best = population[candidate_id]
-        wanted = [c for c in worth_filming(population, best, self.run.settings.films) if self._is_unfilmed(c)]
-        try:  # the comparison is worth more than pictures
-            if self.boxes.stopping.is_set():
-                raise BudgetExhausted("no time was left")
-            if wanted:
-                self.watcher.stage(f"filming {plural(len(wanted), 'candidate')} for the report")
-            self.film(wanted)
-            self.boxes.side_by_side(lambda c: map_rewards(self.run, c, self._map), [best])
-        except (BudgetExhausted, EnvironmentMissing) as why:
-            self.watcher.stage(f"the report lacks films or maps, `eureka evolve --resume` draws them: {why}")
-
-    def film(self, candidates: Sequence[Candidate]) -> None:
-        """Film the median episode of each that was trained and scored; once in a run.
-
-        A box that fails costs its film and nothing else.
-
-        Raises:
-            BudgetExhausted: the time is up.
-        """
-
-        def filmed(candidate: Candidate) -> None:
-            try:
-                self._film(candidate.training, candidate.score)
-            except EnvironmentMissing as why:
-                self.watcher.stage(f"{candidate.id} is not filmed: {why}")
-
-        self.boxes.side_by_side(filmed, [c for c in candidates if self._is_unfilmed(c)])
-
-    def _is_unfilmed(self, candidate: Candidate) -> bool:
-        """Whether there is something to film, and no film."""
-        training, alone = candidate.training, candidate.score and not candidate.duplicate_of
-        return bool(training and alone and self.run.score(f"{FILM}{training.policy}") is None)
-
-    def frames(self, candidate: Candidate) -> Score | Failure:
-        """A contact sheet of the median episode of one that was trained and scored, once in a run.
-
-        The score says in its note why there is none, if none could be drawn; where frames select, it is tried again.
-        """
-        training, score = candidate.training, candidate.score
-        assert training is not None
-        assert score is not None
-        key = f"{FRAMES}{training.policy}"
-        known = self.run.score(key)
-        if known is not None and (not self.run.task.spec.by_vision or (isinstance(known, Score) and known.frames)):
-            return known
-        return self._scored(key, training, (median_seed(score),), sheet=SheetSpec(), record_episodes=0)
-
-    def _map(self, job: Job) -> Outcome:
-        limited = replace(job, limits=self.boxes.limits(SMOKE_SECONDS))
-        return self.boxes.run("map", "a map of the reward", limited, shown=False)
 
     def trial(
         self, key: str, code: str | None, seed: int, place: str | None = None, stop_at: int | None = None
@@ -314,6 +246,7 @@ class Lab:
         seeds: tuple[int, ...],
         video: VideoSpec | None = None,
         place: str | None = None,
+        again: bool = False,
         **play: Any,
     ) -> Score | Failure:
         """Box B, once per key, on these reset seeds.
@@ -324,10 +257,20 @@ class Lab:
             seeds: one per episode.
             video: how its median episode is filmed, if it is.
             place: under whose name it is shown; `key` unless it is one of several scores of a training.
+            again: play in place of what is known.
             play: see `scoring_job`.
         """
-        known = self.run.score(key)
-        return self._scored(key, training, seeds, video, place, **play) if known is None else known
+        known = None if again else self.run.score(key)
+        if known is not None:
+            return known
+        job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
+        outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
+        if isinstance(outcome, Failed):
+            score: Score | Failure = outcome.failure
+        else:
+            score = score_record(self.run, key, training, job, outcome, box_name(self.sandbox, self.wall))
+        self.run.save_score(key, score)
+        return score
 
     def random_score(self, key: str = "final/random") -> Score:
         """Score uniform random actions.
@@ -341,25 +284,6 @@ class Lab:
         return score
 
     # ------------------------------------------------------------------------------------------------------- boxes
-
-    def _scored(
-        self,
-        key: str,
-        training: Training | None,
-        seeds: tuple[int, ...],
-        video: VideoSpec | None = None,
-        place: str | None = None,
-        **play: Any,
-    ) -> Score | Failure:
-        """As `scored`, in place of what is known."""
-        job = scoring_job(self.run, training, seeds, self.boxes.memory_mb, video, **play)
-        outcome = self.boxes.run(place or key, "scoring", job, shown=not key.startswith(UNSHOWN))
-        if isinstance(outcome, Failed):
-            score: Score | Failure = outcome.failure
-        else:
-            score = score_record(self.run, key, training, job, outcome, box_name(self.sandbox, self.wall))
-        self.run.save_score(key, score)
-        return score
 
     def _measure_floor(self) -> Floor:
         self.watcher.stage("scoring play without learning: random actions, and none")
@@ -415,16 +339,3 @@ class Lab:
             reward=reward_digest(code),
             warm_start=warm.parent,
         )
-
-    def _filmed(self, arm: Arm) -> Arm:
-        """The arm with a film of its median policy's median episode (one more short box, that episode only)."""
-        trial = next(t for t in arm.trials if t.training and t.training.policy == arm.policy)
-        film = self._film(trial.training, trial.score)
-        if isinstance(film, Failure):
-            return arm.model_copy(update={"video_note": str(film)})
-        return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
-
-    def _film(self, training: Training | None, score: Score | None) -> Score | Failure:
-        assert training is not None
-        assert score is not None
-        return self.scored(f"{FILM}{training.policy}", training, (median_seed(score),), VideoSpec())

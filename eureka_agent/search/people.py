@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from eureka_agent.errors import UsageError
-from eureka_agent.lab.filming import seen_by_now
+from eureka_agent.lab.filming import film, seen_by_now
 from eureka_agent.population import Brief, Population, Proposal
 from eureka_agent.proposers import Proposer
 from eureka_agent.review.record import MOST_WORDS, check_review
@@ -54,7 +54,7 @@ def heard(lab: Lab, population: Population) -> Population:
     run, number = lab.run, population.generations
     if not run.has_decided(f"g{number}/briefs"):
         if not run.comparison():
-            lab.film(seen_by_now(run, population))
+            film(lab, seen_by_now(run, population))
         asked = _asked(lab, population)
         found = _until_not_paused(lab, population)[:MOST_LETTERS]
         before = run.taken()
