@@ -5,12 +5,12 @@ Fitness is the task's own score (higher is better), measured in box B; `None` if
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from eureka_agent.review.ordering import preferred
 from eureka_agent.standing import Standing
@@ -170,6 +170,19 @@ class Rung(Record):
     """Smoothed return under its own reward."""
 
 
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else value
+
+
+Findings = Annotated[
+    Sequence[Finding],
+    BeforeValidator(_plain),
+    AfterValidator(tuple),
+    PlainSerializer(tuple, return_type=tuple[Finding, ...]),
+]
+"""A tuple, or what reads as one, see `runs.unread`."""
+
+
 def rung_key(candidate_id: str, rung: int) -> str:
     """Key of the training and score of a candidate at a rung, counted from 0; the whole training's is its id."""
     return f"{candidate_id}/rung/{rung}"
@@ -188,13 +201,13 @@ class Candidate(Record):
     """What gates stopped before this code came out."""
     reflection: str = ""
     """Findings as text, for the next prompt and the report."""
-    findings: tuple[Finding, ...] = ()
+    findings: Findings = ()
     """What its episodes show, the weightiest first."""
     commentary: str = ""
     """What a language model said of the findings, if it was asked; words, never a number that counts."""
     vision: Vision | None = None
     """What a vision model saw, if it was asked; selects only where the task says so (`fitness: vision`)."""
-    suspicions: tuple[Finding, ...] = ()
+    suspicions: Findings = ()
     """Signs that the reward is exploited rather than the task solved, the weightiest first; never used in selection."""
     behaviour: dict[str, float] = {}
     """How its policy acts, by descriptor: what a map of elites keeps apart."""
@@ -215,6 +228,12 @@ class Candidate(Record):
     def id(self) -> str:
         """`g<generation>c<slot>`."""
         return self.brief.id
+
+    @property
+    def measured(self) -> str:
+        """Key of its training and score: a duplicate has its original's, one that racing stopped its last rung's."""
+        name = self.duplicate_of or self.id
+        return rung_key(name, len(self.rungs) - 1) if self.stopped else name
 
     @property
     def likeness(self) -> str:

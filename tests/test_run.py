@@ -23,6 +23,7 @@ from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.runs import storage
 from eureka_agent.runs.crashpoints import decision_step
+from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.rows import uncollected
 from eureka_agent.runs.run import Run, start_run
 from eureka_agent.runs.storage import DRAFT, appearing
@@ -159,6 +160,16 @@ def test_curves_can_be_left_out_whatever_a_record_looks_like(run: Run, note: str
         assert bare.training == training.model_copy(update={"curves": {}})
         assert bare.score == SCORE
         assert again.candidate("g0c0").training == training
+
+
+def test_a_snapshot_is_of_one_moment_and_hinders_nobody(run: Run) -> None:
+    reader = Journal(run.folder, read_only=True)
+    with reader.snapshot():
+        assert reader.rows("SELECT count(*) FROM trainings") == [(0,)]
+        run.save_training("g0c0", TRAINING)
+        assert reader.rows("SELECT count(*) FROM trainings") == [(0,)]
+    assert reader.rows("SELECT count(*) FROM trainings") == [(1,)]
+    reader.close()
 
 
 def test_people_can_query_the_journal_with_sql(run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
@@ -92,7 +92,7 @@ class RunFacts:
         """The compared candidate; the incumbent while there is no comparison."""
         return self.population[self.comparison.candidate] if self.comparison else self.population.best
 
-    def suspicions(self, candidate: Candidate) -> tuple[Finding, ...]:
+    def suspicions(self, candidate: Candidate) -> Sequence[Finding]:
         """Signs that its reward is exploited; of the compared candidate those that the end of the run showed, too."""
         compared = self.comparison if self.comparison and self.comparison.candidate == candidate.id else None
         return candidate.suspicions if compared is None or compared.suspicions is None else compared.suspicions

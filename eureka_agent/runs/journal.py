@@ -41,7 +41,7 @@ MEASURED = (
     "CASE WHEN json_extract(c.record, '$.stopped') "
     "THEN '/rung/' || (json_array_length(c.record, '$.rungs') - 1) ELSE '' END"
 )
-"""Key of a candidate's training and score: a duplicate has its original's, one that racing stopped its last rung's."""
+"""Key of a candidate's training and score, as `Candidate.measured`."""
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE decisions (key TEXT PRIMARY KEY, value TEXT NOT NULL, decided REAL NOT NULL);
@@ -115,6 +115,20 @@ class Journal:
             if self._lease and self._lease.lost:
                 raise self._lease.taken_over(self._database)
             return self._database.execute(sql, values).fetchall()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read inside is of one moment, whatever another process writes meanwhile; nothing is written.
+
+        Raises:
+            RunError: the disk failed.
+        """
+        with self._lock, storage_errors(self.path):
+            self._database.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._database.rollback()
 
     def write(self, statements: Iterable[Statement], step: str, check: Callable[[], None] | None = None) -> None:
         """One durable transaction; `step` names it for `crashpoints`.

@@ -3,45 +3,65 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
-from eureka_agent.population import Candidate, Record
-from eureka_agent.runs.journal import MEASURED, Statement
+from eureka_agent.population import Candidate, Record, Score, Training
+from eureka_agent.runs.journal import Journal, Statement
+from eureka_agent.runs.unread import read_record
 from eureka_sandbox.protocol import Failure
 
-TAIL = 4000
-"""Bytes at the end of a training's record in which all that follows its curves lies."""
-WITHOUT_CURVES = f"""(SELECT key, verdict, CASE
-    WHEN begins > 0 AND ends > 0
-    THEN substr(whole, 1, begins + 9) || substr(whole, max(length(whole) - {TAIL}, 0) + ends)
-    ELSE json_set(text, '$.curves', json('{{}}')) END AS record
-  FROM (SELECT key, verdict, record AS text, CAST(record AS BLOB) AS whole,
-    instr(CAST(record AS BLOB), CAST('"curves":{{' AS BLOB)) AS begins,
-    instr(substr(CAST(record AS BLOB), -{TAIL}), CAST('}},"policy":' AS BLOB)) AS ends FROM trainings))"""
-"""Trainings with their curves cut out as text: three times faster than as JSON, and they are nine tenths of a long run.
-
-Neither mark can occur elsewhere: inside a JSON string the quotes would be escaped.
-"""
+HEAD, TAIL = 1000, 4000
+"""Bytes at both ends of a training's record in which all lies but its curves, which are nine tenths of a long run."""
+ENDS = f"substr(CAST(record AS BLOB), 1, {HEAD}), substr(CAST(record AS BLOB), -{TAIL})"
+BEGIN, END = b'"curves":{', b'},"policy":'
+"""Marks around the curves. Neither can occur elsewhere: inside a JSON string the quotes would be escaped."""
 
 
-def candidates_query(where: str, curves: bool) -> str:
-    """Selects what `candidate_of` takes, by generation and slot."""
-    trainings = "trainings" if curves else WITHOUT_CURVES
-    return (
-        "SELECT c.record, t.record, s.record FROM candidates c "
-        f"LEFT JOIN {trainings} t ON t.key = {MEASURED} AND t.verdict IS NULL "
-        f"LEFT JOIN scores s ON s.key = {MEASURED} AND s.verdict IS NULL "
-        f"WHERE {where} ORDER BY c.generation, c.slot"
-    )
+def read_candidates(journal: Journal, where: str, values: tuple[Any, ...], curves: bool) -> tuple[Candidate, ...]:
+    """Candidates by generation and slot, with what was measured of them; without `curves` their trainings have none.
+
+    Rows are joined and sorted here: SQL would read a long record for its keys alone, and move it about to sort it.
+    """
+    with uncollected():
+        with journal.snapshot():
+            sql = f"SELECT generation, slot, record FROM candidates WHERE {where}"
+            found = [read_record(record) for *_, record in sorted(journal.rows(sql, values), key=itemgetter(0, 1))]
+            keys = json.dumps(sorted({candidate.measured for candidate in found}))
+            trained = _measured(journal, "trainings", "record" if curves else ENDS, keys)
+            scored = _measured(journal, "scores", "record", keys)
+        trainings = _trainings(trained) if curves else _without_curves(trained, journal)
+        scores = {key: Score.model_validate_json(record) for key, record in scored}
+        return tuple(
+            c.model_copy(update={"training": trainings.get(c.measured), "score": scores.get(c.measured)}) for c in found
+        )
 
 
-def candidate_of(record: str, training: str | None, score: str | None) -> Candidate:
-    """A candidate from its own record, which is a JSON object without the other two."""
-    parts = [record[:-1], f'"training":{training}' if training else "", f'"score":{score}' if score else ""]
-    return Candidate.model_validate_json(",".join(filter(None, parts)) + "}")
+def _trainings(rows: Iterable[tuple[Any, ...]]) -> dict[str, Training]:
+    return {key: Training.model_validate_json(record) for key, record in rows}
+
+
+def _without_curves(rows: Iterable[tuple[Any, ...]], journal: Journal) -> dict[str, Training]:
+    """Of both ends of each record; what cannot be cut, as another version wrote it, is read whole."""
+    found, whole = {}, []
+    for key, head, tail in rows:
+        begin, end = head.find(BEGIN), tail.find(END)
+        if begin < 0 or end < 0:
+            whole.append(key)
+        else:
+            found[key] = Training.model_validate_json(head[: begin + len(BEGIN)] + tail[end:])
+    others = _trainings(_measured(journal, "trainings", "record", json.dumps(whole))) if whole else {}
+    return found | {key: training.model_copy(update={"curves": {}}) for key, training in others.items()}
+
+
+def _measured(journal: Journal, table: str, columns: str, keys: str) -> list[tuple[Any, ...]]:
+    """Key and columns of what did not fail; `keys` are a JSON list."""
+    sql = f"SELECT key, {columns} FROM {table} WHERE verdict IS NULL AND key IN (SELECT value FROM json_each(?))"
+    return journal.rows(sql, (keys,))
 
 
 @contextmanager
@@ -58,7 +78,7 @@ def uncollected() -> Iterator[None]:
 
 
 def without_curves(candidate: Candidate) -> Candidate:
-    """As it comes from a query without curves."""
+    """As it is read without curves."""
     bare = candidate.training and candidate.training.model_copy(update={"curves": {}})
     return candidate.model_copy(update={"training": bare})
 

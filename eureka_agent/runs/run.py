@@ -28,14 +28,7 @@ from eureka_agent.runs.draft import task_as_begun, write_draft
 from eureka_agent.runs.exports import export_call, export_candidate
 from eureka_agent.runs.inbox import Taken
 from eureka_agent.runs.journal import DATABASE, Journal, Statement
-from eureka_agent.runs.rows import (
-    candidate_of,
-    candidate_row,
-    candidates_query,
-    outcome_row,
-    uncollected,
-    without_curves,
-)
+from eureka_agent.runs.rows import candidate_row, outcome_row, read_candidates, without_curves
 from eureka_agent.runs.storage import (
     NOTHING_LEFT,
     TEMPORARY,
@@ -45,7 +38,7 @@ from eureka_agent.runs.storage import (
     storage_errors,
     sweep_temporaries,
 )
-from eureka_agent.runs.work import Work, steps_of, work_of
+from eureka_agent.runs.work import Tally, Work, steps_of, tally_of, work_of
 from eureka_agent.search.comparison import Comparison
 from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.stopping import Stop, stop_key
@@ -271,13 +264,19 @@ class Run:
 
         Without `curves`, which are nine tenths of a long run, trainings come with none; see `with_curves`.
         """
-        query = candidates_query("? OR c.generation < ?", curves)
-        rows = self._open.rows(query, (partial, self.generations))
-        last = self.incumbency()
-        with uncollected():
-            candidates = tuple(candidate_of(*row) for row in rows)
+        finished = "? OR generation < ?", (partial, self.generations)
+        candidates, last = read_candidates(self._open, *finished, curves), self.incumbency()
         leader = last.id if last else None
         return self.steered(Population(candidates=candidates, incumbent=leader, standings=self.standings()))
+
+    def leaders(self) -> Population:
+        """A population whose `best` is that of all candidates, and of as few as that takes; without curves."""
+        last, steered = self.incumbency(), self.steered(Population())
+        leader = last.id if last else None
+        if leader is None or steered.rejected or steered.by_preference:
+            return self.population(partial=True, curves=False)
+        alone = read_candidates(self._open, "id = ?", (leader,), curves=False)
+        return steered.with_(candidates=alone, incumbent=leader, standings=self.standings())
 
     def candidate(self, candidate_id: str) -> Candidate:
         """One candidate with all that is known of it.
@@ -285,10 +284,10 @@ class Run:
         Raises:
             KeyError: the run has none of that id.
         """
-        rows = self._open.rows(candidates_query("c.id = ?", curves=True), (candidate_id,))
-        if not rows:
+        found = read_candidates(self._open, "id = ?", (candidate_id,), curves=True)
+        if not found:
             raise KeyError(candidate_id)
-        return candidate_of(*rows[0])
+        return found[0]
 
     def with_curves(self, population: Population, ids: Iterable[str]) -> Population:
         """A population that was loaded without curves, with those of some candidates."""
@@ -386,7 +385,8 @@ class Run:
         ids = [name for (name,) in self._open.rows("SELECT id FROM candidates")]
         lost = set(ids) if self._open.after_restart else {name for name in ids if not self._is_exported(name)}
         if self._open.after_crash:
-            lost |= {c.id for c in self.population(curves=False).born(self.generations - 1)}
+            last = self._open.rows("SELECT id FROM candidates WHERE generation = ?", (self.generations - 1,))
+            lost |= {name for (name,) in last}
         for name in sorted(lost):
             self._export(self.candidate(name))
         for call in self.calls() if lost else ():
@@ -441,6 +441,11 @@ class Run:
         return work_of(self._open, only="g%")
 
     @property
+    def tally(self) -> Tally:
+        """What became of the candidates, without loading them."""
+        return tally_of(self._open)
+
+    @property
     def created(self) -> float:
         """When the run began, seconds since 1970."""
         return float(self._open.meta("created"))
@@ -467,7 +472,7 @@ class Run:
 
 def standing(run: Run) -> str:
     """What there is so far, for the message of a search that stops early."""
-    population = run.population(partial=True, curves=False)
+    population = run.leaders()
     best = population.best
     if best is None:
         return "nothing has trained to its end yet"

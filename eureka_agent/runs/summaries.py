@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eureka_agent.lab.wall import walls
-from eureka_agent.population import Candidate, Population
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import has_writer
 from eureka_agent.search.comparison import Estimate
@@ -84,10 +83,9 @@ class Summary:
 
 def summary(run: Run) -> Summary:
     """Summarise a run at any stage."""
-    population, comparison, booked = run.population(partial=True, curves=False), run.comparison(), run.booked()
-    anchors, best = run.task.anchors, population.best
-    if comparison:
-        best = population[comparison.candidate]
+    population, tally, comparison, booked = run.leaders(), run.tally, run.comparison(), run.booked()
+    anchors = run.task.anchors
+    best = run.candidate(comparison.candidate) if comparison else population.best
     arms = {arm.name: arm for arm in comparison.arms} if comparison else {}
     ours = arms.get("candidate")
     human = arms["human"].iqm.value if arms else anchors.human.mean if anchors else None
@@ -104,8 +102,8 @@ def summary(run: Run) -> Summary:
         status=FINISHED if comparison else RUNNING if has_writer(run.folder) else PAUSED,
         generations=run.generations,
         wanted=run.settings.generations,
-        candidates=len(population.candidates),
-        failed=sum(c.failure is not None for c in population.candidates),
+        candidates=tally.candidates,
+        failed=tally.failed,
         best=best.id if best else None,
         code=best.code if best else "",
         fitness=ours.iqm.value if ours else population.mean(best) if best else None,
@@ -121,25 +119,6 @@ def summary(run: Run) -> Summary:
         seconds=run.elapsed_seconds,
         steps=run.trained_steps,
         began=run.created,
-        history=_history(population),
+        history=tally.history,
         walled=all(wall.backend != "none" for wall in walls(run)),
     )
-
-
-def _history(population: Population) -> tuple[tuple[float, float], ...]:
-    """In order of birth; what racing stopped costs steps and leads nowhere."""
-    steps, best, points = 0.0, None, []
-    for c in population.candidates:
-        if c.training is None or c.duplicate_of:
-            continue
-        steps += c.training.timesteps
-        best = _higher(best, c)
-        if best is not None:
-            points.append((steps, best))
-    return tuple(points)
-
-
-def _higher(best: float | None, candidate: Candidate) -> float | None:
-    if candidate.fitness is None or candidate.stopped:
-        return best
-    return candidate.fitness if best is None else max(best, candidate.fitness)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -20,6 +20,6 @@ class Finding:
     """The figures behind the sentence; finite."""
 
 
-def most_telling(findings: tuple[Finding, ...], count: int | None = None) -> tuple[Finding, ...]:
+def most_telling(findings: Sequence[Finding], count: int | None = None) -> tuple[Finding, ...]:
     """The weightiest first, `count` at most; equal weights keep their order."""
     return tuple(sorted(findings, key=lambda finding: -finding.weight)[:count])
