@@ -201,8 +201,8 @@ def test_nothing_moves_under_the_pointer_when_films_come_near(desk: Desk) -> Non
     before = page.evaluate(tops)
     for place in ("[data-duel]", "[data-picks]"):
         page.locator(place).scroll_into_view_if_needed()
-        read = "place => [...document.querySelectorAll(`${place} video`)].every(video => video.readyState > 0)"
-        page.wait_for_function(read, arg=place)
+        figures, read = f"[...document.querySelectorAll('{place} figure')]", "f.querySelector('video')?.readyState > 0"
+        page.wait_for_function(f"() => {figures}.every(f => {read})")
     assert page.evaluate(tops) == before
 
 

@@ -89,7 +89,7 @@
     if (source.poster) video.poster = source.poster;
     video.src = source.getAttribute("src");
     video.setAttribute("aria-label", `Film of ${id}`);
-    one("video", figure)?.remove();
+    one("video, .still", figure)?.remove();
     figure.prepend(video);
   };
   // Films are large: none is shown twice before somebody looks. Its place is kept, so that nothing moves then.
