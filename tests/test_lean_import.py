@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from threading import Event
+
+from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.hostile.suite import smoke_job
+from eureka_sandbox.protocol import Finished, Limits, SmokeResult
 
 HEAVY = "print([n for n in ('torch._dynamo', 'torch._decomp', 'torch._refs', 'sympy') if n in sys.modules])\n"
 START = """
@@ -36,6 +41,23 @@ with tempfile.TemporaryDirectory() as folder, open("/dev/null", "wb") as nowhere
     print(train(job.spec, Path(folder), Emitter(nowhere))[0].timesteps)
 """
     assert python(code + HEAVY) == ["512", "[]"]
+
+
+REWARD = b"""
+import sys, torch
+
+def compute_reward(pole_angle):
+    heavy = [name for name in ("torch._dynamo", "torch._decomp", "torch._refs", "sympy") if name in sys.modules]
+    told = torch.full_like(pole_angle, len(heavy))
+    return told, {"heavy": told}
+"""
+
+
+def test_a_box_begins_without_them() -> None:
+    outcome = make_sandbox("none").run(smoke_job(REWARD, Limits()), lambda _: None, Event())
+    assert isinstance(outcome, Finished), outcome
+    assert isinstance(outcome.result, SmokeResult)
+    assert outcome.result.components["heavy"].mean == 0
 
 
 def test_an_optimizer_steps_to_the_same_weights_as_torch_s_own() -> None:
