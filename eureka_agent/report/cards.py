@@ -137,6 +137,7 @@ def _card(
     full: bool,
     scale: tuple[float, float],
 ) -> Card:
+    counted = facts.counted(c)
     card = Card(
         candidate=c,
         best=facts.best is not None and c.id == facts.best.id,
@@ -145,7 +146,7 @@ def _card(
         share=share(facts.fitness(c), scale),
         mean=facts.fitness(c),
         fitness=text.measure(facts.fitness(c), facts.unit),
-        success=text.percent(success_rate(facts.counted(c))) if c.score else "",
+        success=text.percent(success_rate(counted)) if counted else "",
         spark=_spark(c.training),
         code=python(c.code, plain=not full) if c.code else None,
         children=children,
@@ -194,7 +195,8 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
             shown.append(("first training", f"{first}, success {text.percent(score.success_rate)}"))
         else:
             shown.append(("fitness", first))
-        shown.append(("success", _success(facts.counted(c))))
+        if counted := facts.counted(c):
+            shown.append(("success", _success(counted)))
     if c.rungs:
         seen = ", ".join(f"{text.measure(r.fitness, facts.unit)} at {text.count(r.timesteps)} steps" for r in c.rungs)
         shown.append(("racing", f"{seen}; {'stopped there' if c.stopped else 'went on to the end'}"))

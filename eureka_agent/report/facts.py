@@ -112,8 +112,9 @@ class RunFacts:
         return None if candidate.fitness is None else self.population.mean(candidate)
 
     def counted(self, candidate: Candidate) -> tuple[Score, ...]:
-        """Scores of the trainings that its fitness is the mean of; empty without a score."""
-        return self.scores.get(candidate.id) or ((candidate.score,) if candidate.score else ())
+        """Scores of the trainings that its fitness is the mean of; empty without a score, or if not all are known."""
+        known = self.scores.get(candidate.id) or ((candidate.score,) if candidate.score else ())
+        return known if known and len(known) == len(self.population.standing(candidate).counted) else ()
 
     @property
     def scale(self) -> tuple[float, float]:
