@@ -38,7 +38,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for old, new in (("n_steps: 256", "n_steps: 32"), ("episodes: 30", "episodes: 4"), ("steps: 1000", "steps: 50")):
         assert old in text
         text = text.replace(old, new)
-    (folder / "tiny" / "task.yaml").write_text(text.replace("timesteps: 60000", "timesteps: 256"))
+    text = text.replace("timesteps: 60000", "timesteps: 256")
+    text += "\nvariations: {heavy: {mass: 1.2}, late: {delay: 1}}\n"  # the usual ten are twenty boxes more
+    (folder / "tiny" / "task.yaml").write_text(text)
     yield folder
     patch.undo()
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -14,9 +15,12 @@ from eureka_agent.contract.task import Task, load_task
 from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Brief, Candidate, Population, Proposal, Score
+from eureka_agent.report.cards import cards
+from eureka_agent.report.facts import gather
 from eureka_agent.review.record import Opinion, Review, code_hash, population_hash, run_id
 from eureka_agent.runs.inbox import Reviewed, post
 from eureka_agent.runs.run import Run
+from eureka_agent.runs.summaries import counted_scores, success_rate
 from eureka_agent.runs.verify_records import Mismatch, Records
 from eureka_agent.search import contesting
 from eureka_agent.search.contest import (
@@ -251,6 +255,29 @@ def test_a_search_is_led_by_those_who_keep_what_they_promise(make_run: Callable[
     assert gone, "the second contest says nothing of somebody in the first"
     assert run.standings().keys() == contested, "prompts tell of everyone's later trainings"
     assert all(run.standings()[s.id] == s for s in second.standings)
+
+
+def test_the_report_tells_success_over_the_same_trainings_as_fitness(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    search(run)
+    (lucky,) = (card for card in cards(gather(run), {}) if card.id == "g0c0")  # 9 m once, 2 m twice; above 5 m succeeds
+    assert lucky.mean == pytest.approx((9.0 + 2.0 + 2.0) / 3)
+    assert lucky.success == "33 %"
+    numbers = dict(lucky.numbers)
+    assert numbers["all trainings"].startswith("4.33")
+    assert numbers["success"].startswith("33 %, ")
+    assert numbers["success"].endswith(" of 3 trainings")
+    assert numbers["first training"].endswith("success 100 %")
+
+
+def test_scores_that_count_are_those_that_the_fitness_is_the_mean_of(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    search(run)
+    population = run.population()
+    counted = {c.id: counted_scores(run, population, c) for c in population.candidates}
+    assert [score.mean for score in counted["g0c0"]] == pytest.approx([9.0, 2.0, 2.0])
+    assert all(fmean(s.mean for s in counted[c.id]) == pytest.approx(population.mean(c)) for c in population.candidates)
+    assert success_rate(counted["g0c0"]) == pytest.approx(1 / 3)
 
 
 def test_one_training_each_is_the_old_way(make_run: Callable[..., Run]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eureka_agent.contract.task import load_task
+from eureka_agent.contract.task import load_task, task_from_files
 from eureka_agent.critique.reflection import recorded_episodes
 from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
@@ -21,6 +21,8 @@ from eureka_sandbox.backends import make_sandbox
 @pytest.mark.slow
 def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tmp_path: Path) -> None:
     task = load_task("inverted_pendulum_balance")
+    few = task.files["task.yaml"] + b"\nvariations: {heavy: {mass: 1.2}, late: {delay: 1}}\n"  # not ten
+    task = task_from_files(task.name, task.folder, {**task.files, "task.yaml": few}, task.anchors)
     settings = Settings(population=2, generations=1, timesteps=512, final_seeds=1, learner="sb3", contest_seeds=1)
     with Run.create(tmp_path / "run", task, settings) as run:
         proposer = make_proposer(settings.model, task)
@@ -39,6 +41,11 @@ def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tm
         assert f"  - {best.findings[0].text}\n" in best.reflection
         assert 0.0 <= best.behaviour["effort"] <= 1.0
         assert best.behaviour["speed"] >= 0.0
+        assert comparison.robustness is not None
+        played = [
+            (arm.arm, outcome.name, outcome.failure) for arm in comparison.robustness.arms for outcome in arm.outcomes
+        ]
+        assert played == [(arm, name, None) for arm in ("candidate", "human") for name in ("heavy", "late")]
         candidate, human, random = comparison.arms
         assert len(human.fitness[0]) == task.spec.evaluation_episodes
         assert random.iqm.low <= random.iqm.value <= random.iqm.high

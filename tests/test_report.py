@@ -191,7 +191,7 @@ def test_before_the_comparison_a_contests_word_counts_more_than_the_training_tha
     assert tiles(early(standing.first(0)))[0][2:] == ("14.0 m", "1 training")
     shown = render(early(standing)).replace("\u00a0", " ")
     assert "<dt>all trainings</dt><dd>13.0 m over 3 trainings: 14.0, 13.0, 12.0</dd>" in shown
-    assert "<dt>first training</dt><dd>15.0 m, episodes 14.0 to 16.0</dd>" in shown
+    assert "<dt>first training</dt><dd>15.0 m, episodes 14.0 to 16.0, success 100 %</dd>" in shown
     assert 'aria-label="g0c0 13.0 m' in shown, "the lineage"
 
 

@@ -149,6 +149,28 @@ def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader
     assert found == []
 
 
+@pytest.mark.parametrize("width", [400, 1100, 1280, 1600])
+def test_every_section_can_be_reached_from_the_bar_at_the_top(reader: Reader, width: int) -> None:
+    page = reader.open("looked into", width, reduced_motion="reduce").page
+    page.evaluate("document.querySelector('nav [href=\"#review\"]').hidden = false")
+    page.evaluate("document.querySelector('.brand').textContent = 'inverted_pendulum_balance'")  # the longest
+    page.evaluate("(nav => nav.prepend(nav.lastElementChild.cloneNode(true)))(document.querySelector('nav'))")
+    links, bar = page.locator("nav a"), page.locator(".bar-top")
+    assert links.count() == 14, "as many as a page can have: this one has nothing rejected"
+    if width > 1080:  # where fingers do not swipe, nothing hides at the side, nor above or below
+        assert page.evaluate("(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('nav'))")
+        room, boxes = bar.bounding_box(), [links.nth(i).bounding_box() for i in range(14)]
+        assert room is not None
+        assert all(box and box["y"] >= 0 and box["y"] + box["height"] <= room["height"] for box in boxes)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    links.last.click()
+    heading = page.locator("#record h2").bounding_box()
+    below = bar.bounding_box()
+    assert heading is not None
+    assert below is not None
+    assert below["height"] <= heading["y"] < 900, "not under the bar"
+
+
 @pytest.mark.parametrize(("name", "theme"), [("looked into", "dark"), ("compare", "light"), ("compare", "dark")])
 def test_findings_maps_contests_and_comparisons_keep_nobody_out(reader: Reader, name: str, theme: str) -> None:
     page = reader.open(name, 400, theme, bypass_csp=True).page

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from eureka_agent import text
-from eureka_agent.population import Candidate, Catch, Training
+from eureka_agent.population import Candidate, Catch, Score, Training
 from eureka_agent.report import charts
 from eureka_agent.report.components import STEPS, Part, component_charts, parts, stacked
 from eureka_agent.report.curves import RETURN
@@ -19,6 +19,7 @@ from eureka_agent.report.lineage import ancestors, made
 from eureka_agent.report.markup import python
 from eureka_agent.report.neighbours import Neighbours
 from eureka_agent.report.thoughts import Thought
+from eureka_agent.runs.summaries import success_rate
 from eureka_evaluation.finding import Finding
 
 MANY = 120
@@ -71,6 +72,7 @@ class Card:
     fitness: str
     """The same with its unit."""
     success: str
+    """Over the same trainings."""
     spark: charts.Spark | None
     code: Markup | None
     diffs: list[Diff] = field(default_factory=list)
@@ -135,6 +137,7 @@ def _card(
     full: bool,
     scale: tuple[float, float],
 ) -> Card:
+    counted = facts.counted(c)
     card = Card(
         candidate=c,
         best=facts.best is not None and c.id == facts.best.id,
@@ -143,7 +146,7 @@ def _card(
         share=share(facts.fitness(c), scale),
         mean=facts.fitness(c),
         fitness=text.measure(facts.fitness(c), facts.unit),
-        success=text.percent(c.score.success_rate) if c.score else "",
+        success=text.percent(success_rate(counted)) if counted else "",
         spark=_spark(c.training),
         code=python(c.code, plain=not full) if c.code else None,
         children=children,
@@ -187,10 +190,13 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
         shown.append(("all trainings", f"{known.told(facts.unit)}: {each}"))
     if score := c.score:
         spread = f"{text.number(min(score.fitness))} to {text.number(max(score.fitness))}"
-        label = "first training" if known and known.finished else "fitness"
-        shown.append((label, f"{text.measure(score.mean, facts.unit)}, episodes {spread}"))
-        succeeded = f"{sum(score.success)} of {text.plural(len(score.success), 'episode')}"
-        shown.append(("success", f"{text.percent(score.success_rate)}, {succeeded}"))
+        first = f"{text.measure(score.mean, facts.unit)}, episodes {spread}"
+        if known and known.finished:
+            shown.append(("first training", f"{first}, success {text.percent(score.success_rate)}"))
+        else:
+            shown.append(("fitness", first))
+        if counted := facts.counted(c):
+            shown.append(("success", _success(counted)))
     if c.rungs:
         seen = ", ".join(f"{text.measure(r.fitness, facts.unit)} at {text.count(r.timesteps)} steps" for r in c.rungs)
         shown.append(("racing", f"{seen}; {'stopped there' if c.stopped else 'went on to the end'}"))
@@ -200,6 +206,14 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
         speed = f"{text.count(training.steps_per_second)} steps/s"
         shown.append(("training", f"{text.duration(training.seconds)}, {speed}, seed {training.seed}"))
     return shown
+
+
+def _success(scores: Sequence[Score]) -> str:
+    """`60%, 12 of 20 episodes`, over the same trainings as fitness."""
+    episodes = [succeeded for score in scores for succeeded in score.success]
+    over = f" of {len(scores)} trainings" if len(scores) > 1 else ""
+    rate = text.percent(success_rate(scores))
+    return f"{rate}, {sum(episodes)} of {text.plural(len(episodes), 'episode')}{over}"
 
 
 def _spark(training: Training | None) -> charts.Spark | None:

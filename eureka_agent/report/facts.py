@@ -20,6 +20,7 @@ from eureka_agent.review.steering import Steering
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.sittings import Utilisation, utilisation
 from eureka_agent.runs.spending import Spending, spending
+from eureka_agent.runs.summaries import counted_scores
 from eureka_agent.runs.work import Work
 from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle
 from eureka_agent.search.contest import Incumbency, incumbency_key
@@ -68,6 +69,8 @@ class RunFacts:
     """Which rewards are alike, by candidate's id."""
     matrices: tuple[Matrix, ...] = ()
     """How far the rewards of a generation are from each other, the best's generation first."""
+    scores: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    """Of all trainings behind a candidate's fitness, by its id, where there is more than the one that selected it."""
     contests: tuple[Incumbency | None, ...] = ()
     """Who led after each finished generation, and why; None where nobody was contested."""
     prescreen: Audit | None = None
@@ -107,6 +110,11 @@ class RunFacts:
     def fitness(self, candidate: Candidate) -> float | None:
         """Over all its trainings; None without a score."""
         return None if candidate.fitness is None else self.population.mean(candidate)
+
+    def counted(self, candidate: Candidate) -> tuple[Score, ...]:
+        """Scores of the trainings that its fitness is the mean of; empty without a score, or if not all are known."""
+        known = self.scores.get(candidate.id) or ((candidate.score,) if candidate.score else ())
+        return known if known and len(known) == len(self.population.standing(candidate).counted) else ()
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -160,6 +168,9 @@ def gather(run: Run) -> RunFacts:
         surfaces=surfaces(run, best),
         neighbours=near,
         matrices=matrices,
+        scores={
+            c.id: counted_scores(run, population, c) for c in population.candidates if population.standing(c).finished
+        },
         contests=tuple(run.decided(incumbency_key(g), Incumbency) for g in range(population.generations)),
         prescreen=audit(run, population),
         stop=run.end(),

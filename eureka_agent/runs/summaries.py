@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from eureka_agent.lab.wall import walls
+from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import has_writer
 from eureka_agent.search.comparison import Estimate
+from eureka_agent.search.contest import training_key
 from eureka_agent.settings import Recipe
 
 FINISHED, RUNNING, PAUSED = "finished", "running", "paused"
@@ -81,6 +85,21 @@ class Summary:
         return f"{self.strategy}, {self.model}"
 
 
+def counted_scores(run: Run, population: Population, candidate: Candidate) -> tuple[Score, ...]:
+    """Of all trainings that its fitness is the mean of, see `Standing.counted`; empty without a score."""
+    if candidate.score is None:
+        return ()
+    known = population.standing(candidate)
+    later = (run.score(training_key((known.id, number))) for number in range(1, len(known.later) + 1))
+    finished = tuple(score for score in later if isinstance(score, Score))
+    return finished if len(known.counted) == len(known.finished) else (candidate.score, *finished)
+
+
+def success_rate(scores: Sequence[Score]) -> float:
+    """Mean over one training or more, as of fitness."""
+    return fmean(score.success_rate for score in scores)
+
+
 def summary(run: Run) -> Summary:
     """Summarise a run at any stage."""
     population, tally, comparison, booked = run.leaders(), run.tally, run.comparison(), run.booked()
@@ -88,6 +107,7 @@ def summary(run: Run) -> Summary:
     best = run.candidate(comparison.candidate) if comparison else population.best
     arms = {arm.name: arm for arm in comparison.arms} if comparison else {}
     ours = arms.get("candidate")
+    counted = counted_scores(run, population, best) if best else ()
     human = arms["human"].iqm.value if arms else anchors.human.mean if anchors else None
     random = arms["random"].iqm.value if arms else anchors.random.mean if anchors else None
     return Summary(
@@ -112,7 +132,7 @@ def summary(run: Run) -> Summary:
         random=random,
         over_human=comparison.over_human if comparison else None,
         trainings=min(len(ours.fitness), len(arms["human"].fitness)) if ours else 0,
-        success=ours.success_rate if ours else best.score.success_rate if best and best.score else None,
+        success=ours.success_rate if ours else success_rate(counted) if counted else None,
         cost=booked.cost,
         unpriced=booked.unpriced,
         calls=booked.calls,

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from eureka_sandbox.protocol import Failure, ScoreSpec, SmokeSpec, Spec, TrainSpec, Verdict
 from eureka_sandbox.worker.emit import Emitter, JobFailed
+from eureka_sandbox.worker.lean_import import put_off_meta_kernels
 from eureka_sandbox.worker.task_code import TaskCodeError
 from eureka_sandbox.worker.user_code import one_line
 
@@ -44,6 +45,7 @@ def main(arguments: list[str], emit: Emitter) -> int:
 
 
 def _run(folder: Path, emit: Emitter) -> None:
+    put_off_meta_kernels()
     spec: TrainSpec | ScoreSpec | SmokeSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
     if isinstance(spec, TrainSpec):
         # SB3 imports TensorBoard where it is installed; curves leave as frames here, so its 0.1 s is saved

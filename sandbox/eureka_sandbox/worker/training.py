@@ -35,6 +35,7 @@ from eureka_sandbox.worker.continuation import (
 from eureka_sandbox.worker.emit import Emitter, JobFailed
 from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
 from eureka_sandbox.worker.hyperparameters import HyperparameterError, Recipe, recipe
+from eureka_sandbox.worker.learners.lean_torch import skip_dynamo
 from eureka_sandbox.worker.monitoring import CurveWriter, Halted, TrainingDiverged, TrainingMonitor
 from eureka_sandbox.worker.policy import META_FILE, WEIGHTS_FILE
 from eureka_sandbox.worker.policy_sb3 import export_policy
@@ -149,6 +150,7 @@ def _learner(spec: TrainSpec) -> type[BaseAlgorithm]:
 
 
 def _build_model(spec: TrainSpec, plan: Recipe, env: VecEnv) -> BaseAlgorithm:
+    skip_dynamo()
     try:
         return _learner(spec)("MlpPolicy", env, seed=spec.seed, device="cpu", **plan.model)
     except (AssertionError, TypeError, ValueError) as error:
