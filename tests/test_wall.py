@@ -342,30 +342,81 @@ def test_worker_processes_of_every_kind_can_be_started_in_a_box() -> None:
     assert told(script) == {"ended": [0, 0, 0]}
 
 
-@walled
-def test_a_box_killed_from_outside_is_the_sandbox_s_loss_and_not_the_candidate_s(
-    started: Callable[[], list[Process]],
-) -> None:
-    def kill_the_first() -> None:
+SUPERVISOR, FIRST, WORKER = 0, 1, 2
+
+
+@contextmanager
+def killing(which: int, started: Callable[[], list[Process]]) -> Iterator[None]:
+    """SIGKILL for one of the three processes of the next box, once all are there."""
+
+    def kill() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             below = started()
-            if len(below) == 3:  # supervisor, first process, worker
+            if len(below) == 3:
                 time.sleep(0.3)
-                os.kill(below[1].pid, signal.SIGKILL)
+                os.kill(below[which].pid, signal.SIGKILL)
                 return
             time.sleep(0.02)
 
-    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
-    killer = Thread(target=kill_the_first)
+    killer = Thread(target=kill)
     killer.start()
-    with pytest.raises(SandboxError, match="killed from outside"):
-        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+    yield
     killer.join()
-    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); os.kill(os.getpid(), signal.SIGKILL)")
-    outcome = EmbeddedSandbox(command).run(TRAIN, lambda _: None, Event())
+
+
+@walled
+def test_a_box_whose_supervisor_is_killed_is_the_sandbox_s_loss_and_not_the_candidate_s(
+    started: Callable[[], list[Process]],
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
+    with killing(SUPERVISOR, started), pytest.raises(SandboxError, match="killed from outside"):
+        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+
+
+@walled
+@pytest.mark.parametrize("which", [FIRST, WORKER], ids=["first process", "worker"])
+def test_a_box_whose_processes_are_killed_is_tried_again_and_may_be_the_candidate_s_failure(
+    which: int, started: Callable[[], list[Process]]
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
+    with killing(which, started):
+        job = Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50))
+        outcome = EmbeddedSandbox(command).run(job, lambda _: None, Event())
     assert isinstance(outcome, Failed)
+    assert outcome.killed
     assert outcome.failure.verdict == Verdict.BAD_RESULT
+
+
+@walled
+def test_a_first_process_that_is_killed_before_any_of_the_job_s_code_ran_is_the_sandbox_s_loss(
+    started: Callable[[], list[Process]],
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)")
+    with killing(FIRST, started), pytest.raises(SandboxError, match="did not start"):
+        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+
+
+@walled
+def test_a_box_cannot_set_limits_priority_or_processors_of_its_first_process() -> None:
+    facts = told("""
+        import resource
+        refused = [
+            *(error(resource.prlimit, 1, number) for number in range(16)),
+            error(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1)),
+            error(os.setpriority, os.PRIO_PROCESS, 1, 19),
+            error(os.setpriority, os.PRIO_PGRP, 0, 19),
+            error(os.setpriority, os.PRIO_USER, 0, 19),
+            error(os.sched_setaffinity, 1, os.sched_getaffinity(1)),
+        ]
+        own = [
+            error(resource.setrlimit, resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)),
+            error(os.setpriority, os.PRIO_PROCESS, 0, 19),
+            error(os.sched_setaffinity, 0, os.sched_getaffinity(0)),
+        ]
+        tell(refused=sorted(set(refused)), own=own)
+        """)
+    assert facts == {"refused": ["EPERM"], "own": ["", "", ""]}
 
 
 @walled

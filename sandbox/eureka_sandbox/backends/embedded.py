@@ -66,7 +66,7 @@ class EmbeddedSandbox:
 
         Raises:
             SandboxError: this machine cannot have the wall, or the box could not be started, or ended before any of the
-                job's code ran, or was killed from outside, or fell victim to a machine without memory.
+                job's code ran, or its supervisor was killed, or it fell victim to a machine without memory.
             JobStopped: `stop` was set.
             ValueError: the job itself is malformed (a file's name; reward code in a scoring job).
         """
