@@ -88,6 +88,7 @@ def test_the_same_self_test_without_a_wall_names_what_leaks() -> None:
         probes.prove(unwalled_self_test)
     for probe in ("files: read", "files: write beside", "files: shared memory", "network: TCP", "network: UDP",
                   "network: Unix socket", "network: abstract socket", "processes: signals", "secrets: environments",
+                  "files: the user's folders",
                   "kernel: new user namespace"):  # fmt: skip
         assert probe in str(raised.value)
 
@@ -504,6 +505,74 @@ def test_what_is_installed_below_the_folder_for_temporary_files_can_be_read_ther
     finally:
         wall.readable.cache_clear()
         shutil.rmtree(folder)
+
+
+@walled
+def test_of_usr_a_box_sees_programs_and_libraries_and_nothing_that_people_put_there() -> None:
+    facts = told("tell(usr=os.listdir('/usr'), local=os.listdir('/usr/local') if os.path.exists('/usr/local') else [])")
+    ours = {part for place in (eureka_sandbox.__file__, sys.prefix, sys.base_prefix) for part in Path(place).parts}
+    assert set(facts["usr"]) - ours <= {"bin", "sbin", "lib", "lib32", "lib64", "share", "local"}  # type: ignore[call-overload]
+    assert set(facts["local"]) - ours <= {"bin", "lib", "lib64", "share"}  # type: ignore[call-overload]
+    granted = wall.readable(tuple(sys.path))
+    for private in ("/usr/src/app/.env", "/usr/local/project/run.db", "/usr/local/etc/npmrc"):
+        assert not any(Path(private).is_relative_to(path) for path in granted), private
+
+
+@walled
+def test_folders_of_the_system_that_are_links_lead_where_they_do_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the same link is a part of Python's own home, as `/usr/lib64` is for the Python of some systems."""
+    library = tmp_path / "usr" / "lib"
+    library.mkdir(parents=True)
+    (library / "library").write_text("code")
+    (tmp_path / "usr" / "lib64").symlink_to("lib")
+    (tmp_path / "lib64").symlink_to("usr/lib")
+    places = [str(tmp_path / name) for name in ("lib64", "usr/lib", "usr/lib64")]
+    monkeypatch.setattr(wall, "SYSTEM", (*wall.SYSTEM, *places))
+    for home in (sys.base_prefix, str(tmp_path / "usr")):
+        monkeypatch.setattr(sys, "base_prefix", home)
+        wall.readable.cache_clear()
+        try:
+            assert told(f"tell(texts=[open(place + '/library').read() for place in {places!r}])") == {
+                "texts": ["code"] * 3
+            }
+        finally:
+            wall.readable.cache_clear()
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that boxes may read, since somebody named the one above for its libraries."""
+    (tmp_path / "library" / "project").mkdir(parents=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "library"))
+    wall.readable.cache_clear()
+    yield tmp_path / "library" / "project"
+    wall.readable.cache_clear()
+
+
+@walled
+def test_who_works_where_boxes_may_read_is_told_so_and_no_box_starts(
+    shown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = (
+        rf"{shown} lies below {shown.parent}, all of which a box may read: work in another folder.*--sandbox docker"
+    )
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().check([shown])
+    EmbeddedSandbox().check()
+    monkeypatch.chdir(shown)
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().check()
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().run(TRAIN, lambda _: None, Event())
+
+
+@walled
+def test_the_self_test_finds_a_private_folder_that_a_box_can_see(shown: Path) -> None:
+    with pytest.raises(SandboxError, match=rf"the wall leaks: files: the user's folders \({shown}\)"):
+        probes.prove(embedded._self_test, [shown])
+    assert list(shown.iterdir()) == []
 
 
 def test_a_box_may_read_python_and_this_project_s_code_and_nobody_s_home() -> None:
