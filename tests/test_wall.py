@@ -518,6 +518,17 @@ def test_of_usr_a_box_sees_programs_and_libraries_and_nothing_that_people_put_th
         assert not any(Path(private).is_relative_to(path) for path in granted), private
 
 
+@pytest.mark.parametrize(("python", "home"), [("/usr", "/usr/src/app"), ("/usr/local", "/usr/local/project")])
+def test_a_home_beside_the_system_s_own_python_needs_no_other_python(
+    python: str, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, python)
+    monkeypatch.setenv("HOME", home)
+    granted = wall.readable((str(tmp_path / "nothing"),))
+    assert not any(Path(home).is_relative_to(path) for path in granted)
+
+
 @walled
 def test_folders_of_the_system_that_are_links_lead_where_they_do_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
