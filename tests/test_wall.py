@@ -566,9 +566,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_who_works_where_boxes_may_read_is_told_so_and_no_box_starts(
     shown: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusal = (
-        rf"{shown} lies below {shown.parent}, all of which a box may read: work in another folder.*--sandbox docker"
-    )
+    refusal = rf"a box may read all of {shown.parent}, and with it {shown}: work in another folder.*--sandbox docker"
     with pytest.raises(SandboxError, match=refusal):
         EmbeddedSandbox().check([shown])
     EmbeddedSandbox().check()

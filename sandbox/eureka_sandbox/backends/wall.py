@@ -136,8 +136,8 @@ def must_not_expose(folders: Iterable[Path]) -> None:
         for path in readable(tuple(sys.path)):
             if folder.resolve().is_relative_to(path.resolve()):
                 raise SandboxError(
-                    f"{folder} lies below {path}, all of which a box may read: work in another folder and keep runs "
-                    "there, or use Docker (`--sandbox docker`)"
+                    f"a box may read all of {path}, and with it {folder}: work in another folder and keep runs there, "
+                    "or use Docker (`--sandbox docker`)"
                 )
 
 
