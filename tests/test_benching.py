@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -236,7 +236,7 @@ def test_the_first_strategy_is_compared_with_each_option(
 
 def test_cpu_time_that_nobody_saw_is_not_told(tmp_path: Path) -> None:
     class Contained(ScriptedSandbox):
-        def check(self) -> Wall:
+        def check(self, private: Sequence[Path] = ()) -> Wall:
             return super().check().model_copy(update={"backend": "docker"})
 
     bench = plan(contestants=contestants([], "offline")[:1], repeats=1)

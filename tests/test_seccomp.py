@@ -99,6 +99,24 @@ def test_neither_huge_pages_nor_another_limit_on_dumps_nor_locks_on_what_can_onl
         assert verdict(program, "fcntl", 3, command) == ALLOW
 
 
+@pytest.mark.parametrize("high", [0, 1 << 32])
+def test_limits_priority_and_processors_are_for_a_process_to_set_on_itself_alone(high: int) -> None:
+    """In a container, too: the first process of a box has the user of all the others."""
+    program = compiled(PROFILE, TABLE["x86_64"], X86, {})
+    process, group, user = 0, 1, 2
+    for other in (1, 77):
+        for resource in range(16):
+            assert verdict(program, "prlimit64", other | high, resource) == REFUSED
+        assert verdict(program, "sched_setaffinity", other | high) == REFUSED
+        assert verdict(program, "setpriority", process, other | high) == REFUSED
+    assert (
+        verdict(program, "setpriority", group | high, 0) == verdict(program, "setpriority", user | high, 0) == REFUSED
+    )
+    assert verdict(program, "setpriority", process | high, high, 19) == ALLOW
+    assert verdict(program, "sched_setaffinity", high, 128) == ALLOW
+    assert verdict(program, "sched_getaffinity", 77) == verdict(program, "getpriority", process, 77) == ALLOW
+
+
 def test_calls_that_a_processor_does_not_have_need_no_rule() -> None:
     numbers = TABLE["aarch64"]
     assert "epoll_create" not in numbers

@@ -88,6 +88,7 @@ def test_the_same_self_test_without_a_wall_names_what_leaks() -> None:
         probes.prove(unwalled_self_test)
     for probe in ("files: read", "files: write beside", "files: shared memory", "network: TCP", "network: UDP",
                   "network: Unix socket", "network: abstract socket", "processes: signals", "secrets: environments",
+                  "files: the user's folders",
                   "kernel: new user namespace"):  # fmt: skip
         assert probe in str(raised.value)
 
@@ -342,30 +343,81 @@ def test_worker_processes_of_every_kind_can_be_started_in_a_box() -> None:
     assert told(script) == {"ended": [0, 0, 0]}
 
 
-@walled
-def test_a_box_killed_from_outside_is_the_sandbox_s_loss_and_not_the_candidate_s(
-    started: Callable[[], list[Process]],
-) -> None:
-    def kill_the_first() -> None:
+SUPERVISOR, FIRST, WORKER = 0, 1, 2
+
+
+@contextmanager
+def killing(which: int, started: Callable[[], list[Process]]) -> Iterator[None]:
+    """SIGKILL for one of the three processes of the next box, once all are there."""
+
+    def kill() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             below = started()
-            if len(below) == 3:  # supervisor, first process, worker
+            if len(below) == 3:
                 time.sleep(0.3)
-                os.kill(below[1].pid, signal.SIGKILL)
+                os.kill(below[which].pid, signal.SIGKILL)
                 return
             time.sleep(0.02)
 
-    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
-    killer = Thread(target=kill_the_first)
+    killer = Thread(target=kill)
     killer.start()
-    with pytest.raises(SandboxError, match="killed from outside"):
-        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+    yield
     killer.join()
-    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); os.kill(os.getpid(), signal.SIGKILL)")
-    outcome = EmbeddedSandbox(command).run(TRAIN, lambda _: None, Event())
+
+
+@walled
+def test_a_box_whose_supervisor_is_killed_is_the_sandbox_s_loss_and_not_the_candidate_s(
+    started: Callable[[], list[Process]],
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
+    with killing(SUPERVISOR, started), pytest.raises(SandboxError, match="killed from outside"):
+        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+
+
+@walled
+@pytest.mark.parametrize("which", [FIRST, WORKER], ids=["first process", "worker"])
+def test_a_box_whose_processes_are_killed_is_tried_again_and_may_be_the_candidate_s_failure(
+    which: int, started: Callable[[], list[Process]]
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", PRELUDE + "say(HELLO); time.sleep(60)")
+    with killing(which, started):
+        job = Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50))
+        outcome = EmbeddedSandbox(command).run(job, lambda _: None, Event())
     assert isinstance(outcome, Failed)
+    assert outcome.killed
     assert outcome.failure.verdict == Verdict.BAD_RESULT
+
+
+@walled
+def test_a_first_process_that_is_killed_before_any_of_the_job_s_code_ran_is_the_sandbox_s_loss(
+    started: Callable[[], list[Process]],
+) -> None:
+    command = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)")
+    with killing(FIRST, started), pytest.raises(SandboxError, match="did not start"):
+        EmbeddedSandbox(command).run(Job(TRAIN.spec, TRAIN.files, Limits(wall_seconds=50)), lambda _: None, Event())
+
+
+@walled
+def test_a_box_cannot_set_limits_priority_or_processors_of_its_first_process() -> None:
+    facts = told("""
+        import resource
+        refused = [
+            *(error(resource.prlimit, 1, number) for number in range(16)),
+            error(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1)),
+            error(os.setpriority, os.PRIO_PROCESS, 1, 19),
+            error(os.setpriority, os.PRIO_PGRP, 0, 19),
+            error(os.setpriority, os.PRIO_USER, 0, 19),
+            error(os.sched_setaffinity, 1, os.sched_getaffinity(1)),
+        ]
+        own = [
+            error(resource.setrlimit, resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)),
+            error(os.setpriority, os.PRIO_PROCESS, 0, 19),
+            error(os.sched_setaffinity, 0, os.sched_getaffinity(0)),
+        ]
+        tell(refused=sorted(set(refused)), own=own)
+        """)
+    assert facts == {"refused": ["EPERM"], "own": ["", "", ""]}
 
 
 @walled
@@ -453,6 +505,83 @@ def test_what_is_installed_below_the_folder_for_temporary_files_can_be_read_ther
     finally:
         wall.readable.cache_clear()
         shutil.rmtree(folder)
+
+
+@walled
+def test_of_usr_a_box_sees_programs_and_libraries_and_nothing_that_people_put_there() -> None:
+    facts = told("tell(usr=os.listdir('/usr'), local=os.listdir('/usr/local') if os.path.exists('/usr/local') else [])")
+    ours = {part for place in (eureka_sandbox.__file__, sys.prefix, sys.base_prefix) for part in Path(place).parts}
+    assert set(facts["usr"]) - ours <= {"bin", "sbin", "lib", "lib32", "lib64", "share", "local"}  # type: ignore[call-overload]
+    assert set(facts["local"]) - ours <= {"bin", "lib", "lib64", "share"}  # type: ignore[call-overload]
+    granted = wall.readable(tuple(sys.path))
+    for private in ("/usr/src/app/.env", "/usr/local/project/run.db", "/usr/local/etc/npmrc"):
+        assert not any(Path(private).is_relative_to(path) for path in granted), private
+
+
+@pytest.mark.parametrize(("python", "home"), [("/usr", "/usr/src/app"), ("/usr/local", "/usr/local/project")])
+def test_a_home_beside_the_system_s_own_python_needs_no_other_python(
+    python: str, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, python)
+    monkeypatch.setenv("HOME", home)
+    granted = wall.readable((str(tmp_path / "nothing"),))
+    assert not any(Path(home).is_relative_to(path) for path in granted)
+
+
+@walled
+def test_folders_of_the_system_that_are_links_lead_where_they_do_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the same link is a part of Python's own home, as `/usr/lib64` is for the Python of some systems."""
+    library = tmp_path / "usr" / "lib"
+    library.mkdir(parents=True)
+    (library / "library").write_text("code")
+    (tmp_path / "usr" / "lib64").symlink_to("lib")
+    (tmp_path / "lib64").symlink_to("usr/lib")
+    places = [str(tmp_path / name) for name in ("lib64", "usr/lib", "usr/lib64")]
+    monkeypatch.setattr(wall, "SYSTEM", (*wall.SYSTEM, *places))
+    for home in (sys.base_prefix, str(tmp_path / "usr")):
+        monkeypatch.setattr(sys, "base_prefix", home)
+        wall.readable.cache_clear()
+        try:
+            assert told(f"tell(texts=[open(place + '/library').read() for place in {places!r}])") == {
+                "texts": ["code"] * 3
+            }
+        finally:
+            wall.readable.cache_clear()
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that boxes may read, since somebody named the one above for its libraries."""
+    (tmp_path / "library" / "project").mkdir(parents=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "library"))
+    wall.readable.cache_clear()
+    yield tmp_path / "library" / "project"
+    wall.readable.cache_clear()
+
+
+@walled
+def test_who_works_where_boxes_may_read_is_told_so_and_no_box_starts(
+    shown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = rf"a box may read all of {shown.parent}, and with it {shown}: work in another folder.*--sandbox docker"
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().check([shown])
+    EmbeddedSandbox().check()
+    monkeypatch.chdir(shown)
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().check()
+    with pytest.raises(SandboxError, match=refusal):
+        EmbeddedSandbox().run(TRAIN, lambda _: None, Event())
+
+
+@walled
+def test_the_self_test_finds_a_private_folder_that_a_box_can_see(shown: Path) -> None:
+    with pytest.raises(SandboxError, match=rf"the wall leaks: files: the user's folders \({shown}\)"):
+        probes.prove(embedded._self_test, [shown])
+    assert list(shown.iterdir()) == []
 
 
 def test_a_box_may_read_python_and_this_project_s_code_and_nobody_s_home() -> None:

@@ -64,7 +64,7 @@ def _sandbox(records: Records, name: str | None) -> tuple[Sandbox, Wall]:
     usual = usual_backend(records) or records.run.settings.sandbox
     sandbox = chosen_sandbox(name or typed(usual, f"{records.run.folder} was scored"))
     try:
-        return sandbox, sandbox.check()
+        return sandbox, sandbox.check([records.run.folder])
     except SandboxError as error:
         raise EnvironmentMissing(str(error)) from error
 

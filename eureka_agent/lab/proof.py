@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
+from pathlib import Path
 
 from eureka_agent.errors import EnvironmentMissing
 from eureka_sandbox.protocol import Sandbox, SandboxError, Wall
@@ -12,14 +14,14 @@ _proven: list[weakref.ref[Sandbox]] = []
 _proving = threading.Lock()
 
 
-def prove(sandbox: Sandbox) -> Wall:
-    """Run the self-test, some tenths of a second; what held.
+def prove(sandbox: Sandbox, private: Sequence[Path] = ()) -> Wall:
+    """Run the self-test, some tenths of a second; what held. See `Sandbox.check`.
 
     Raises:
         EnvironmentMissing: something leaked, or the wall cannot be had on this machine; says what to do.
     """
     try:
-        wall = sandbox.check()
+        wall = sandbox.check(private)
     except SandboxError as error:
         raise EnvironmentMissing(str(error)) from error
     with _proving:

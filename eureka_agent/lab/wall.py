@@ -15,7 +15,7 @@ def proven_wall(run: Run, sandbox: Sandbox) -> Wall:
     Raises:
         EnvironmentMissing: something leaked, or the wall cannot be had on this machine; says what to do.
     """
-    wall = prove(sandbox)
+    wall = prove(sandbox, [run.folder])
     return run.decide(f"wall/{len(walls(run)) + 1}", Wall, lambda: wall)
 
 

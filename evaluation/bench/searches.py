@@ -6,7 +6,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ class StagedSandbox:
         self.boxes = 0
         self._lock = threading.Lock()
 
-    def check(self) -> Wall:
+    def check(self, private: Sequence[Path] = ()) -> Wall:
         """As `Sandbox.check`."""
-        return self.inner.check()
+        return self.inner.check(private)
 
     def run(self, job: Job, on_progress: Callable[[Report], None], stop: threading.Event) -> Outcome:
         """As `Sandbox.run`."""

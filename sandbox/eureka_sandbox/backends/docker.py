@@ -56,7 +56,7 @@ class DockerSandbox:
         self._tidied = False
         self._tidying = Lock()
 
-    def check(self) -> Wall:
+    def check(self, private: Sequence[Path] = ()) -> Wall:
         """See `protocol.Sandbox.check`.
 
         Raises:
@@ -66,7 +66,7 @@ class DockerSandbox:
         started = time.monotonic()
         missing = missing_limits(self._engine)
         try:
-            proof = probes.prove(self._self_test)
+            proof = probes.prove(self._self_test, private)
         except probes.NoAnswer as error:
             raise SandboxError(f"a container did not start: {error}") from error
         proof |= {"covers": (*proof["covers"], LIMITED), "seconds": round(time.monotonic() - started, 3)}

@@ -46,17 +46,18 @@ class EmbeddedSandbox:
         """`command` is the worker's, to which the job folder is appended."""
         self._runner = LocalRunner(command)
 
-    def check(self) -> Wall:
+    def check(self, private: Sequence[Path] = ()) -> Wall:
         """See `protocol.Sandbox.check`.
 
         Raises:
-            SandboxError: this machine cannot have the wall (says why, and what to do), something leaked, or a box
-                cannot do what it must.
+            SandboxError: this machine cannot have the wall (says why, and what to do), a private folder lies where
+                boxes may read, something leaked, or a box cannot do what it must.
         """
         if reason := wall.missing():
             raise SandboxError(_refusal(reason))
+        wall.must_not_expose(private)
         try:
-            proof = probes.prove(_self_test)
+            proof = probes.prove(_self_test, private)
         except probes.NoAnswer as error:
             raise SandboxError(_refusal(str(error))) from error
         return Wall(backend="embedded", tier=TIER, gaps=GAPS, **proof)
@@ -65,8 +66,9 @@ class EmbeddedSandbox:
         """See `protocol.Sandbox.run`.
 
         Raises:
-            SandboxError: this machine cannot have the wall, or the box could not be started, or ended before any of the
-                job's code ran, or was killed from outside, or fell victim to a machine without memory.
+            SandboxError: this machine cannot have the wall, or this process works where boxes may read, or the box
+                could not be started, or ended before any of the job's code ran, or its supervisor was killed, or it
+                fell victim to a machine without memory.
             JobStopped: `stop` was set.
             ValueError: the job itself is malformed (a file's name; reward code in a scoring job).
         """

@@ -7,7 +7,8 @@ starts the command. No root is needed: in a new user namespace everybody may do 
 
 What holds what: processes outside have no number inside (PID namespace), files outside have no path (mount namespace),
 sockets outside have no address (network namespace, which the abstract Unix sockets belong to), System V memory has no
-key (IPC namespace); the filter keeps the rest of the kernel out of reach and no new namespace can be made.
+key (IPC namespace); the filter keeps the rest of the kernel out of reach and no new namespace can be made. The first
+process has the user of all the others: that they set no limits of it is the filter's doing, too.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +48,19 @@ class Canaries:
     """Probe → whether the host has seen it succeed."""
 
 
-def prove(open_box: Callable[[Job], AbstractContextManager[Box]]) -> dict[str, Any]:
+def prove(open_box: Callable[[Job], AbstractContextManager[Box]], private: Sequence[Path] = ()) -> dict[str, Any]:
     """Run the self-test in a box that `open_box` starts; the fields of a `Wall` that it fills.
+
+    Args:
+        open_box: starts a box with a job.
+        private: folders that the box must not see, besides the home, the working and the temporary folder.
 
     Raises:
         SandboxError: something leaked, or a control failed; says what.
         NoAnswer: the box did not run to its end.
     """
     started = time.monotonic()
-    with _planted() as canaries:
+    with _planted(private) as canaries:
         spec = SmokeSpec(environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=1))
         job = Job(spec, {"canaries.json": json.dumps(canaries.told).encode()}, LIMITS)
         with open_box(job) as box:
@@ -95,7 +99,7 @@ _COVERED = {
 
 
 @contextmanager
-def _planted() -> Iterator[Canaries]:
+def _planted(private: Sequence[Path]) -> Iterator[Canaries]:
     name, secret = f"eureka-canary-{secrets.token_hex(8)}", secrets.token_hex(16)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eureka-canary-")))
@@ -120,6 +124,7 @@ def _planted() -> Iterator[Canaries]:
             "file": str(folder / "file"),
             "write": str(folder_open / "written"),
             "code": str(code),
+            "private": _identities([*private, Path(), Path.home(), Path(tempfile.gettempdir())]),
             "variable": VARIABLE,
             "host": sentinel.pid,
             "tcp": tcp.getsockname()[1],
@@ -139,6 +144,16 @@ def _planted() -> Iterator[Canaries]:
             "processes: signals": lambda: sentinel.poll() is not None,
         }
         yield Canaries(told, touched)
+
+
+def _identities(folders: Iterable[Path]) -> dict[str, list[int]]:
+    """What tells each folder from another of the same name, as the wall makes them on the way to what it shows."""
+    found: dict[str, list[int]] = {}
+    for folder in folders:
+        with suppress(OSError):  # no such folder
+            status = folder.stat()
+            found[os.path.abspath(folder)] = [status.st_dev, status.st_ino]
+    return found
 
 
 @contextmanager

@@ -38,7 +38,8 @@ DATA_SLACK_MB = 1024
 FILE_MB = 256
 """Largest single file that a box may write."""
 FIRST_KILLED = 70
-"""The supervisor's exit code if the first process of a walled box was killed."""
+"""The supervisor's exit code if the first process of a walled box was killed. The filter keeps the box from doing that;
+still, as with any SIGKILL from nowhere, it may have been the job: tried again, and then the candidate's failure."""
 TASKS = 256 + 4 * (os.cpu_count() or 1)
 """Most processes and threads of a walled box (compilers start some threads per core); a user's other processes would
 count where there is no wall, so there it is not set."""
@@ -143,12 +144,14 @@ class BoxProcess:
             self._told = self._supervisor.returncode << 8 if self._supervisor.returncode > 0 else signal.SIGKILL
             if len(told) == 4:
                 self._told = int.from_bytes(told, sys.byteorder)
-            elif self._supervisor.returncode in (*range(-64, 0), FIRST_KILLED):
+            elif self._supervisor.returncode == FIRST_KILLED:
+                self._told = signal.SIGKILL
+            elif self._supervisor.returncode < 0:
                 self._told, self.lost = signal.SIGKILL, True
         return os.waitstatus_to_exitcode(self._told)
 
     lost = False
-    """Whether the supervisor, or the first process of a walled box, was killed before it could tell how it ended."""
+    """Whether the supervisor was killed before it could tell how the box ended."""
 
     def memory_bytes(self, suspicious: int) -> int:
         """Memory of the whole tree: resident, swapped out, page tables, mappings, and what pipes and sockets may hold.
@@ -178,7 +181,7 @@ class BoxProcess:
         """The return code, once there is one within `seconds`.
 
         Raises:
-            SandboxError: a walled box was killed from outside; nothing inside can do that.
+            SandboxError: the supervisor of a walled box was killed; nothing inside has a number for it.
         """
         self._await(seconds)
         returncode = self.returncode

@@ -48,7 +48,7 @@ def main() -> None:
     status = _wait(worker)
     _kill_all()
     if report is not None and status is not None:
-        # The box's first process says how the command ended. If it could not, it was killed, and not from inside.
+        # The box's first process says how the command ended, unless it was killed.
         told = os.read(report, 4)
         if len(told) == 4:
             status = int.from_bytes(told, sys.byteorder)

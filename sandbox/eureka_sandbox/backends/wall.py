@@ -28,7 +28,13 @@ KERNEL = (5, 14)
 """First Linux that counts the processes of each user namespace by themselves and restricts whole trees of mounts."""
 DEVICES = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/full")
 """Not `/dev/zero`: mapping it makes shared memory that no limit counts."""
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")
+SYSTEM = (
+    *("/bin", "/sbin", "/lib", "/lib32", "/lib64"),
+    *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/share"),
+    *("/usr/local/bin", "/usr/local/lib", "/usr/local/lib64", "/usr/local/share"),
+)
+"""Programs and libraries; nothing else of /usr: people put their own work into /usr/src and /usr/local. `sbin` is for
+`ldconfig`, which is how OpenGL is found."""
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/glvnd")
 """Of /etc nothing else: where libraries are, the time zone, and which OpenGL there is."""
 PYTHON = ("bin", "lib", "lib64", "share", "ssl", "pyvenv.cfg")
@@ -61,14 +67,19 @@ def layout(job: Path, mount_point: Path, cache: Path | None = None, cache_writab
         mount_point: an empty folder of the host over which the box's root is mounted, seen by the box alone.
         cache: a folder that appears as `/cache`.
         cache_writable: whether the box may write there.
+
+    Raises:
+        SandboxError: Python, or the working folder, lies where a box must not look.
     """
-    links = {str(path): os.readlink(path) for path in map(Path, SYSTEM) if path.is_symlink()}
+    must_not_expose(_working_folder())
+    granted = readable(tuple(sys.path))
+    links = {str(path): os.readlink(path) for path in map(Path, SYSTEM) if path.is_symlink() and path not in granted}
     caches = [(str(cache), CACHE.lstrip("/"))] if cache else []
     user, group = _mapping()
     return {
         "root": str(mount_point),
         "read": [
-            *((str(path), str(path).lstrip("/")) for path in readable(tuple(sys.path))),
+            *((str(path), str(path).lstrip("/")) for path in granted),
             (str(job), JOB.lstrip("/")),
             *([] if cache_writable else caches),
         ],
@@ -102,7 +113,8 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     base = Path(sys.base_prefix)
     homes = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
     for home in homes:
-        _must_not_expose(home)
+        if home not in {Path(folder).parent for folder in SYSTEM}:  # of /usr no more than `SYSTEM` is shown anyway
+            _must_not_hold_private(home)
     interpreter = [home / name for home in homes for name in PYTHON]
     packages = [Path(entry) for entry in python_path if Path(entry).name in ("site-packages", "dist-packages")]
     own = [Path(str(module.__file__)).parent for module in (eureka_sandbox, eureka_evaluation)]
@@ -110,11 +122,33 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     grants += [*map(Path, SETTINGS), *interpreter, *packages, *own, *_library_folders(os.environ)]
     present = [path for path in grants if path.exists()]
     for path in present:
-        _must_not_expose(path)
+        _must_not_hold_private(path)
     return tuple(_outermost(present))
 
 
-def _must_not_expose(path: Path) -> None:
+def must_not_expose(folders: Iterable[Path]) -> None:
+    """See to it that no box may read these: nothing, if none lies below what boxes are shown.
+
+    Raises:
+        SandboxError: one does; says which, and what to do.
+    """
+    for folder in folders:
+        for path in readable(tuple(sys.path)):
+            if folder.resolve().is_relative_to(path.resolve()):
+                raise SandboxError(
+                    f"a box may read all of {path}, and with it {folder}: work in another folder and keep runs there, "
+                    "or use Docker (`--sandbox docker`)"
+                )
+
+
+def _working_folder() -> list[Path]:
+    try:
+        return [Path.cwd()]
+    except FileNotFoundError:  # it was removed
+        return []
+
+
+def _must_not_hold_private(path: Path) -> None:
     for private in (Path.home(), Path(tempfile.gettempdir()), Path("/etc"), Path("/proc"), Path("/run")):
         if private.resolve().is_relative_to(path.resolve()):
             raise SandboxError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
@@ -104,8 +105,11 @@ class Sandbox(Protocol):
 
     name: str
 
-    def check(self) -> Wall:
+    def check(self, private: Sequence[Path] = ()) -> Wall:
         """Prove the wall with canary probes and positive controls, before any candidate runs.
+
+        Args:
+            private: folders that no box may see (the run's), besides the home, the working and the temporary folder.
 
         Raises:
             SandboxError: something leaked (says what), or the box cannot do what it must.

@@ -5,7 +5,8 @@ the container. The host keeps the container's stdin open: when that ends, the ho
 ends after SECONDS, whatever happens, so that no box outlives its time for long.
 
 Nothing in the box can stop or end it: the kernel keeps from the first process every signal of its own namespace that it
-does not handle, SIGKILL and SIGSTOP included; and nobody looks into its memory or takes its stdin: it is not dumpable.
+does not handle, SIGKILL and SIGSTOP included; nobody looks into its memory or takes its stdin, as it is not dumpable;
+and nobody sets limits of it, of which the kernel would end it all the same: the filter (`seccomp.json`) sees to that.
 """
 
 from __future__ import annotations

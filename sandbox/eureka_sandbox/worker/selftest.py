@@ -81,6 +81,19 @@ def _file(canaries: dict[str, Any]) -> str:
         return file.read()
 
 
+def _private(canaries: dict[str, Any]) -> str:
+    """Folders of the user that are here, and not only others by their names."""
+    return ", ".join(path for path, identity in canaries["private"].items() if _identity(path) == identity)
+
+
+def _identity(path: str) -> list[int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_dev, status.st_ino]
+
+
 def _environments(canaries: dict[str, Any]) -> str:
     """Of this process, its parent, the host, and every other that can be seen."""
     for pid in ["self", os.getppid(), canaries["host"], *filter(str.isdigit, os.listdir("/proc"))]:
@@ -174,6 +187,7 @@ def _terminal(_: dict[str, Any]) -> str:
 
 PROBES: dict[str, Callable[[dict[str, Any]], str]] = {
     "files: read": _file,
+    "files: the user's folders": _private,
     "files: write beside": lambda c: _write(c["write"]),
     "files: write the code": lambda c: _write(c["code"]),
     "files: write the job": lambda c: _write(os.path.join(sys.argv[1], c["name"])),
