@@ -71,6 +71,13 @@ def fill(run: Run) -> None:
         run.decide(f"filling {number} {'x' * 2000}", Choice, lambda: Choice(value=2.0))
 
 
+def look_at_all(folder: Path, read_only: bool) -> None:
+    with Run.open(folder, read_only) as run:
+        run.population()
+        run.calls()
+        run.stops()
+
+
 def reopened(run: Run) -> Run:
     run.close()
     return Run.open(run.folder)
@@ -210,6 +217,72 @@ def test_half_written_blobs_of_a_killed_writer_are_removed(run: Run) -> None:
     leftover.write_bytes(b"half")
     reopened(run).close()
     assert not leftover.exists()
+
+
+def test_a_damaged_blob_is_stored_anew_when_it_comes_again(run: Run) -> None:
+    digest = run.put_blob(b"policy")
+    path = run.folder / "blobs" / digest
+    for damage in (b"pol", b"p0licy", b""):
+        path.write_bytes(damage)
+        assert run.put_blob(b"policy") == digest
+        assert path.read_bytes() == b"policy"
+    assert sorted(run.folder.glob("blobs/.tmp-*")) == []
+
+
+def test_a_missing_blob_is_called_damage_and_nothing_is_promised(run: Run) -> None:
+    path = run.folder / "blobs" / run.put_blob(b"policy")
+    path.unlink()
+    with pytest.raises(RunError) as gone:
+        run.blob(path.name)
+    assert str(gone.value) == f"{path}: No such file; the run is damaged: restore this from a copy of the run"
+    path.write_bytes(b"p0licy")
+    with pytest.raises(RunError, match="no longer match its name; the run is damaged: restore this from a copy"):
+        run.blob(path.name)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("damage", ["cut short", "random bytes", "no database"])
+def test_a_damaged_database_is_called_so_and_nothing_is_promised(run: Run, damage: str, read_only: bool) -> None:
+    fill(run)
+    run.close()
+    path = run.folder / "run.db"
+    data = path.read_bytes()
+    noise = bytes(n * 7919 % 251 for n in range(20_000))
+    path.write_bytes({"cut short": data[:20_000], "no database": noise}.get(damage, data[:4096] + noise + data[24096:]))
+    with pytest.raises(RunError) as told:
+        look_at_all(run.folder, read_only)
+    message = str(told.value)
+    assert message.startswith(f"{path}: ")
+    assert "the run is damaged: restore this from a copy of the run; reports and exported candidates" in message
+    assert "whole" not in message
+    assert "MB free" not in message
+    assert "eureka runs" not in message
+
+
+@pytest.mark.parametrize("name", ["checkpoints/foo", "blobs/.tmp-x", "task/.tmp-x", "candidates/g0c0/.tmp-x"])
+def test_folders_that_no_writer_makes_are_left_alone(run: Run, name: str) -> None:
+    strange = run.folder / name
+    strange.mkdir(parents=True)
+    (strange / "note.txt").write_text("mine")
+    reopened(run).close()
+    assert (strange / "note.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_way_of_exports_is_named_and_the_run_goes_on_without_it(run: Run) -> None:
+    strange = run.folder / "candidates"
+    strange.write_text("mine")
+    with pytest.raises(RunError) as told:
+        run.save(born("g0c0"))
+    assert str(told.value) == (
+        f"{strange}: is in the way of the folder that candidates are exported to; move it away, and resume"
+    )
+    run.close()
+    with pytest.raises(RunError, match="move it away, and resume"):
+        Run.open(run.folder)
+    strange.unlink()
+    with Run.open(run.folder) as again:
+        assert [c.id for c in again.population(partial=True).candidates] == ["g0c0"]
+    assert (strange / "g0c0" / "reward.py").is_file()
 
 
 def test_a_second_writer_is_told_who_holds_the_run(run: Run) -> None:

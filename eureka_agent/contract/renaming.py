@@ -51,11 +51,15 @@ def _by_spelling(node: ast.AST) -> bool:
 
 def _known_elsewhere(tree: ast.Module) -> set[str]:
     """Names that mean something outside of a function, or that are bound in ways that are not followed."""
-    kept = set(dir(builtins))
+    kept, in_classes = set(dir(builtins)), set[ast.AST]()
     for node in ast.walk(tree):
         match node:
-            case ast.ClassDef():
-                kept.update(name for inner in ast.walk(node) for name in _bound(inner))
+            case ast.ClassDef() if (
+                node not in in_classes
+            ):  # of those inside each other the outermost, which comes first
+                inside = list(ast.walk(node))
+                in_classes.update(inside)
+                kept.update(name for inner in inside for name in _bound(inner))
             case ast.Global(names=names):
                 kept.update(names)
             case ast.Name() | ast.arg() | ast.FunctionDef() | ast.AsyncFunctionDef():

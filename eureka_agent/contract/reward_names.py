@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 _LOOKALIKES = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧνοιаеорсухіјѕһԁ", "ABEZHIKMNOPTYXvoiaeopcyxijshd")
+LONGEST_NAME = 100
+"""Characters of a name that are compared with others."""
 _MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__"})
 
 
@@ -43,7 +45,7 @@ def closest(name: str, known: Sequence[str]) -> str:
 
     Whole words count beside spelling: `torso_vel` means `torso_x_velocity` rather than `torso_z`.
     """
-    plain = name.translate(_LOOKALIKES).lower()
+    plain = name[:LONGEST_NAME].translate(_LOOKALIKES).lower()
     scores = {candidate: _similarity(plain, candidate) for candidate in known}
     best = max(scores, key=lambda candidate: scores[candidate], default="")
     return best if best and scores[best] >= 0.5 else ""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time as wall
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from eureka_agent.errors import BudgetExhausted
+from eureka_agent.llm.bounded import goes_round, too_long
 from eureka_agent.llm.broker import Broker
 from eureka_agent.llm.completion import LLM, AskingStopped, Blind, Completion, NoAnswer
 from eureka_agent.llm.ensemble import Ensemble
@@ -40,7 +40,7 @@ WAITING = (FaultKind.RATE_LIMIT, FaultKind.OVERLOADED, FaultKind.CONNECT)
 """Faults that cost nothing and may pass."""
 LOST = (FaultKind.LOST, FaultKind.STREAM)
 GOES_ROUND = 20
-"""An answer that is so many times as long as what is left of it when compressed says the same again and again."""
+"""As `bounded.GOES_ROUND`, of an answer that was cut off: the honest end of it is not there to be seen."""
 Shorten = Callable[[Request, int], Request | None]
 """The request with the first n steps of leaving out taken; None if there are fewer."""
 
@@ -165,8 +165,10 @@ class Asking:
         tried = self._run.attempts(call.brief, call.purpose)
         earlier = [c for c in tried if c.answered and not c.dismissed and c.attempt < call.attempt]
         if completion.finish_reason in CUT_OFF and isinstance(extract_code(completion.text), Failure):
-            if _goes_round(completion.text):
+            if goes_round(completion.text, GOES_ROUND):
                 raise NoAnswer(_failure("the answer says the same again and again until it is cut off"))
+            if reason := too_long(completion.text):
+                raise NoAnswer(_failure(reason))
             return self._longer(call, any(c.finish_reason in CUT_OFF for c in earlier))
         if not completion.text.strip():
             if any(not self._run.blob(c.response or "").strip() for c in earlier):
@@ -279,11 +281,6 @@ class Asking:
 def _counted(call: Call) -> bool:
     """Whether a refusal of it says something about the writers."""
     return call.purpose not in ("comment", *LOOKS)
-
-
-def _goes_round(text: str) -> bool:
-    data = text.encode("utf-8", "surrogatepass")
-    return len(data) > GOES_ROUND * len(zlib.compress(data))
 
 
 def _failure(message: str) -> Failure:

@@ -2,6 +2,8 @@
 
 Models wrap code in fences, tildes, JSON, HTML entities and thoughts. What counts is the last complete block that
 defines `compute_reward`; a function that was cut off is never used, even if what is left of it would run.
+
+An answer may be of any shape and long, and reading it holds up the search: see `bounded`.
 """
 
 from __future__ import annotations
@@ -13,27 +15,38 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from eureka_agent.contract.reward_code import FUNCTION, normalised_source, undefined_names
+from eureka_agent.contract.reward_code import FUNCTION, MAX_BYTES, normalised_source, undefined_names
 from eureka_agent.contract.syntax import parse
+from eureka_agent.llm.bounded import LONGEST_READ, pairs, stuck, too_long, without
 from eureka_sandbox.protocol import Failure, Verdict
 
 CUT_OFF = frozenset({"length", "max_tokens", "incomplete", "model_context_window_exceeded"})
 REFUSED = frozenset({"refusal", "content_filter"})
 
-_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_START = re.compile(r"^\s*<(think|thinking|thought|reasoning)>", re.MULTILINE | re.IGNORECASE)
-_THOUGHT_END = re.compile(r"</(think|thinking|thought|reasoning)>", re.IGNORECASE)
-_FENCE = re.compile(r"^([ \t>]*)(`{3,}|~{3,})[ \t]*([^\n`]*)$")
+_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>", re.IGNORECASE | re.ASCII)
+_THOUGHT_END = re.compile(r"</(think|thinking|thought|reasoning)>", re.IGNORECASE | re.ASCII)
+_THOUGHT_START = re.compile(rf"^[^\S\n]*+{_THOUGHT.pattern}", re.MULTILINE | re.IGNORECASE | re.ASCII)
+_FENCE = re.compile(r"^([ \t>]*+)(`{3,}+|~{3,}+)[ \t]*+([^\n`]*+)$")
 _CODE_START = re.compile(r"^(import |from \w|def |async def |class |@|[A-Z_]+\s*[:=]|\"\"\"|'''|#)")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#\d+|#x[0-9a-fA-F]+);")
 _DEFINES = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{FUNCTION}\b|^{FUNCTION}[ \t]*=", re.MULTILINE)
 _TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>")
 """Chat template's special tokens that a local server failed to take out."""
-_CODE_ELEMENT = re.compile(r"<pre>\s*<code[^>]*>(.*?)</code>\s*</pre>", re.DOTALL | re.IGNORECASE)
+_CODE_ELEMENT = re.compile(r"<pre>\s*+<code[^>]*+>", re.IGNORECASE)
+_CODE_ELEMENT_END = re.compile(r"</code>\s*+</pre>", re.IGNORECASE)
 _OBJECT = re.compile(r"[{\[](?=\s*[\"{\[])")
 MOST_OBJECTS = 100
 """Places at which an object between words is looked for."""
+MOST_STRINGS = 100
+"""Of an object, the last that name the function, in which code is looked for."""
+MOST_BLOCKS = 50
+"""The last that define the function, and the last others, that are parsed."""
+MOST_STARTS = 20
+"""Lines at which a program without a fence may begin."""
+MOST_PARSED = 6 * MAX_BYTES
+"""Characters without a fence that are parsed, all trials together."""
 _IMPORTS = {
     "torch": "import torch",
     "math": "import math",
@@ -69,6 +82,15 @@ def extract_code(text: str, finish_reason: str = "stop") -> Extracted | Failure:
     """
     if finish_reason in REFUSED:
         return _failure("the model refused to answer")
+    if reason := too_long(text):
+        return _failure(f"{reason}; answer with a few sentences and one code block")
+    found = _found(text, finish_reason)
+    if isinstance(found, Failure) and stuck(text):
+        return _failure(f"the model says the same again and again; {found.message}")
+    return found
+
+
+def _found(text: str, finish_reason: str) -> Extracted | Failure:
     text = _without_thoughts(_without_packaging(normalised_source(text.replace("\0", ""))))
     if not text.strip():
         return _failure("the answer is cut off before any code" if finish_reason in CUT_OFF else "the answer is empty")
@@ -89,16 +111,21 @@ def _failure(message: str) -> Failure:
 def _without_packaging(text: str) -> str:
     """What chat templates, web pages and word processors put around code: taken off, or turned into a fence."""
     text = _TOKEN.sub("\n", text.replace("\u00a0", " ").replace("\u202f", " "))
-    return _CODE_ELEMENT.sub(lambda found: f"\n```python\n{html.unescape(found[1]).strip()}\n```\n", text)
+    kept, at = [], 0
+    for start, end in pairs(text, _CODE_ELEMENT, _CODE_ELEMENT_END):
+        code = _from_html(text[start.end() : end.start()]).strip()
+        kept += [text[at : start.start()], f"\n```python\n{code}\n```\n"]
+        at = end.end()
+    return "".join([*kept, text[at:]])
 
 
 def _without_thoughts(text: str) -> str:
     """Drop `<think>…</think>`. Some servers leave out the opening tag; after a thought without end there is nothing."""
-    text = _THOUGHT.sub("", text)
+    text = without(text, _THOUGHT, _THOUGHT_END)
     if end := list(_THOUGHT_END.finditer(text)):
         text = text[end[-1].end() :]
     if start := _THOUGHT_START.search(text):
-        text = text[: start.start()]
+        text = text[: start.start()].rstrip() + "\n"
     return text
 
 
@@ -107,16 +134,20 @@ def _without_thoughts(text: str) -> str:
 
 def _from_fences(text: str) -> Extracted | Failure | None:
     blocks = [block for block in _blocks(text) if block.text.strip()]
-    defining = [block for block in blocks if _defines(block.text)]
+    defining: list[_Block] = []
+    others: list[_Block] = []
+    for block in blocks:
+        (defining if _defines(block.text) else others).append(block)
     if blocks and not blocks[-1].closed and (defining or blocks[-1].text.count("\n") > 1):
         return _failure("the answer ends inside its code block; the function may be cut off")
     if not defining:
         return None
     # A sketch of the signature, shown after the function, is not the function.
-    last = ([b for b in defining if "return" in b.text and _parses(b.text)] or defining)[-1]
-    helpers = [b.text for b in blocks if b not in defining and _parses(b.text)]
+    latest = reversed(defining[-MOST_BLOCKS:])
+    last = next((b for b in latest if "return" in b.text and _parses(b.text)), defining[-1])
     missing = undefined_names(last.text).keys() - _IMPORTS.keys()
-    if missing and helpers:
+    helpers = [b.text for b in others[-MOST_BLOCKS:] if _parses(b.text)] if missing else []
+    if helpers:
         joined = "\n\n".join([*helpers, last.text])
         if missing - undefined_names(joined).keys():
             return Extracted(normalised_source(joined), last.rule + "+joined")
@@ -127,18 +158,20 @@ def _blocks(text: str) -> Iterator[_Block]:
     """Fenced blocks as CommonMark has them: closed by at least as many of the same character, alone on a line."""
     opened: tuple[str, str] | None = None
     lines: list[str] = []
+    blank = True
     for line in text.split("\n"):
         fence = _FENCE.match(line)
         if opened is None:
             if fence:
-                opened, lines = (fence[1], fence[2]), []
-        elif fence and fence[3].strip() and not "".join(lines).strip():
+                opened, lines, blank = (fence[1], fence[2]), [], True
+        elif fence and fence[3].strip() and blank:
             opened, lines = (fence[1], fence[2]), []  # opened twice: once bare, once with its language
         elif fence and fence[2].startswith(opened[1]) and not fence[3].strip():
             yield _decoded(_dedented(lines, opened[0]), closed=True)
             opened = None
         else:
             lines.append(line)
+            blank = blank and not line.strip()
     if opened is not None:
         yield _decoded(_dedented(lines, opened[0]), closed=False)
 
@@ -176,19 +209,23 @@ def _from_json(text: str) -> Extracted | None:
 
 def _from_json_within(text: str) -> Extracted | None:
     """The same for an object between words, or one of several."""
-    decoder = json.JSONDecoder(strict=False)
-    for start in list(_OBJECT.finditer(text))[:MOST_OBJECTS]:
+    decoder, room = json.JSONDecoder(strict=False), 2 * LONGEST_READ
+    for start in islice(_OBJECT.finditer(text), MOST_OBJECTS):
+        if room < 0:
+            break
         try:
-            data, _ = decoder.raw_decode(text, start.start())
-        except (ValueError, RecursionError):
-            continue
+            data, end = decoder.raw_decode(text, start.start())
+        except (ValueError, RecursionError) as error:
+            data, end = None, getattr(error, "pos", len(text))
+        room -= end - start.start()
         if found := _from_data(data):
             return found
     return None
 
 
 def _from_data(data: object) -> Extracted | None:
-    for string in reversed(list(_strings(data))):
+    naming = [string for string in _strings(data) if FUNCTION in string]
+    for string in reversed(naming[-MOST_STRINGS:]):
         code = normalised_source(string)
         found = _from_fences(code) or (Extracted(code, "bare") if _defines(code) else None)
         if isinstance(found, Extracted):
@@ -222,10 +259,16 @@ def _from_bare_text(text: str, finish_reason: str) -> Extracted | Failure | None
         return None
     if finish_reason in CUT_OFF:
         return _failure("the answer is cut off before the code was complete")
+    if len(plain) > MAX_BYTES:
+        return _failure(
+            f"the answer has no code block, only {len(plain) / 1000:,.0f} kB of text; without a code block at most "
+            f"{MAX_BYTES // 1000} kB are read"
+        )
     lines = plain.split("\n")
     starts = [i for i, line in enumerate(lines) if _CODE_START.match(line)]
-    for start in starts:
-        code = _longest_program(lines[start:])
+    trials = iter(range(MOST_PARSED // len(plain)))
+    for start in starts[:MOST_STARTS]:
+        code = _longest_program(lines[start:], trials)
         if code and _defines(code):
             return Extracted(normalised_source(code), "bare" if plain == text else "bare+html")
     indented = [line for line in lines if not line.strip() or line.startswith("    ")]
@@ -235,10 +278,10 @@ def _from_bare_text(text: str, finish_reason: str) -> Extracted | Failure | None
     return Extracted(normalised_source("\n".join(lines[first:])), "bare")
 
 
-def _longest_program(lines: list[str]) -> str:
+def _longest_program(lines: list[str], trials: Iterator[int]) -> str:
     """The longest beginning that parses, without the words after it; empty if there is none within a few cuts."""
     end = len(lines)
-    for _ in range(20):
+    for _ in islice(trials, 20):
         try:
             tree = parse("\n".join(lines[:end]))
         except SyntaxError as error:
@@ -260,10 +303,19 @@ def _defines(code: str) -> bool:
 
 
 def _unescaped(code: str) -> str:
-    return html.unescape(code) if _ENTITY.search(code) else code
+    return _from_html(code) if _ENTITY.search(code) else code
+
+
+def _from_html(code: str) -> str:
+    try:
+        return html.unescape(code)
+    except ValueError:  # a character's number of more digits than Python reads
+        return code
 
 
 def _parses(code: str) -> bool:
+    if len(code) > MAX_BYTES:
+        return False
     try:
         parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -19,6 +19,7 @@ from eureka_agent.content import content
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.floor import Floor
+from eureka_agent.llm.bounded import told_back
 from eureka_agent.llm.facts import facts, line, number
 from eureka_agent.llm.reasons import told
 from eureka_agent.llm.turns import last_turns
@@ -232,7 +233,7 @@ def _last(population: Population, fits: Callable[[Candidate], bool]) -> list[Can
 
 
 def _continued(request: Request, answer: str, user: str, purpose: str) -> Request:
-    turns = (Message(role="assistant", content=answer), Message(role="user", content=user))
+    turns = (Message(role="assistant", content=told_back(answer)), Message(role="user", content=user))
     return request.model_copy(update={"messages": (*request.messages, *turns), "purpose": purpose})
 
 

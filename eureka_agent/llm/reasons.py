@@ -69,12 +69,14 @@ def told(failure: Failure, code: str | None) -> str:
         return failure.message
     name, colon, rest = failure.message.partition(": ")
     raised = name if colon and name in EXCEPTIONS else ""
-    known = _known(code).fullmatch(rest if raised else failure.message)
+    words = rest if raised else failure.message
+    known = _known(code, words).fullmatch(words)
     parts = [raised, known.group() if known else ""]
     reason = ": ".join(part for part in parts if part)
     return f"{failure.verdict}: {reason}" if reason else str(failure.verdict)
 
 
-def _known(code: str) -> re.Pattern[str]:
-    names = sorted({*_TYPES, *_WORD.findall(code)}, key=len, reverse=True)
-    return re.compile(_FORMS.replace(_NAME, f"(?:{'|'.join(names)})"))
+def _known(code: str, words: str) -> re.Pattern[str]:
+    """The forms with the names that may be told, as far as they are in the words: code has room for thousands."""
+    names = sorted({*_TYPES, *_WORD.findall(code)}.intersection(_WORD.findall(words)), key=len, reverse=True)
+    return re.compile(_FORMS.replace(_NAME, f"(?:{'|'.join(names) or '(?!)'})"))

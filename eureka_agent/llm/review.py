@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
+from eureka_agent.llm.bounded import LONGEST_READ, too_long
 from eureka_agent.population import Vision
 from eureka_agent.text import visible
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_model
@@ -17,8 +19,8 @@ SEEN_LENGTH = 400
 """Characters; two sentences are asked for."""
 _FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^[ \t>]*(`{3,}|~{3,}).*?(?:^[ \t>]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
-_VERDICT = re.compile(r"^\W*verdict\W+(keep|revise)\b", re.IGNORECASE | re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.*\S)", re.MULTILINE)
+_VERDICT = re.compile(r"^[^\w\n]*+verdict\W++(keep|revise)\b", re.IGNORECASE | re.MULTILINE)
+_ITEM = re.compile(r"^[^\S\n]*+(?:[-*•]|\d{1,2}[.)])\s++(.*\S)", re.MULTILINE)
 
 
 def verdict_of(text: str) -> str:
@@ -26,10 +28,10 @@ def verdict_of(text: str) -> str:
 
     The last verdict in the text counts; an answer without one, or without any objection, asks for nothing.
     """
-    verdicts = list(_VERDICT.finditer(text))
+    verdicts = [] if too_long(text) else list(_VERDICT.finditer(text))
     if not verdicts or verdicts[-1][1].lower() == "keep":
         return ""
-    items = [one_line(item, OBJECTION_LENGTH) for item in _ITEM.findall(text)][:MOST_OBJECTIONS]
+    items = [one_line(found[1], OBJECTION_LENGTH) for found in islice(_ITEM.finditer(text), MOST_OBJECTIONS)]
     return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
 
 
@@ -41,8 +43,9 @@ def ends_in_verdict(text: str) -> bool:
 
 def commentary_of(text: str) -> str:
     """An analyst's words as one paragraph, without code and headings; what hides is written out."""
+    text = text[:LONGEST_READ]
     lines = [line for line in _BLOCK.sub("\n", text).splitlines() if not line.lstrip().startswith(("#", "<!--"))]
-    return one_line(visible(" ".join(lines)), COMMENTARY_LENGTH)
+    return one_line(visible(" ".join(lines)[: 16 * COMMENTARY_LENGTH]), COMMENTARY_LENGTH)
 
 
 def vision_of(text: str) -> Vision:
@@ -51,6 +54,8 @@ def vision_of(text: str) -> Vision:
     Raises:
         Violation: it is anything else; says what.
     """
+    if reason := too_long(text):
+        raise Violation("the answer", reason.removeprefix("the answer "))
     blocks = _FENCED.findall(text)
     found = blocks[0] if len(blocks) == 1 else text
     vision = parse_model(found.strip().encode("utf-8", "replace"), "the answer", Vision)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eureka_agent.contract.reward_code import FUNCTION
+from eureka_agent.contract.reward_code import FUNCTION, MAX_BYTES
 from eureka_agent.contract.syntax import parse
 from eureka_agent.population import Candidate, Training
 from eureka_agent.report import charts
@@ -145,6 +145,8 @@ def component_charts(candidate: Candidate) -> list[charts.Chart]:
 
 def formulas(code: str) -> dict[str, tuple[str, int]]:
     """By component, the expression that the code's text gives for it, and its line; empty if it does not parse."""
+    if len(code) > MAX_BYTES:
+        return {}
     try:
         tree = parse(code, "reward.py")
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from functools import lru_cache
 from importlib.resources import files
 
@@ -13,6 +14,9 @@ from pygments.token import Comment, Keyword, Literal, Name, Number, String, _Tok
 
 from eureka_agent.text import visible
 
+LONGEST_CODE, LONGEST_LINE = 50_000, 1_000
+"""Characters of code, and of a line, that are given colours: the time of Pygments' patterns grows with the square."""
+_BLANK = re.compile(r"^[^\S\n]++$", re.MULTILINE)
 STYLES = ("xcode", "monokai")
 """Of code, light and dark: the ones of Pygments' that keep a contrast of 4.5 to 1 for every kind of token."""
 KINDS: dict[str, _TokenType] = {
@@ -32,8 +36,11 @@ KINDS: dict[str, _TokenType] = {
 @lru_cache(maxsize=4096)
 def code_lines(source: str) -> tuple[Markup, ...]:
     """Python source as highlighted lines, each whole for itself; invisible characters are written out."""
+    source = _BLANK.sub("", visible(source))  # at each line with spaces alone Pygments looks through all that follow
+    if len(source) > LONGEST_CODE or max(map(len, source.split("\n"))) > LONGEST_LINE:
+        return plain_lines(source)
     lines: list[list[tuple[str, str]]] = [[]]
-    for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens(visible(source)):
+    for token, value in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
         css = next((name for name, kind in KINDS.items() if token in kind), "")
         for number, part in enumerate(value.split("\n")):
             if number:

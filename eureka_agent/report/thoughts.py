@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from eureka_agent.llm.bounded import LONGEST_READ, without
 from eureka_agent.runs.calls import Call
 from eureka_agent.runs.run import Run
 
@@ -13,7 +14,7 @@ LONGEST = 4000
 _BLOCK = re.compile(r"^[ \t>]*(`{3,}|~{3,}).*?(?:^[ \t>]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _WRAPPED = re.compile(r"^((?![#|]).*[\w,;:.!?)`*])\n(?=[A-Za-z(`])", re.MULTILINE)
 """A line and its break inside a paragraph: neither side is a heading or a row of a table, nor what follows an item."""
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_COMMENT, _COMMENT_END = re.compile("<!--"), re.compile("-->")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def _thought(run: Run, call: Call) -> Thought:
 
 def prose(answer: str) -> str:
     """The words of an answer without code blocks and comments, cut to a readable length."""
-    text = _COMMENT.sub("", _BLOCK.sub("\n", answer.replace("\r\n", "\n")))
+    text = _BLOCK.sub("\n", answer[:LONGEST_READ].replace("\r\n", "\n"))
+    text = without(text, _COMMENT, _COMMENT_END)
     text = _WRAPPED.sub(r"\1 ", re.sub(r"\n{3,}", "\n\n", text).strip())
     return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + " …"

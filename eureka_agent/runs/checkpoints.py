@@ -85,7 +85,7 @@ class Checkpoints:
         rows = self._journal.rows("SELECT value FROM decisions WHERE key LIKE ?", (PREFIX + "%",))
         named = {kept.arrays for (value,) in rows if (kept := _parsed(value))}
         for path in self._folder.iterdir():
-            if path.name not in named:
+            if path.name not in named and not path.is_dir():  # no writer leaves a folder
                 self.drop(path.name)
 
     def _row(self, key: str) -> Kept | None:

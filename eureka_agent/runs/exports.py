@@ -5,13 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from eureka_agent.errors import RunError
 from eureka_agent.population import Candidate, Training
 from eureka_agent.runs.calls import Call, as_markdown, unpacked
-from eureka_agent.runs.storage import write_file
+from eureka_agent.runs.storage import storage_errors, write_file
+
+
+@contextmanager
+def exporting(folder: Path) -> Iterator[None]:
+    """As `storage_errors`, for what is written into a run's folder of exports.
+
+    Raises:
+        RunError: the disk does not take it, or a file is in the way.
+    """
+    with storage_errors(folder):
+        try:
+            yield
+        except (FileExistsError, NotADirectoryError) as error:
+            place = folder if folder.exists() and not folder.is_dir() else error.filename
+            told = "is in the way of the folder that candidates are exported to; move it away, and resume"
+            raise RunError(f"{place}: {told}") from error
 
 
 def export_candidate(folder: Path, candidate: Candidate) -> None:

@@ -25,7 +25,7 @@ from eureka_agent.runs.checkpoints import FOLDER as CHECKPOINTS
 from eureka_agent.runs.checkpoints import Checkpoints
 from eureka_agent.runs.crashpoints import crashpoint, decision_step
 from eureka_agent.runs.draft import task_as_begun, write_draft
-from eureka_agent.runs.exports import export_call, export_candidate
+from eureka_agent.runs.exports import export_call, export_candidate, exporting
 from eureka_agent.runs.inbox import Taken
 from eureka_agent.runs.journal import DATABASE, Journal, Statement
 from eureka_agent.runs.rows import candidate_row, outcome_row, read_candidates, without_curves
@@ -189,7 +189,7 @@ class Run:
         """
         step = "received" if call.state in ("failed", "unknown") else call.state
         self._open.write([call_row(call)], f"call.{step}", check)
-        with storage_errors(self.folder / "candidates"):
+        with exporting(self.folder / "candidates"):
             export_call(self.folder / "candidates" / call.brief, call, self.blob)
 
     # ----------------------------------------------------------------------------------------------- measurements
@@ -390,7 +390,7 @@ class Run:
         for name in sorted(lost):
             self._export(self.candidate(name))
         for call in self.calls() if lost else ():
-            with storage_errors(self.folder / "candidates"):
+            with exporting(self.folder / "candidates"):
                 export_call(self.folder / "candidates" / call.brief, call, self.blob, anew=self._open.after_restart)
 
     def _is_exported(self, candidate: str) -> bool:
@@ -401,7 +401,7 @@ class Run:
             return False
 
     def _export(self, candidate: Candidate) -> None:
-        with storage_errors(self.folder / "candidates"):
+        with exporting(self.folder / "candidates"):
             export_candidate(self.folder / "candidates" / candidate.id, candidate)
 
     # ------------------------------------------------------------------------------------------------------- other

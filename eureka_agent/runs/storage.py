@@ -22,15 +22,22 @@ from eureka_sandbox.backends.folder_lock import lock_folder
 TEMPORARY = ".tmp-"
 DRAFT = ".eureka-draft-"
 SAVED = "what was saved before is whole, and resume continues it"
+DAMAGED = "the run is damaged: restore this from a copy of the run"
 NOTHING_LEFT = "nothing was left behind; choose another folder, or make room there"
 
 
 @contextmanager
 def storage_errors(path: Path, advice: str = SAVED) -> Iterator[None]:
-    """Turn a failing disk into a `RunError` that names path, reason, what is free if that is why, and `advice`."""
+    """Turn a failing disk into a `RunError` that names path, reason, what is free if that is why, and `advice`.
+
+    Of a database that SQLite cannot read any more it says so instead.
+    """
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            kept = "reports and exported candidates in its folder can be read without it"
+            raise RunError(f"{path}: {error}; {DAMAGED}; {kept}") from error
         reason = getattr(error, "strerror", None) or str(error)
         where = str(getattr(error, "filename", None) or path)
         full = isinstance(error, sqlite3.Error) or error.errno in (ENOSPC, EDQUOT, EFBIG)
@@ -86,8 +93,9 @@ def sweep_temporaries(folder: Path) -> None:
     """
     for pattern in ("", "blobs/", "task/", "candidates/*/"):
         for leftover in folder.glob(f"{pattern}{TEMPORARY}*"):
-            with storage_errors(leftover):
-                leftover.unlink(missing_ok=True)
+            if not leftover.is_dir():  # no writer leaves a folder: it is somebody's
+                with storage_errors(leftover):
+                    leftover.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -155,12 +163,14 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store durably, before the row that will name it; returns the hex digest.
 
+        A file of that name that has been damaged is replaced.
+
         Raises:
             OSError: the disk does not take it.
         """
         digest = hashlib.sha256(data).hexdigest()
         path = self.folder / digest
-        if path.exists():
+        if _holds(path, data):
             fsync_folder(self.folder)  # another thread, or one that was killed, may have just renamed it
         else:
             write_file(path, data, step="blob")
@@ -174,11 +184,24 @@ class Blobs:
             RunError: the blob is missing or damaged.
         """
         path = self.folder / digest
-        with storage_errors(path):
-            data = path.read_bytes()
+        try:
+            with storage_errors(path):
+                data = path.read_bytes()
+        except RunError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise RunError(f"{path}: No such file; {DAMAGED}") from error
+            raise
         if hashlib.sha256(data).hexdigest() != digest:
-            raise RunError(f"{path}: damaged, its bytes no longer match its name; restore it from a copy of the run")
+            raise RunError(f"{path}: damaged, its bytes no longer match its name; {DAMAGED}")
         return data
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file can be read and has these bytes."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def has_writer(folder: Path) -> bool:
