@@ -70,6 +70,15 @@ def test_eureka_repeats_from_the_reward_before_a_generation_in_which_nothing_tra
     assert {b.parents for b in Eureka().select(history([1.0, 9.0], [None, None]), K8)} == {("g0c1",)}
 
 
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "zero_shot"])
+def test_nobody_descends_from_what_only_behaved_as_another_on_probes(name: str) -> None:
+    population = history([1.0, 9.0, 3.0, 4.0], [2.0, 5.0])
+    population = population.extended([born("g2c0", 9.0, duplicate_of="g0c1", behaves_alike=True)])
+    parents = {parent for brief in strategy_of(name).select(population, K8) for parent in brief.parents}
+    assert parents
+    assert "g2c0" not in parents
+
+
 def test_zero_shot_never_has_parents() -> None:
     briefs = ZeroShot().select(history([1.0, 9.0], [2.0, 5.0]), K8)
     assert {(b.operator, b.parents) for b in briefs} == {("sample", ())}

@@ -23,9 +23,10 @@ class Eureka:
 
 
 def _last_best(population: Population) -> Candidate | None:
-    """The fittest of the last generation in which anything trained; a duplicate counts as its original does."""
+    """The fittest of the last generation in which anything trained. The same program counts as its original does; what
+    only behaved as another on probes was never trained itself, and does not."""
     for generation in reversed(range(population.generations)):
-        scored = [c for c in population.born(generation) if c.fitness is not None]
+        scored = [c for c in population.born(generation) if c.fitness is not None and not c.behaves_alike]
         if scored:
             return max(scored, key=population.order)
     return None
