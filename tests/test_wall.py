@@ -534,15 +534,17 @@ def test_folders_of_the_system_that_are_links_lead_where_they_do_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the same link is a part of Python's own home, as `/usr/lib64` is for the Python of some systems."""
-    library = tmp_path / "usr" / "lib"
+    root = tmp_path / "machine"
+    library = root / "usr" / "lib"
     library.mkdir(parents=True)
     (library / "library").write_text("code")
-    (tmp_path / "usr" / "lib64").symlink_to("lib")
-    (tmp_path / "lib64").symlink_to("usr/lib")
-    places = [str(tmp_path / name) for name in ("lib64", "usr/lib", "usr/lib64")]
+    (root / "usr" / "lib64").symlink_to("lib")
+    (root / "lib64").symlink_to("usr/lib")
+    places = [str(root / name) for name in ("lib64", "usr/lib", "usr/lib64")]
     monkeypatch.setattr(wall, "SYSTEM", (*wall.SYSTEM, *places))
-    for home in (sys.base_prefix, str(tmp_path / "usr")):
+    for home, libraries in ((sys.base_prefix, ""), (str(root / "usr"), ""), (sys.base_prefix, str(root))):
         monkeypatch.setattr(sys, "base_prefix", home)
+        monkeypatch.setenv("LD_LIBRARY_PATH", libraries)
         wall.readable.cache_clear()
         try:
             assert told(f"tell(texts=[open(place + '/library').read() for place in {places!r}])") == {

@@ -73,7 +73,8 @@ def layout(job: Path, mount_point: Path, cache: Path | None = None, cache_writab
     """
     must_not_expose(_working_folder())
     granted = readable(tuple(sys.path))
-    links = {str(path): os.readlink(path) for path in map(Path, SYSTEM) if path.is_symlink() and path not in granted}
+    beside = [path for path in map(Path, SYSTEM) if not any(path.is_relative_to(shown) for shown in granted)]
+    links = {str(path): os.readlink(path) for path in beside if path.is_symlink()}
     caches = [(str(cache), CACHE.lstrip("/"))] if cache else []
     user, group = _mapping()
     return {
