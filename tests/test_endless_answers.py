@@ -11,8 +11,9 @@ import pytest
 from llm_cases import answer, code, search, small_run
 
 from eureka_agent.contract.reward_code import MAX_BYTES
-from eureka_agent.llm.bounded import LONGEST_READ, SHORT, stuck, told_back
+from eureka_agent.llm.bounded import LONGEST_READ, SHORT, stuck
 from eureka_agent.llm.extract import Extracted, extract_code
+from eureka_agent.llm.prompting import told_back
 from eureka_agent.llm.reasons import told
 from eureka_agent.llm.review import commentary_of, verdict_of
 from eureka_agent.report.thoughts import prose
@@ -65,6 +66,27 @@ def test_a_loop_that_ends_in_code_after_all_is_forgiven() -> None:
     assert found.code == code("x")
 
 
+@pytest.mark.parametrize("padding", ["let me think again\n" * 5_000, "." * 20_000, "| 0 | 0 | 0 |\n" * 2_000])
+def test_the_code_behind_a_loop_is_told_back_to_who_is_to_mend_it(padding: str) -> None:
+    told = told_back(padding + answer("x"))
+    assert code("x").strip() in told
+    assert len(told) < SHORT + 2 * len(answer("x"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "".join(f"## Step {n}\n\nSome words on it.\n\n" for n in range(300)),
+        "".join(f"## Step {n}\n\n" + "Some words on it.\n" * 900 for n in range(5)),
+    ],
+)
+def test_code_without_a_fence_is_found_behind_many_headings_and_much_prose(words: str) -> None:
+    found = extract_code(f"{words}{code('x')}\nThat is all.\n")
+    assert isinstance(found, Extracted)
+    assert "Some words" not in found.code
+    compile(found.code, "reward.py", "exec")
+
+
 def test_much_text_without_a_fence_is_not_searched_for_code() -> None:
     words = "\n".join(f"word {n} of many" for n in range(MAX_BYTES // 10))
     found = extract_code(words + "\n" + code("x"))
@@ -85,9 +107,9 @@ def test_the_number_of_a_character_may_have_any_number_of_digits() -> None:
 
 def test_honest_answers_are_far_from_a_loop() -> None:
     folder = Path(__file__).parents[1]
-    texts = [path.read_text() for path in sorted((folder / "evaluation/bench/answers").rglob("*.md"))]
-    texts += [path.read_text() for path in sorted((folder / "eureka_agent").rglob("*.py"))]
-    assert len(texts) > 100
+    answers = sorted((folder / "evaluation/bench/answers").rglob("*.py"))
+    assert len(answers) >= 64
+    texts = [path.read_text() for path in [*answers, *sorted((folder / "eureka_agent").rglob("*.py"))]]
     assert not any(stuck(text) or told_back(text) != text for text in texts)
     assert stuck("so we pay for speed, and " * 1000)
     assert len(told_back("a" * 100_000)) < SHORT + 10

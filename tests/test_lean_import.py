@@ -96,3 +96,14 @@ print(torch._meta_registrations.meta_index_Tensor.__name__, type(torch._meta_reg
 import torch._dynamo
 """
     assert python(named) == ["[3.0, 3.0] [1.0, 1.0]", "meta_index_Tensor True"]
+    alone = """
+def picked():
+    return tuple(torch.empty(4, device="meta").index_select(0, torch.zeros(2, dtype=torch.int64, device="meta")).shape)
+try:
+    print(picked())
+except NotImplementedError:
+    print("not yet")
+import torch._dynamo
+print(picked())
+"""
+    assert python(alone) == ["not yet", "(2,)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from eureka_agent.runs.inbox import Reviewed, Taken
 from eureka_agent.runs.journal import MEASURED
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.summaries import summary
-from eureka_agent.search.contest import Incumbency, incumbency_key
+from eureka_agent.search.contest import Incumbency, incumbency_key, training_key
 from eureka_agent.settings import Settings
 from eureka_agent.standing import Standing
 from eureka_sandbox.protocol import Failure, Verdict
@@ -53,7 +54,6 @@ def filled(folder: Path, *, vision: bool = False, contested: bool = False, rejec
             run.save_training(c.measured, TRAINING)
             run.save_score(c.measured, SCORE.model_copy(update={"fitness": (fitness, fitness + 0.1)}))
         run.save(c)
-    run.extend(run.population(), [c for c in run.population(partial=True).candidates if c.brief.generation == 0])
     if contested:
         standings = (
             Standing(id="g0c1", screening=4.05, later=(4.5,)),
@@ -61,6 +61,9 @@ def filled(folder: Path, *, vision: bool = False, contested: bool = False, rejec
         )
         held = Incumbency(id="g0c1", before=None, standings=standings, reason="kept what it promised")
         run.decide(incumbency_key(0), Incumbency, lambda: held)
+        again = SCORE.model_copy(update={"fitness": (4.5, 4.5), "success": (True, True)})
+        run.save_score(training_key(("g0c1", 1)), again)
+    run.extend(run.population(), [c for c in run.population(partial=True).candidates if c.brief.generation == 0])
     if rejected:
         said = Opinion(candidate=rejected, code=HASH, verdict="reject")
         letter = Reviewed(review=Review(run="0" * 32, generations=1, population=HASH, opinions=(said,)))
@@ -76,7 +79,7 @@ def filled(folder: Path, *, vision: bool = False, contested: bool = False, rejec
         ({"contested": True, "rejected": "g0c1"}, "g1c0", 6),
         ({"contested": True, "rejected": "g0c0"}, "g0c1", 6),
         ({"vision": True}, "g0c0", 6),
-        ({"vision": True, "contested": True}, "g0c0", 6),
+        ({"vision": True, "contested": True}, "g1c0", 6),  # g0c0 failed in its contest
         ({"vision": True, "rejected": "g0c0"}, "g1c0", 6),
     ],
 )
@@ -92,7 +95,8 @@ def test_a_summary_says_what_the_whole_population_says(
         assert found.code == population.best.code
         assert found.fitness == population.mean(population.best)
         assert population.best.score is not None
-        assert found.success == population.best.score.success_rate
+        first = population.best.score.success_rate
+        assert found.success == (fmean((first, 1.0)) if what.get("contested") and best == "g0c1" else first)
         assert found.candidates == len(population.candidates) == 6
         assert found.failed == 1
         assert found.history == ((100, 5.05), (200, 5.05), (300, 5.05), (400, 6.05))

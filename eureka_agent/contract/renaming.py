@@ -54,9 +54,8 @@ def _known_elsewhere(tree: ast.Module) -> set[str]:
     kept, in_classes = set(dir(builtins)), set[ast.AST]()
     for node in ast.walk(tree):
         match node:
-            case ast.ClassDef() if (
-                node not in in_classes
-            ):  # of those inside each other the outermost, which comes first
+            # of those inside each other the outermost, which comes first
+            case ast.ClassDef() if node not in in_classes:
                 inside = list(ast.walk(node))
                 in_classes.update(inside)
                 kept.update(name for inner in inside for name in _bound(inner))

@@ -39,7 +39,7 @@ REFUSALS = 3
 WAITING = (FaultKind.RATE_LIMIT, FaultKind.OVERLOADED, FaultKind.CONNECT)
 """Faults that cost nothing and may pass."""
 LOST = (FaultKind.LOST, FaultKind.STREAM)
-GOES_ROUND = 20
+GOES_ROUND_CUT_OFF = 20
 """As `bounded.GOES_ROUND`, of an answer that was cut off: the honest end of it is not there to be seen."""
 Shorten = Callable[[Request, int], Request | None]
 """The request with the first n steps of leaving out taken; None if there are fewer."""
@@ -165,7 +165,7 @@ class Asking:
         tried = self._run.attempts(call.brief, call.purpose)
         earlier = [c for c in tried if c.answered and not c.dismissed and c.attempt < call.attempt]
         if completion.finish_reason in CUT_OFF and isinstance(extract_code(completion.text), Failure):
-            if goes_round(completion.text, GOES_ROUND):
+            if goes_round(completion.text, GOES_ROUND_CUT_OFF):
                 raise NoAnswer(_failure("the answer says the same again and again until it is cut off"))
             if reason := too_long(completion.text):
                 raise NoAnswer(_failure(reason))

@@ -39,11 +39,6 @@ def stuck(text: str) -> bool:
     return len(text) > SHORT and goes_round(text)
 
 
-def told_back(answer: str) -> str:
-    """An answer as its conversation goes on from it; of one that nobody could read, the beginning."""
-    return answer[:SHORT] + "\n[…]\n" if too_long(answer) or stuck(answer) else answer
-
-
 def pairs(
     text: str, opening: re.Pattern[str], closing: re.Pattern[str]
 ) -> Iterator[tuple[re.Match[str], re.Match[str]]]:

@@ -43,10 +43,11 @@ MOST_STRINGS = 100
 """Of an object, the last that name the function, in which code is looked for."""
 MOST_BLOCKS = 50
 """The last that define the function, and the last others, that are parsed."""
-MOST_STARTS = 20
-"""Lines at which a program without a fence may begin."""
 MOST_PARSED = 6 * MAX_BYTES
-"""Characters without a fence that are parsed, all trials together."""
+"""Characters without a fence that are parsed, all trials together; a fifth of those behind an error, which Python looks
+through for brackets that are left open."""
+MOST_CUTS = 20
+"""Of one trial, from its end."""
 _IMPORTS = {
     "torch": "import torch",
     "math": "import math",
@@ -265,12 +266,16 @@ def _from_bare_text(text: str, finish_reason: str) -> Extracted | Failure | None
             f"{MAX_BYTES // 1000} kB are read"
         )
     lines = plain.split("\n")
-    starts = [i for i, line in enumerate(lines) if _CODE_START.match(line)]
-    trials = iter(range(MOST_PARSED // len(plain)))
-    for start in starts[:MOST_STARTS]:
-        code = _longest_program(lines[start:], trials)
+    last = max(i for i, line in enumerate(lines) if _defines(line))
+    starts = [i for i, line in enumerate(lines[: last + 1]) if _CODE_START.match(line)]
+    room = MOST_PARSED
+    for start in starts:
+        code, cost = _longest_program(lines[start:], room)
         if code and _defines(code):
             return Extracted(normalised_source(code), "bare" if plain == text else "bare+html")
+        room -= cost
+        if room < 0:
+            break
     indented = [line for line in lines if not line.strip() or line.startswith("    ")]
     if not starts and _parses(code := textwrap.dedent("\n".join(indented))):
         return Extracted(normalised_source(code.lstrip("\n")), "bare+indented")
@@ -278,21 +283,28 @@ def _from_bare_text(text: str, finish_reason: str) -> Extracted | Failure | None
     return Extracted(normalised_source("\n".join(lines[first:])), "bare")
 
 
-def _longest_program(lines: list[str], trials: Iterator[int]) -> str:
-    """The longest beginning that parses, without the words after it; empty if there is none within a few cuts."""
-    end = len(lines)
-    for _ in islice(trials, 20):
+def _longest_program(lines: list[str], room: int) -> tuple[str, int]:
+    """The longest beginning that parses, without the words after it, and how many characters were parsed for it.
+
+    Empty if there is none within a few cuts, and so many characters.
+    """
+    end, cost = len(lines), 0
+    for _ in range(MOST_CUTS):
+        if cost > room:
+            break
+        tried = "\n".join(lines[:end])
         try:
-            tree = parse("\n".join(lines[:end]))
+            tree = parse(tried)
         except SyntaxError as error:
             end = min(end, error.lineno or 1) - 1
+            cost += sum(map(len, lines[: end + 1])) + len(tried) // 5
             continue
         except (ValueError, RecursionError, MemoryError):
-            return ""
+            return "", cost + len(tried)
         while len(tree.body) > 1 and isinstance(tree.body[-1], ast.Expr):
             end = (tree.body.pop().lineno or 1) - 1
-        return "\n".join(lines[:end])
-    return ""
+        return "\n".join(lines[:end]), cost + len(tried)
+    return "", cost
 
 
 # ------------------------------------------------------------------------------------------------------------ helpers

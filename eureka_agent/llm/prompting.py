@@ -19,7 +19,8 @@ from eureka_agent.content import content
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.floor import Floor
-from eureka_agent.llm.bounded import told_back
+from eureka_agent.llm.bounded import SHORT, stuck, too_long
+from eureka_agent.llm.extract import Extracted, extract_code
 from eureka_agent.llm.facts import facts, line, number
 from eureka_agent.llm.reasons import told
 from eureka_agent.llm.turns import last_turns
@@ -239,6 +240,14 @@ def _continued(request: Request, answer: str, user: str, purpose: str) -> Reques
 
 def _numbered(purpose: str, number: int) -> str:
     return purpose if number == 1 else f"{purpose}{number}"
+
+
+def told_back(answer: str) -> str:
+    """An answer as its conversation goes on from it: of one without end the beginning, and the code in it, if any."""
+    if not too_long(answer) and not stuck(answer):
+        return answer
+    found = extract_code(answer)
+    return f"{answer[:SHORT]}\n[…]\n" + (f"{fenced(found.code)}\n" if isinstance(found, Extracted) else "")
 
 
 def fenced(code: str) -> str:

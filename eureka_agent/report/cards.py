@@ -209,7 +209,7 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
 
 
 def _success(scores: Sequence[Score]) -> str:
-    """`60%, 12 of 20 episodes`, over the same trainings as fitness."""
+    """`60 %, 12 of 20 episodes`, over the same trainings as fitness."""
     episodes = [succeeded for score in scores for succeeded in score.success]
     over = f" of {len(scores)} trainings" if len(scores) > 1 else ""
     rate = text.percent(success_rate(scores))

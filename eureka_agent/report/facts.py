@@ -113,8 +113,8 @@ class RunFacts:
 
     def counted(self, candidate: Candidate) -> tuple[Score, ...]:
         """Scores of the trainings that its fitness is the mean of; empty without a score, or if not all are known."""
-        known = self.scores.get(candidate.id) or ((candidate.score,) if candidate.score else ())
-        return known if known and len(known) == len(self.population.standing(candidate).counted) else ()
+        known = self.scores.get(candidate.id)
+        return ((candidate.score,) if candidate.score else ()) if known is None else known
 
     @property
     def scale(self) -> tuple[float, float]:

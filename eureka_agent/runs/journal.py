@@ -120,10 +120,15 @@ class Journal:
     def snapshot(self) -> Iterator[None]:
         """All that is read inside is of one moment, whatever another process writes meanwhile; nothing is written.
 
+        Inside `write`, whose `check` may look at candidates to say why nothing is written, that is so already.
+
         Raises:
             RunError: the disk failed.
         """
         with self._lock, storage_errors(self.path):
+            if self._database.in_transaction:
+                yield
+                return
             self._database.execute("BEGIN")
             try:
                 yield

@@ -86,13 +86,14 @@ class Summary:
 
 
 def counted_scores(run: Run, population: Population, candidate: Candidate) -> tuple[Score, ...]:
-    """Of all trainings that its fitness is the mean of, see `Standing.counted`; empty without a score."""
+    """Of all trainings that its fitness is the mean of, see `Standing.counted`; empty if not all are known."""
     if candidate.score is None:
         return ()
     known = population.standing(candidate)
     later = (run.score(training_key((known.id, number))) for number in range(1, len(known.later) + 1))
     finished = tuple(score for score in later if isinstance(score, Score))
-    return finished if len(known.counted) == len(known.finished) else (candidate.score, *finished)
+    scores = finished if len(known.counted) == len(known.finished) else (candidate.score, *finished)
+    return scores if len(scores) == len(known.counted) else ()
 
 
 def success_rate(scores: Sequence[Score]) -> float:

@@ -25,6 +25,7 @@ from typing import Any
 
 from eureka_sandbox.backends.conversation import Box
 from eureka_sandbox.backends.untrusted import one_line
+from eureka_sandbox.backends.wall import home
 from eureka_sandbox.protocol import EnvironmentSpec, Job, Limits, SandboxError, SmokeSpec
 
 SECONDS = 20.0
@@ -124,7 +125,7 @@ def _planted(private: Sequence[Path]) -> Iterator[Canaries]:
             "file": str(folder / "file"),
             "write": str(folder_open / "written"),
             "code": str(code),
-            "private": _identities([*private, Path(), Path.home(), Path(tempfile.gettempdir())]),
+            "private": _identities([*private, Path(), *home(), Path(tempfile.gettempdir())]),
             "variable": VARIABLE,
             "host": sentinel.pid,
             "tcp": tcp.getsockname()[1],

@@ -35,6 +35,8 @@ SYSTEM = (
 )
 """Programs and libraries; nothing else of /usr: people put their own work into /usr/src and /usr/local. `sbin` is for
 `ldconfig`, which is how OpenGL is found."""
+VENDOR = ("cuda*/lib*", "cuda*/targets/*/lib")
+"""Libraries below /usr/local that a torch built on this machine may be linked to."""
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/glvnd")
 """Of /etc nothing else: where libraries are, the time zone, and which OpenGL there is."""
 PYTHON = ("bin", "lib", "lib64", "share", "ssl", "pyvenv.cfg")
@@ -120,7 +122,8 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     packages = [Path(entry) for entry in python_path if Path(entry).name in ("site-packages", "dist-packages")]
     own = [Path(str(module.__file__)).parent for module in (eureka_sandbox, eureka_evaluation)]
     grants = [path for path in map(Path, SYSTEM) if not path.is_symlink()]
-    grants += [*map(Path, SETTINGS), *interpreter, *packages, *own, *_library_folders(os.environ)]
+    vendor = [path for pattern in VENDOR for path in sorted(Path("/usr/local").glob(pattern))]
+    grants += [*map(Path, SETTINGS), *vendor, *interpreter, *packages, *own, *_library_folders(os.environ)]
     present = [path for path in grants if path.exists()]
     for path in present:
         _must_not_hold_private(path)
@@ -149,8 +152,16 @@ def _working_folder() -> list[Path]:
         return []
 
 
+def home() -> list[Path]:
+    """The user's home folder; none for a user whom the system does not know."""
+    try:
+        return [Path.home()]
+    except RuntimeError:
+        return []
+
+
 def _must_not_hold_private(path: Path) -> None:
-    for private in (Path.home(), Path(tempfile.gettempdir()), Path("/etc"), Path("/proc"), Path("/run")):
+    for private in (*home(), Path(tempfile.gettempdir()), Path("/etc"), Path("/proc"), Path("/run")):
         if private.resolve().is_relative_to(path.resolve()):
             raise SandboxError(
                 f"Python or a library folder is {path}, which holds {private}: a box that may read it could read that "

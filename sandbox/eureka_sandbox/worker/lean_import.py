@@ -2,7 +2,8 @@
 
 `torch._meta_registrations` tells shapes and types without computing, for tensors on the device "meta" and for torch's
 compiler. Neither rewards nor learners use that, so a placeholder takes its place. It becomes the real module when the
-compiler is imported, or when anything of the module is asked for by name.
+compiler is imported, or when anything of the module is asked for by name. Until then some operations on tensors of the
+device "meta" are not implemented; `import torch._dynamo` before them makes them so.
 """
 
 from __future__ import annotations

@@ -45,17 +45,18 @@ def main(arguments: list[str], emit: Emitter) -> int:
 
 
 def _run(folder: Path, emit: Emitter) -> None:
-    put_off_meta_kernels()
     spec: TrainSpec | ScoreSpec | SmokeSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
     if isinstance(spec, TrainSpec):
         # SB3 imports TensorBoard where it is installed; curves leave as frames here, so its 0.1 s is saved
         os.environ["MUJOCO_GL"] = "disabled"  # training draws nothing: a missing GL library must not stop it
         sys.modules.setdefault("torch.utils.tensorboard", None)  # type: ignore[arg-type]  # None: ImportError
+        put_off_meta_kernels()
         from eureka_sandbox.worker.training import train
 
         _started(emit)
         emit.result(*train(spec, folder, emit))
     elif isinstance(spec, SmokeSpec):
+        put_off_meta_kernels()
         from eureka_sandbox.worker.smoke import smoke
 
         _started(emit)
