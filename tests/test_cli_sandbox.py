@@ -102,7 +102,8 @@ def suite(contained: bool) -> Callable[..., SuiteReport]:
     def run(sandbox: Sandbox, on_result: Callable[[Finding], None], jobs: int) -> SuiteReport:
         category = load_corpus()["A"]
         findings = [Finding(case, contained, "" if contained else "read the key", "runs") for case in category.cases]
-        on_result(findings[0])
+        for finding in findings:
+            on_result(finding)
         return SuiteReport(tuple(findings), (Finding(category.control, True, "", "runs"),), 1.0)
 
     return run
@@ -120,9 +121,24 @@ def test_the_hostile_suite_ends_with_four_if_anything_leaks(
     shown = capsys.readouterr()
     assert f": {tried if contained else 0} / {tried}" in shown.out
     assert ("read the key" in shown.out) != contained
+    assert f"{hostile.EVERY if contained else 0} of {hostile.EVERY} contained, about " in shown.err, "not on a terminal"
     assert main(["doctor", "--sandbox", "--json"]) == code
     summary = json.loads(capsys.readouterr().out)
     assert (summary["ok"], summary["tried"], len(summary["leaks"])) == (contained, tried, 0 if contained else tried)
+
+
+def test_an_interrupted_hostile_suite_says_how_far_it_came(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(sandbox: Sandbox, on_result: Callable[[Finding], None], jobs: int) -> SuiteReport:
+        on_result(Finding(load_corpus()["A"].cases[0], True, "", "runs"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("EUREKA_SANDBOX", "embedded")
+    monkeypatch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
+    monkeypatch.setattr(hostile, "run_suite", run)
+    assert main(["doctor", "--sandbox"]) == 130
+    assert "until then 1 of 1 were contained" in capsys.readouterr().err
 
 
 def test_the_hostile_suite_refuses_to_run_without_a_wall(

@@ -12,6 +12,9 @@ from eureka_agent.lab.proof import prove
 from eureka_agent.lab.wall import described
 from eureka_sandbox.hostile import Finding, Report, load_corpus, run_suite
 
+EVERY = 10
+"""Cases after which a log, which has no line to overwrite, gets one more."""
+
 
 def attack_sandbox(as_json: bool) -> None:
     """Run every case, print contained / tried per category and each leak.
@@ -26,15 +29,21 @@ def attack_sandbox(as_json: bool) -> None:
     wall = prove(sandbox)
     progress.print(f"sandbox: {described(wall)}", soft_wrap=True)
     total = sum(len(category.cases) for category in load_corpus().values())
-    done = 0
+    progress.print(f"about {total} cases, each in a box of its own: 6 to 12 minutes on two cores")
+    held: list[bool] = []
     with progress.status("") as status:
 
         def told(finding: Finding) -> None:
-            nonlocal done
-            done += 1
-            status.update(f"{done} of about {total}: {finding.case.key}")
+            held.append(finding.contained)
+            status.update(so_far := f"{sum(held)} of {len(held)} contained, about {total} to try: {finding.case.key}")
+            if len(held) % EVERY == 0 and not progress.is_terminal:
+                progress.print(so_far)
 
-        report = run_suite(sandbox, on_result=told, jobs=affordable_jobs(None))
+        try:
+            report = run_suite(sandbox, on_result=told, jobs=affordable_jobs(None))
+        except KeyboardInterrupt:
+            progress.print(f"until then {sum(held)} of {len(held)} were contained, and about {total} were to be tried")
+            raise
     if as_json:
         leaks = [str(leak) for leak in report.leaks]
         print_json({"ok": report.holds, "contained": report.contained, "tried": report.tried, "leaks": leaks})
