@@ -27,7 +27,6 @@ from unittest.mock import patch
 from broker_cases import CALL_POINTS, dies
 from crash_cases import (
     KILLED,
-    SERVER,
     Boxes,
     Passes,
     Place,
@@ -137,13 +136,9 @@ def at_random(count: int, draw: random.Random, seconds: float) -> Iterator[Case]
 
 def _dies_at(moments: list[float], place: Place, expected: str) -> list[str]:
     for moment in moments:
-        child = SERVER.Process(target=sitting, args=(place,))
-        child.start()
-        child.join(moment)
-        child.kill()
-        child.join()
-        if child.exitcode not in (0, KILLED):
-            return [f"ended with {child.exitcode}"]
+        code = in_child(sitting, place, killed_after=moment)
+        if code not in (0, KILLED):
+            return [f"ended with {code}"]
     return finished(place, expected)
 
 

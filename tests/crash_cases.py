@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from unittest.mock import patch
 
@@ -91,6 +92,7 @@ eureka_evaluation.recording psutil scipy.stats unittest.mock
 """What searches import, once for all. Not this module: Python 3.11's server does not look where its starter does. And
 nothing of boxes or brokers: by its command line the server would pass for one of them."""
 SERVER.set_forkserver_preload(LIBRARY.split())
+ASKING = threading.Lock()
 KILLED = -9
 DRAW, RESAMPLES = statistics._draw, 200
 NEXT = -1
@@ -304,13 +306,24 @@ def sitting_without_a_box(place: Place) -> None:
     sitting(place, boxes=boxes)
 
 
-def in_child(work: Callable[..., None], *arguments: object) -> int:
-    """Run in a process forked from a clean, warm server; returns its exit code, -9 for SIGKILL."""
+def in_child(work: Callable[..., None], *arguments: object, killed_after: float | None = None) -> int:
+    """Run in a process forked from a clean, warm server; returns its exit code, -9 for SIGKILL.
+
+    An exit code can be read once, and `start` reads those of every child that has ended. So one thread at a time asks:
+    of two that ask at once, one would be told 255.
+    """
     child = SERVER.Process(target=work, args=arguments)
-    child.start()
-    child.join(120)
-    assert child.exitcode is not None, "it hangs"
-    return child.exitcode
+    with ASKING:
+        child.start()
+    ended = wait([child.sentinel], 120 if killed_after is None else killed_after)
+    if killed_after is not None and not ended:
+        child.kill()
+        ended = wait([child.sentinel], 120)
+    assert ended, "it hangs"
+    with ASKING:
+        code = child.exitcode
+    assert code is not None
+    return code
 
 
 def lineage(place: Place) -> str:
