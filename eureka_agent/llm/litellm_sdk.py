@@ -20,6 +20,9 @@ from eureka_agent.llm.wire import Answered, Ask
 
 # Without it the import itself fetches a price table.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+AFTER_THE_WATCH = 5.0
+"""Seconds by which the connection's own time limit is later than the watch over the call: litellm tells the words of
+such an error as if the provider had sent them."""
 
 
 def providers() -> list[str]:
@@ -52,7 +55,7 @@ def complete(ask: Ask, environment: Mapping[str, str], progress: Progress) -> An
             model=model.name,
             messages=[{"role": m.role, "content": content_of(m, ask.pictures)} for m in ask.messages],
             max_tokens=ask.max_output_tokens,
-            timeout=httpx.Timeout(patience.total, connect=patience.connect),
+            timeout=httpx.Timeout(patience.total + AFTER_THE_WATCH, connect=patience.connect),
             num_retries=0,
             max_retries=0,
             extra_headers={"Idempotency-Key": ask.idempotency_key},
