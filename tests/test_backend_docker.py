@@ -114,7 +114,7 @@ def test_every_resource_of_a_box_has_a_limit(docker_engine: Engine) -> None:
     assert set(seen["user"][2]) <= {10001}
     assert seen["inodes"] == [4096] * 3
     assert seen["mib"] == {"/job/scratch": 64, "/tmp": 128, "/dev/shm": 64}
-    for folder in ("/", "/job", "/worker/eureka_sandbox", "/worker/eureka_evaluation", "/proc/sys", "/sys"):
+    for folder in ("/", "/job", "/worker/eureka_sandbox", "/worker/eureka_evaluation", "/proc/sys", "/sys", "/dev/pts"):
         assert seen["mounts"][folder].startswith("ro,"), folder
     for folder in ("/job/scratch", "/tmp", "/dev/shm"):
         assert {"noexec", "nosuid", "nodev"} <= set(seen["mounts"][folder].split(",")), folder

@@ -103,8 +103,9 @@ def test_an_answer_without_recordings_and_film_passes_where_none_were_asked_for(
 
 
 NUMBERS: dict[str, tuple[Callable[[], object], str]] = {
-    "no steps": (lambda: check_train(timesteps=0), "frame RESULT: timesteps: 0, expected 1..3048"),
-    "more steps than the recipe can come to": (lambda: check_train(timesteps=2**52), "timesteps: 4503599627370496, expected 1..3048"),
+    "no steps": (lambda: check_train(timesteps=0), "frame RESULT: timesteps: 0, expected 1000..3048"),
+    "fewer steps than asked": (lambda: check_train(timesteps=999, peak_timesteps=1), "timesteps: 999, expected 1000.."),
+    "more steps than the recipe can come to": (lambda: check_train(timesteps=2**52), "timesteps: 4503599627370496, expected 1000..3048"),
     "peak after the end": (lambda: check_train(peak_timesteps=1001), "peak_timesteps: 1001, expected 0..timesteps"),
     "negative seconds": (lambda: check_train(seconds=-1.0), "seconds: -1.0, expected 0..20"),
     "longer than the box lived": (lambda: check_train(seconds=21.0), "seconds: 21.0, expected 0..20"),

@@ -133,10 +133,18 @@ def test_a_training_whose_box_is_gone_goes_on_from_its_last_checkpoint(run: Run,
     assert files(run) == []
 
 
+def test_a_reward_that_kills_its_own_box_when_its_time_is_up_gets_no_more_time(run: Run) -> None:
+    late = replace(KILLED, seconds=1e6)
+    sandbox = Telling(*[(checkpoint(), late)] * 5)
+    assert Lab(sandbox, run).train_reward("g0c0", "# code", 1) == KILLED.failure
+    assert len(sandbox.started) == 1
+
+
 def test_a_reward_that_kills_its_own_box_every_time_fails(run: Run) -> None:
     sandbox = Telling(*[(checkpoint(), KILLED)] * 5)
     assert Lab(sandbox, run).train_reward("g0c0", "# code", 1) == KILLED.failure
-    assert len(sandbox.started) == 3
+    first, second, third = (job.limits.wall_seconds for job in sandbox.started)
+    assert (first - second, second - third) == (KILLED.seconds, KILLED.seconds)
     assert files(run) == []
 
 

@@ -51,6 +51,17 @@ def compute_reward(torso_x_velocity: torch.Tensor, actions: torch.Tensor
 """
 
 
+def test_code_is_what_people_read_whatever_encoding_a_comment_declares(load) -> None:
+    hidden = "    # slowly\\n    v = v * 0 + 7\n    return v, {}\n"
+    code = "# coding: unicode_escape\n" + returning("v, {}").replace("    return v, {}\n", hidden)
+    inputs = state()
+    total, _ = load(code)(inputs)
+    np.testing.assert_array_equal(total, inputs["torso_x_velocity"])
+    with pytest.raises(RewardError, match="byte 10 is not UTF-8; save the file as UTF-8") as raised:
+        load(b"# one\n# tw\xf6\n" + GOOD.encode())
+    assert raised.value.line == 2
+
+
 def test_total_and_components_are_float32_arrays_with_one_value_per_environment(load) -> None:
     reward, inputs = load(GOOD), state()
     total, components = reward(inputs)
@@ -167,7 +178,7 @@ def compute_reward(torso_z):
         ("def f():\n    return f()\nf()\n", "RecursionError", 2),
         ("x = 'a\0b'\n", "null bytes", None),
         ("(" * 5000 + ")" * 5000, "too many nested parentheses", 1),
-        (b"x = '\xff'\n", "SyntaxError", None),
+        (b"x = '\xff'\n", "byte 5 is not UTF-8; save the file as UTF-8", 1),
         ("x = 1\n" * 50_000, "source of 300000 bytes", None),
     ],
 )

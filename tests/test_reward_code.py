@@ -55,6 +55,7 @@ def test_a_reward_as_a_language_model_wrote_it_passes(path: Path) -> None:
     [
         GOOD,
         "\ufeff" + GOOD.replace("\n", "\r\n"),
+        "# -*- coding: UTF-8 -*-\n" + GOOD + "# coding: of a third line\n",
         "import math\nPI = math.pi\n\ndef squash(x):\n    return x / PI\n\n" + GOOD.replace("torch.tanh", "squash"),
         GOOD.replace("def compute", "@torch.jit.script\ndef compute"),
         GOOD.replace("def compute_reward", "def reward") + "\ncompute_reward = torch.jit.script(reward)\n",
@@ -68,8 +69,9 @@ def test_a_reward_as_a_language_model_wrote_it_passes(path: Path) -> None:
         GOOD.replace("2.0", "(" * 150 + "2.0" + ")" * 150),
         GOOD.replace("forward = 2.0", "assert [w for w in (1.0,)]\n    forward = 2.0"),
     ],
-    ids=["plain", "BOM and CRLF", "helper and constant", "jit decorator", "jit call", "nested generator", "class",
-         "lambda", "redefined", "annotations", "postponed annotations", "dict call", "parentheses", "comprehension"],
+    ids=["plain", "BOM and CRLF", "its encoding", "helper and constant", "jit decorator", "jit call",
+         "nested generator", "class", "lambda", "redefined", "annotations", "postponed annotations", "dict call",
+         "parentheses", "comprehension"],
 )  # fmt: skip
 def test_whatever_the_contract_allows_passes(source: str) -> None:
     assert check_reward_code(source, VARIABLES) is None
@@ -102,6 +104,10 @@ def test_whatever_the_contract_allows_passes(source: str) -> None:
         ("forward = 2.0", "fоrward = 2.0", "U+043E", 5),
         ("2.0", "2.0\0", "NUL byte", 5),
         ("2.0 *", "2.0 * \u202e", "U+202E", 5),
+        ("forward = 2.0", "\u3164 = 1\n    forward = 2.0", "invisible character U+3164", 5),
+        ("import torch\n", "import torch\n# so\u2028def compute_reward(torso_z):\n", "invisible character U+2028", 2),
+        ("import torch\n", "import torch  # \U000e0049\U000e0047\n", "invisible character U+E0049", 1),
+        ("import torch\n", "import torch\n# -*- coding: unicode_escape -*-\n", "the encoding 'unicode_escape'", 2),
         ("2.0 *", '"\ud800" *', "surrogate", 5),
         ("2.0", "(" * 300 + "2.0" + ")" * 300, "nested", 5),
         ("2.0", "-" * 20_000 + "2.0", "nested", None),

@@ -100,6 +100,19 @@ def test_neither_huge_pages_nor_another_limit_on_dumps_nor_locks_on_what_can_onl
 
 
 @pytest.mark.parametrize("high", [0, 1 << 32])
+def test_no_filter_of_system_calls_or_packets_is_compiled_for_a_box(high: int) -> None:
+    """In a container, too: what the kernel compiles them into is bounded for the whole machine."""
+    program = compiled(PROFILE, TABLE["x86_64"], X86, {})
+    assert verdict(program, "prctl", 22 | high, 2) == verdict(program, "seccomp", 1) == REFUSED
+    for option in (*range(1, 22), *range(23, 85), 0x53564D41):  # the last one names a mapping
+        assert verdict(program, "prctl", option | high) == ALLOW, option
+    for attached in (26, 50, 51, 52):
+        assert verdict(program, "setsockopt", 3, 1, attached | high) == REFUSED
+    for usual in (2, 7, 8, 9, 13, 15, 16, 18, 20, 21, 66, 67):
+        assert verdict(program, "setsockopt", 3, 1, usual) == ALLOW, usual
+
+
+@pytest.mark.parametrize("high", [0, 1 << 32])
 def test_limits_priority_and_processors_are_for_a_process_to_set_on_itself_alone(high: int) -> None:
     """In a container, too: the first process of a box has the user of all the others."""
     program = compiled(PROFILE, TABLE["x86_64"], X86, {})

@@ -167,6 +167,25 @@ def test_another_candidates_policy_under_a_score_breaks_its_binding(folder: Path
     assert "fitness of episode 0" in lines[1]
 
 
+@pytest.mark.parametrize("other", ["g0c0", "g0c1", "final/human/0", "final/human/1"])
+def test_a_film_or_variation_of_a_policy_that_several_trainings_came_to_may_be_bound_to_any(
+    folder: Path, other: str
+) -> None:
+    """As where none of them ever got better than its untrained policy, and all have one seed."""
+    with Run.open(folder, read_only=True) as run:
+        compared = run.comparison()
+        assert compared is not None
+        policy = compared.arms[0].policy
+
+    def edit(record: dict[str, Any]) -> None:
+        record["policy"] = policy
+
+    change(folder, "trainings", other, edit)
+    lines = found(folder)
+    assert any(line.startswith(f"{other}: what binds it") for line in lines)
+    assert [line for line in lines if line.startswith((f"film/{policy}", "variation/")) and policy in line] == []
+
+
 def test_two_candidates_that_changed_places_with_all_that_belongs_to_them_are_found(folder: Path) -> None:
     """Trainings, scores and reset seeds: every number is true, of the other one."""
     with sqlite3.connect(folder / "run.db") as database:

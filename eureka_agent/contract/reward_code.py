@@ -32,8 +32,14 @@ HASHED = "2:"
 MAX_DEPTH = 200
 """Deepest syntax tree; Python's own compiler recurses over it."""
 
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Zero-width and bidirectional control characters: the code would not be what a reader sees."""
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
+    "\uffa0\U000e0000-\U000e0fff]"
+)
+"""Controls, joiners, bidirectional marks, line separators that are none to Python, fillers (letters of a name to it),
+tags (text to a model): the code would not be what a reader sees. Variation selectors stay: emoji have them."""
+_ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
+"""How one of a file's first two lines declares its encoding, https://peps.python.org/pep-0263."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -124,6 +130,7 @@ def _parse(source: str) -> ast.Module:
     if hidden := _INVISIBLE.search(source):
         line = source.count("\n", 0, hidden.start()) + 1
         raise _Mistake(f"the text holds the invisible character U+{ord(hidden.group()):04X}", line)
+    _check_encoding(source)
     try:
         tree = parse(source, "reward.py")
         _check_depth(tree)
@@ -134,6 +141,14 @@ def _parse(source: str) -> ast.Module:
     except (RecursionError, MemoryError) as error:
         raise _Mistake("expressions are nested too deeply for Python to read") from error
     return tree
+
+
+def _check_encoding(source: str) -> None:
+    """Some encodings (`unicode_escape`) make code of what a reader takes for a comment, wherever the file is run."""
+    for line, text in enumerate(source.split("\n")[:2], start=1):
+        declared = _ENCODING.match(text)
+        if declared and not re.fullmatch(r"utf[-_]?8([-_]sig)?", declared[1], re.IGNORECASE):
+            raise _Mistake(f"the comment declares the encoding {declared[1][:64]!r}; reward code is UTF-8", line)
 
 
 def _check_integers(tree: ast.AST) -> None:

@@ -59,7 +59,8 @@ class Boxes:
     def run(self, key: str, stage: str, job: Job, shown: bool = True) -> Finished | Failed:
         """Run one job, again if the sandbox failed or the box was killed; at most `jobs` at once.
 
-        A training goes on from its last checkpoint. Not `shown`: it is no trial.
+        A training goes on from its last checkpoint. Boxes that were killed share one time limit: it may have been the
+        job. Not `shown`: it is no trial.
         """
         watcher = self._watcher if shown else Silent()
         job = replace(job, origin=f"{self._run.folder.name}/{key}")
@@ -70,16 +71,19 @@ class Boxes:
             else:
                 watcher.progress(key, stage, report)
 
+        left = job.limits.wall_seconds
         for attempt in range(1 + RETRIES):
+            limited = replace(job, limits=job.limits.model_copy(update={"wall_seconds": left}))
             try:
                 with self._slots:
                     watcher.started(key, stage)
-                    outcome = self._sandbox.run(self._continued(key, job), hear, self.stopping)
+                    outcome = self._sandbox.run(self._continued(key, limited), hear, self.stopping)
             except SandboxError as error:
                 reason = str(error)
                 self._watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
                 continue
-            if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES:
+            left -= outcome.seconds
+            if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES or left <= 0:
                 if isinstance(job.spec, TrainSpec) and job.spec.stop_at:
                     self._rested.add(key)
                 return outcome

@@ -330,7 +330,7 @@ class Lab:
         if not isinstance(result, TrainResult) or not {"policy.safetensors", "policy.json"} <= blobs.keys():
             return Failure(verdict=Verdict.BAD_RESULT, message="the training ended without a policy")
         if result.checkpoint_note:
-            self.watcher.stage(f"{place}: {result.checkpoint_note}")
+            self.watcher.stage(f'{place}: its box says of its checkpoint: "{result.checkpoint_note}"')
         return Training(
             seed=seed,
             **result.model_dump(),

@@ -111,23 +111,25 @@ class Records:
                 if column != value:
                     self._wrong(key, f"{name} in the leaderboard", column, value)
             varied = group_and_policy(key)
-            training = trainings.get(varied[1] if varied else key.removeprefix(FILM).removeprefix(FRAMES))
-            if training is None and key not in WITHOUT_POLICY and not key.startswith("random-"):
+            played = trainings.get(varied[1] if varied else key.removeprefix(FILM).removeprefix(FRAMES), [])
+            if not played and key not in WITHOUT_POLICY and not key.startswith("random-"):
                 self._wrong(key, "its training", "none", "a score of a policy")
                 continue
-            stored = StoredScore(key=key, score=score, training=training)
+            possible = [StoredScore(key=key, score=score, training=training) for training in played or (None,)]
+            stored = next((one for one in possible if self._binding(one) == score.binding), possible[0])
             self._check_seeds(stored)
             self._check_binding(stored)
             yield stored
 
-    def _trainings(self) -> dict[str, Training]:
-        """By key, and by policy for the films."""
-        found = {}
+    def _trainings(self) -> dict[str, list[Training]]:
+        """By key; and, for films and variations, by policy, which several may have come to: whoever played first is the
+        one that such a score is bound to."""
+        found: dict[str, list[Training]] = {}
         for key, record in self._journal.rows("SELECT key, record FROM trainings WHERE verdict IS NULL"):
             if training := self._read(Training, record, key):
                 self._check_training(key, training)
-                found[key] = training
-                found.setdefault(training.policy, training)
+                found[key] = [training]
+                found.setdefault(training.policy, []).append(training)
         return found
 
     def _check_training(self, key: str, training: Training) -> None:
@@ -168,14 +170,19 @@ class Records:
             if stored.training and stored.training.reward:  # of a version that binds
                 self._wrong(stored.key, "what binds it", "nothing", "a score of a version that binds")
             return
+        found = self._binding(stored)
+        if found is not None and found != score.binding:
+            what = "what binds it to candidate, policy, task, seeds and box"
+            self._wrong(stored.key, what, f"{score.binding[:12]}…", f"{found[:12]}…")
+
+    def _binding(self, stored: StoredScore) -> str | None:
+        """What should bind it; None where a blob is missing, which is named where all blobs are looked at."""
+        score = stored.score
         try:
             job = scoring_job(self.run, stored.training, score.seeds, 1024, idle=stored.idle, variation=score.variation)
         except RunError:
-            return  # the blob is named where all blobs are looked at
-        found = binding(self.run.task.digest, job, score.box, score.versions, stored.key, stored.training)
-        if found != score.binding:
-            what = "what binds it to candidate, policy, task, seeds and box"
-            self._wrong(stored.key, what, f"{score.binding[:12]}…", f"{found[:12]}…")
+            return None
+        return binding(self.run.task.digest, job, score.box, score.versions, stored.key, stored.training)
 
     # ----------------------------------------------------------------------------------------- journal, blobs, task
 

@@ -86,8 +86,8 @@ def _check_training(result: TrainResult, job: Job) -> None:
     start = earlier_steps(job)
     _require(result.resumed_at in (0, start), "resumed_at", result.resumed_at, f"0 or {start}, as the checkpoint says")
     assert isinstance(job.spec, TrainSpec)
-    most = _most_timesteps(job.spec)
-    _require(0 < result.timesteps <= most, "timesteps", result.timesteps, f"1..{most}")
+    least, most = _asked_timesteps(job.spec), _most_timesteps(job.spec)
+    _require(least <= result.timesteps <= most, "timesteps", result.timesteps, f"{least}..{most}")
     _require(0 <= result.peak_timesteps <= result.timesteps, "peak_timesteps", result.peak_timesteps, "0..timesteps")
     _check_size("peak_return", [result.peak_return])
     curves = result.curves
@@ -107,13 +107,18 @@ def _check_training(result: TrainResult, job: Job) -> None:
         _require(inside, f"curves.{CURVE_AXIS}", step, f"0..{result.timesteps}")
 
 
+def _asked_timesteps(spec: TrainSpec) -> int:
+    """Fewer would be a training that was not done, or one that takes less of the run's budget than it took."""
+    return min(spec.total_timesteps, spec.stop_at or spec.total_timesteps)
+
+
 def _most_timesteps(spec: TrainSpec) -> int:
     """A training ends with the first whole update at or after what was asked for."""
     try:
         update = steps_per_update(spec.algorithm, spec.hyperparameters)
     except HyperparameterError as error:
         raise Violation(WHERE, f"no training can have come of these hyperparameters: {error}") from error
-    asked = min(spec.total_timesteps, spec.stop_at or spec.total_timesteps)
+    asked = _asked_timesteps(spec)
     if spec.algorithm == "ppo":
         return asked + int(update)
     return asked + int(update) * spec.environment.max_episode_steps  # they may count episodes

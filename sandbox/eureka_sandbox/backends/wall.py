@@ -165,7 +165,7 @@ def _must_not_hold_private(path: Path) -> None:
         if private.resolve().is_relative_to(path.resolve()):
             raise SandboxError(
                 f"Python or a library folder is {path}, which holds {private}: a box that may read it could read that "
-                "too; install into a virtual environment"
+                "too; install into a virtual environment, or take the folder out of LD_LIBRARY_PATH"
             )
 
 

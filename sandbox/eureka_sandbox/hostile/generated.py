@@ -31,8 +31,8 @@ GENERATED: dict[str, dict[str, tuple[str, str, bool, bytes]]] = {
         "nul": ("Holds a NUL byte.", "code error", True, _PLAIN.replace(b"angle'", b"an\0gle'", 1)),
         "half_a_character": ("Holds bytes that are no text.", "code error", True, _PLAIN + b"X = '\xff\xfe'\n"),
         "other_encoding": (
-            "Says that it is written in Latin-1.",
-            "runs",
+            "Is written in Latin-1, and says so.",
+            "code error",
             True,
             b"# -*- coding: latin-1 -*-\n# \xe4\xf6\xfc\n" + _PLAIN,
         ),

@@ -202,7 +202,7 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._source = path.read_bytes()
+        self._source = path.read_bytes().decode("utf-8-sig", "replace")
 
     @property
     def of_function(self) -> int | None:

@@ -25,16 +25,22 @@ def load_module(path: Path, name: str) -> types.ModuleType:
     """Execute the file at `path` as module `name`.
 
     Raises:
-        UserCodeError: not readable as Python, or raising while it is executed (`sys.exit` included).
+        UserCodeError: not UTF-8, not readable as Python, or raising while it is executed (`sys.exit` included).
     """
     source = path.read_bytes()
     if len(source) > MAX_SOURCE_BYTES:
         raise UserCodeError(f"source of {len(source)} bytes; at most {MAX_SOURCE_BYTES} are read")
+    try:
+        # Python would obey `# coding: unicode_escape` in bytes, and make other code of them than people read.
+        text = source.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = source.count(b"\n", 0, error.start) + 1
+        raise UserCodeError(f"byte {error.start} is not UTF-8; save the file as UTF-8", line) from error
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and torch.jit look their module up by name
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         raise explain(error, path) from error
     return module
