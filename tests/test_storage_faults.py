@@ -74,15 +74,18 @@ def uninterrupted(place: Places) -> str:
 
 
 class Fault:
-    """Fails once, at the first pass of one crash point."""
+    """Fails once, at the first pass of one crash point, or at the first after that of another."""
 
-    def __init__(self, name: str, error: Exception) -> None:
+    def __init__(self, name: str, error: Exception, after: str | None = None) -> None:
         self.name, self.error, self.raised = name, error, False
+        self._after = after
         self._lock = threading.Lock()
 
     def __call__(self, name: str) -> None:
         with self._lock:
-            if name != self.name or self.raised:
+            if name == self._after:
+                self._after = None
+            if name != self.name or self.raised or self._after:
                 return
             self.raised = True
         raise self.error
@@ -96,6 +99,13 @@ def stops_and_resumes(faulty: Place, fault: Fault, expected: str) -> str:
     sitting(faulty)
     assert faults(faulty, *before, expected) == []
     return str(stopped.value)
+
+
+def test_exports_that_fail_at_the_end_of_a_generation_are_written_by_the_next_sitting(
+    uninterrupted: str, place: Places
+) -> None:
+    fault = Fault("export.result.before", OSError(EIO, os.strerror(EIO)), after="generation.after")
+    stops_and_resumes(place("late export"), fault, uninterrupted)
 
 
 @pytest.mark.parametrize(("name", "number"), list(zip(WRITES, cycle(ERRORS), strict=False)))

@@ -96,13 +96,8 @@ class Journal:
         return self._earlier_seconds + (time.monotonic() - self._opened if self._lease else 0.0)
 
     @property
-    def after_crash(self) -> bool:
-        """Whether this writer follows on one that was killed."""
-        return self._lease is not None and self._lease.after_crash
-
-    @property
     def after_restart(self) -> bool:
-        """Whether that one's machine was started anew since, or it was another machine."""
+        """Whether this writer follows on one that was killed, with its machine, or that had another machine."""
         return self._lease is not None and self._lease.after_restart
 
     def meta(self, key: str) -> str:

@@ -84,10 +84,9 @@ class Lease:
         """
         self._folder = folder
         self._holder = Holder.this_process()
-        self.after_crash = False
-        """Whether the writer before this one ended without closing the run."""
         self.after_restart = False
-        """Whether its machine was started anew since: what it had written, but not waited for, may be lost."""
+        """Whether the writer before this one did not close the run and its machine was started anew since: what it had
+        written, but not waited for, may be lost."""
         self.lost = False
         """Whether another writer has taken the run over."""
         database.execute("BEGIN IMMEDIATE")
@@ -133,7 +132,6 @@ class Lease:
         text = _meta(database, "lease_holder")
         if text is None:
             return
-        self.after_crash = True
         holder = Holder.model_validate_json(text)
         self.after_restart = holder.boot != self._holder.boot
         silence = abs(time.time() - float(_meta(database, "lease_renewed") or 0))  # a clock that jumped is no life sign

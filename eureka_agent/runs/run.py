@@ -382,11 +382,12 @@ class Run:
         if self._open.after_restart:
             sweep_temporaries(self.folder / "inbox")  # other processes write there, none of which lives any more
         self._checkpoints.sweep()
-        ids = [name for (name,) in self._open.rows("SELECT id FROM candidates")]
-        lost = set(ids) if self._open.after_restart else {name for name in ids if not self._is_exported(name)}
-        if self._open.after_crash:
-            last = self._open.rows("SELECT id FROM candidates WHERE generation = ?", (self.generations - 1,))
-            lost |= {name for (name,) in last}
+        last = self.generations - 1  # what its end changed may be missing, after an error as well as after a kill
+        lost = [
+            name
+            for name, generation in self._open.rows("SELECT id, generation FROM candidates")
+            if self._open.after_restart or generation == last or not self._is_exported(name)
+        ]
         for name in sorted(lost):
             self._export(self.candidate(name))
         for call in self.calls() if lost else ():
