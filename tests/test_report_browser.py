@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from golden_pictures import difference
+from golden_pictures import decoded, difference
 from report_cases import HOSTILE, filmed, half_done, innocent, looked_into, recorded_search, tainted
 from test_compare import run_of
 from test_report import candidate, facts
@@ -178,6 +178,45 @@ def test_findings_maps_contests_and_comparisons_keep_nobody_out(reader: Reader, 
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     page.evaluate(AXE.read_text("utf-8"))
     assert page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "theme"),
+    [("finished", 400, "light"), ("finished", 1280, "dark"), ("compare", 400, "dark"), ("compare", 1280, "light")],
+)
+def test_what_is_cut_at_a_side_shows_it_and_can_be_scrolled_by_keyboard(
+    reader: Reader, name: str, width: int, theme: str
+) -> None:
+    page = reader.open(name, width, theme).page
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    cut = page.evaluate_handle(CUT)
+    places = [place.as_element() for place in cut.get_properties().values()]
+    assert places
+    for place in filter(None, places):
+        what = place.evaluate("e => `${e.className} ${e.getAttribute('aria-label')}`")
+        assert place.evaluate("e => e.tabIndex === 0 || Boolean(e.querySelector('a'))"), what
+        assert place.evaluate("e => getComputedStyle(e).backgroundAttachment.split(', ').slice(0, 4).join(' ')") == (
+            "local local scroll scroll"
+        ), what
+    first = next(place for place in places if place and place.evaluate("e => e.matches('.code, .scroll')"))
+    first.evaluate("e => { e.firstElementChild.style.opacity = 0; }")
+    at_the_start = edges(first.screenshot())
+    first.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    at_the_end = edges(first.screenshot())
+    assert at_the_start[1] > 5 > at_the_start[0], "a shade on the right alone"
+    assert at_the_end[0] > 5 > at_the_end[1], "then on the left alone"
+
+
+CUT = """() => [...document.querySelectorAll('main *, nav')].filter(e => e.scrollWidth > e.clientWidth + 1
+  && /auto|scroll/.test(getComputedStyle(e).overflowX) && e.getClientRects().length)"""
+
+
+def edges(picture: bytes) -> tuple[float, float]:
+    """How far the colours just inside the left and the right edge are from the middle's, of 255."""
+    pixels = decoded(picture).mean(axis=2)
+    row = pixels[len(pixels) // 3 : len(pixels) // 2].mean(axis=0)
+    middle = row[len(row) // 2]
+    return float(abs(row[3:6].mean() - middle)), float(abs(row[-6:-3].mean() - middle))
 
 
 @pytest.mark.parametrize(("place", "width"), TOLERANCES)
