@@ -70,6 +70,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "innocent": tainted(innocent(HOSTILE)),
     }
     texts = {name: render(run) for name, run in runs.items()}
+    texts["served"] = render(runs["finished"], served=True)
     texts["compare"] = render_comparison(
         [run_of(), run_of("b", fitness=2.0), run_of("c", task="x", over_human=None)], folder
     )
@@ -134,6 +135,30 @@ def test_the_page_opens_from_a_file_asks_nobody_for_anything_and_does_not_jump(r
     assert moved < 0.01
     empty = "[...document.querySelectorAll('section')].filter(s => s.children.length < 2).map(s => s.id)"
     assert page.evaluate(empty) == []
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("name", ["finished", "just begun", "looked into", "served"])
+def test_nothing_moves_when_the_script_runs_however_late(
+    reader: Reader, pages: dict[str, Path], tmp_path: Path, name: str, width: int
+) -> None:
+    before, _, rest = pages[name].read_text("utf-8").rpartition("<script>")
+    script, _, after = rest.partition("</script>")
+    (tmp_path / "late.html").write_text(before + after, encoding="utf-8")
+    page = reader.open(name, width, bypass_csp=True).page
+    page.add_init_script(
+        "window.EventSource = class { addEventListener() {} }"
+    )  # news come later, if a server is there
+    page.goto((tmp_path / "late.html").as_uri())
+    earlier = page.evaluate(PLACES)
+    page.add_script_tag(content=script)
+    assert page.evaluate("document.querySelector('[data-sheet]').hidden") is False, "the script did run"
+    assert [place for place in page.evaluate(PLACES) if place not in earlier] == []
+
+
+PLACES = """() => [...document.querySelectorAll('section, h2, h3, nav a, .tools, .card, .command, .buttons, footer')]
+  .map(e => [e, e.getBoundingClientRect()]).filter(([, r]) => r.height)
+  .map(([e, r]) => `${e.tagName} ${e.className || e.id || e.textContent} ${r.top + scrollY} ${r.height}`)"""
 
 
 @pytest.mark.parametrize(("width", "theme"), [(400, "light"), (1600, "dark")])

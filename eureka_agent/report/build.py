@@ -17,7 +17,7 @@ from eureka_agent.report.lineage import tree, words
 from eureka_agent.report.maps import map_rows
 from eureka_agent.report.neighbours import tables
 from eureka_agent.report.page import environment, policy
-from eureka_agent.review.page import sheet
+from eureka_agent.review.page import seats, sheet
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import storage_errors, write_file
 
@@ -50,7 +50,7 @@ def render(facts: RunFacts, served: bool = False) -> str:
     page = template.render(
         facts=facts,
         policy=policy(style, script, served),
-        sheet=sheet(facts),
+        sheet=(asked := sheet(facts)),
         served=served,
         style=Markup(style),
         script=Markup(script),
@@ -70,6 +70,7 @@ def render(facts: RunFacts, served: bool = False) -> str:
         tree=family,
         beside=beside,
         cards=(shown := cards(facts, of_cards, sheets)),
+        seats=seats(asked, [card.id for card in shown if card.film.film]),
         best_card=next((card for card in shown if card.best), None),
         full_cards=sum(card.full for card in shown),
         alike=tables(facts.matrices),
