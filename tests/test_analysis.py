@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ VARIABLES = (
     Variable("target_distance", "m", "distance", "world"),
 )
 RNG = np.random.default_rng(0)
+WHICH = re.compile(r"\b(worst|median|best|recorded|scored) episode|recorded terminal states|worst to best episode")
 
 
 def episode(steps: int, actions: NDArray[np.float64] | None = None, terminated: bool = False, **state: Any) -> Episode:
@@ -108,6 +110,8 @@ def way(e: Episode) -> float:
 
 
 def kinds(findings: Sequence[Finding]) -> dict[str, Finding]:
+    """Findings by kind; whichever test they are of, each says which episodes it is of."""
+    assert [f.text for f in findings if not WHICH.search(f.text)] == []
     return {f.kind: f for f in findings}
 
 
@@ -154,6 +158,8 @@ def test_terminal_states_by_different_rules_are_counted_apart_and_one_by_none_is
         "2 of 4 recorded terminal states came with torso_pitch above 0.2 rad",
         "1 of 4 recorded terminal states came with torso_pitch below -0.2 rad",
     ]
+    assert "after 3.6 s in the worst of them" in causes[0].text
+    assert "after 4.8 s in one episode" in causes[1].text, "neither the worst, nor the median, nor the best"
     (cause,) = [
         f for f in analyse(subject(fallen(260, at=0.15), fitness=[5.2], healthy=healthy)) if f.kind == "terminal_cause"
     ]
@@ -181,7 +187,7 @@ def test_it_says_what_the_failures_have_in_common() -> None:
     many = subject(walk(), walk(100), fitness=[9.0, 9.5, 9.6, 8.0], success=[True, False, True, True])
     short = replace(many, lengths=np.array([500, 100, 500, 500]))
     text = kinds(analyse(short))["some_success"].text
-    assert "75% of the episodes succeed" in text
+    assert "75% of the scored episodes succeed" in text
     assert "100% of the failures have at least the fitness of a success (8)" in text
     assert "100% of them end early" in text
 

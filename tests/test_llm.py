@@ -143,7 +143,29 @@ class TapeLLM:
     ],
 )
 def test_a_prompt_reads_as_its_golden_file(name: str, asked: Brief, population: Population) -> None:
-    assert_golden(name, Prompts().compose(asked, small_task(), population))
+    assert_golden(name, Prompts(scores=all_scores).compose(asked, small_task(), population))
+
+
+def all_scores(population: Population, candidate: Candidate) -> list[Score]:
+    """The first training succeeds in half of its episodes, all later ones in none."""
+    if candidate.score is None:
+        return []
+    failing = candidate.score.model_copy(update={"success": (False, False)})
+    return [candidate.score, *([failing] * len(population.standing(candidate).finished))]
+
+
+def test_success_is_told_of_the_same_trainings_as_fitness_or_not_at_all() -> None:
+    def told(prompts: Prompts, parent: str) -> str:
+        request = prompts.compose(brief("mutate", (parent,), generation=1), small_task(), known)
+        return request.messages[1].content
+
+    known = POPULATION.with_(standings={"g0c1": Standing(id="g0c1", screening=17.98, later=(11.0, None, 12.5))})
+    trainings = "13.8 (mean of 3 trainings: 18, 11, failed, 12.5)"
+    assert f"## g0c1: fitness {trainings}, success 17%\n" in told(Prompts(scores=all_scores), "g0c1")
+    assert f"| g0c1 | {trainings} | 17% |" in told(Prompts(scores=all_scores), "g0c0")
+    assert f"## g0c1: fitness {trainings}, success –\n" in told(Prompts(), "g0c1"), "never that of the first alone"
+    assert f"| g0c1 | {trainings} | – |" in told(Prompts(), "g0c0")
+    assert "## g0c0: fitness 9.92, success 50%\n" in told(Prompts(), "g0c0")
 
 
 def test_a_parent_that_was_trained_again_is_told_with_every_training() -> None:

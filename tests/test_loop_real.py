@@ -12,6 +12,7 @@ from eureka_agent.lab.lab import Lab
 from eureka_agent.loop import evolve
 from eureka_agent.population import Score, Training
 from eureka_agent.proposers import make_proposer
+from eureka_agent.report.facts import gather
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
@@ -51,6 +52,10 @@ def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tm
         assert random.iqm.low <= random.iqm.value <= random.iqm.high
         assert candidate.video or candidate.video_note
         assert run.blob(candidate.policy_meta or "").startswith(b"{")
+    with Run.open(tmp_path / "run", read_only=True) as run:
+        found = gather(run).findings
+        assert found, "of the fresh training, whose episodes were recorded too"
+        assert {f.text for f in found} != {f.text for f in best.findings}, "another training than the first"
     with Run.open(tmp_path / "run") as run:
         forbidden = _NoSandbox()
         assert evolve(run, make_proposer("offline", task), Incumbent(), Lab(forbidden, run)) == comparison

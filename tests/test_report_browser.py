@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from golden_pictures import difference
+from golden_pictures import decoded, difference
 from report_cases import HOSTILE, filmed, half_done, innocent, looked_into, recorded_search, tainted
 from test_compare import run_of
 from test_report import candidate, facts
@@ -70,6 +70,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "innocent": tainted(innocent(HOSTILE)),
     }
     texts = {name: render(run) for name, run in runs.items()}
+    texts["served"] = render(runs["finished"], served=True)
     texts["compare"] = render_comparison(
         [run_of(), run_of("b", fitness=2.0), run_of("c", task="x", over_human=None)], folder
     )
@@ -136,6 +137,30 @@ def test_the_page_opens_from_a_file_asks_nobody_for_anything_and_does_not_jump(r
     assert page.evaluate(empty) == []
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("name", ["finished", "just begun", "looked into", "served"])
+def test_nothing_moves_when_the_script_runs_however_late(
+    reader: Reader, pages: dict[str, Path], tmp_path: Path, name: str, width: int
+) -> None:
+    before, _, rest = pages[name].read_text("utf-8").rpartition("<script>")
+    script, _, after = rest.partition("</script>")
+    (tmp_path / "late.html").write_text(before + after, encoding="utf-8")
+    page = reader.open(name, width, bypass_csp=True).page
+    page.add_init_script(
+        "window.EventSource = class { addEventListener() {} }"
+    )  # news come later, if a server is there
+    page.goto((tmp_path / "late.html").as_uri())
+    earlier = page.evaluate(PLACES)
+    page.add_script_tag(content=script)
+    assert page.evaluate("document.querySelector('[data-sheet]').hidden") is False, "the script did run"
+    assert [place for place in page.evaluate(PLACES) if place not in earlier] == []
+
+
+PLACES = """() => [...document.querySelectorAll('section, h2, h3, nav a, .tools, .card, .command, .buttons, footer')]
+  .map(e => [e, e.getBoundingClientRect()]).filter(([, r]) => r.height)
+  .map(([e, r]) => `${e.tagName} ${e.className || e.id || e.textContent} ${r.top + scrollY} ${r.height}`)"""
+
+
 @pytest.mark.parametrize(("width", "theme"), [(400, "light"), (1600, "dark")])
 def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader, width: int, theme: str) -> None:
     page = reader.open("finished", width, theme, bypass_csp=True).page
@@ -149,7 +174,7 @@ def test_nothing_keeps_people_out_in_either_theme_at_either_width(reader: Reader
     assert found == []
 
 
-@pytest.mark.parametrize("width", [400, 1100, 1280, 1600])
+@pytest.mark.parametrize("width", [400, 800, 1100, 1280, 1600])
 def test_every_section_can_be_reached_from_the_bar_at_the_top(reader: Reader, width: int) -> None:
     page = reader.open("looked into", width, reduced_motion="reduce").page
     page.evaluate("document.querySelector('nav [href=\"#review\"]').hidden = false")
@@ -157,7 +182,7 @@ def test_every_section_can_be_reached_from_the_bar_at_the_top(reader: Reader, wi
     page.evaluate("(nav => nav.prepend(nav.lastElementChild.cloneNode(true)))(document.querySelector('nav'))")
     links, bar = page.locator("nav a"), page.locator(".bar-top")
     assert links.count() == 14, "as many as a page can have: this one has nothing rejected"
-    if width > 1080:  # where fingers do not swipe, nothing hides at the side, nor above or below
+    if width > 760:  # where fingers do not swipe, nothing hides at the side, nor above or below
         assert page.evaluate("(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('nav'))")
         room, boxes = bar.bounding_box(), [links.nth(i).bounding_box() for i in range(14)]
         assert room is not None
@@ -178,6 +203,45 @@ def test_findings_maps_contests_and_comparisons_keep_nobody_out(reader: Reader, 
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     page.evaluate(AXE.read_text("utf-8"))
     assert page.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes[0].html]))") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "theme"),
+    [("finished", 400, "light"), ("finished", 1280, "dark"), ("compare", 400, "dark"), ("compare", 1280, "light")],
+)
+def test_what_is_cut_at_a_side_shows_it_and_can_be_scrolled_by_keyboard(
+    reader: Reader, name: str, width: int, theme: str
+) -> None:
+    page = reader.open(name, width, theme).page
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    cut = page.evaluate_handle(CUT)
+    places = [place.as_element() for place in cut.get_properties().values()]
+    assert places
+    for place in filter(None, places):
+        what = place.evaluate("e => `${e.className} ${e.getAttribute('aria-label')}`")
+        assert place.evaluate("e => e.tabIndex === 0 || Boolean(e.querySelector('a'))"), what
+        assert place.evaluate("e => getComputedStyle(e).backgroundAttachment.split(', ').slice(0, 4).join(' ')") == (
+            "local local scroll scroll"
+        ), what
+    first = next(place for place in places if place and place.evaluate("e => e.matches('.code, .scroll')"))
+    first.evaluate("e => { e.firstElementChild.style.opacity = 0; }")
+    at_the_start = edges(first.screenshot())
+    first.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    at_the_end = edges(first.screenshot())
+    assert at_the_start[1] > 5 > at_the_start[0], "a shade on the right alone"
+    assert at_the_end[0] > 5 > at_the_end[1], "then on the left alone"
+
+
+CUT = """() => [...document.querySelectorAll('main *, nav')].filter(e => e.scrollWidth > e.clientWidth + 1
+  && /auto|scroll/.test(getComputedStyle(e).overflowX) && e.getClientRects().length)"""
+
+
+def edges(picture: bytes) -> tuple[float, float]:
+    """How far the colours just inside the left and the right edge are from the middle's, of 255."""
+    pixels = decoded(picture).mean(axis=2)
+    row = pixels[len(pixels) // 3 : len(pixels) // 2].mean(axis=0)
+    middle = row[len(row) // 2]
+    return float(abs(row[3:6].mean() - middle)), float(abs(row[-6:-3].mean() - middle))
 
 
 @pytest.mark.parametrize(("place", "width"), TOLERANCES)

@@ -14,19 +14,21 @@ from report_cases import HOSTILE, TRANSCRIPT, film, filmed, half_done, innocent,
 from test_report import CODE, Outline, candidate, facts, stages
 
 from eureka_agent.lab.floor import Floor, Level
-from eureka_agent.population import Catch
+from eureka_agent.population import Candidate, Catch
 from eureka_agent.report import costs, curves
 from eureka_agent.report.baselines import baselines
 from eureka_agent.report.build import FILM_BYTES, render
 from eureka_agent.report.cards import FULL_CARDS, LEFT_OUT, cards, rejected
 from eureka_agent.report.components import formulas, parts, stacked
 from eureka_agent.report.diffs import diff
-from eureka_agent.report.facts import cost, gather
+from eureka_agent.report.facts import RunFacts, cost, gather
 from eureka_agent.report.lineage import ancestors, tree
 from eureka_agent.report.markup import code_lines
 from eureka_agent.report.record import commands, digests
 from eureka_agent.report.thoughts import prose
+from eureka_agent.standing import Standing
 from eureka_agent.text import visible
+from eureka_evaluation.finding import Finding
 
 
 def words(markup: str) -> str:
@@ -204,6 +206,54 @@ def test_films_fill_the_page_up_to_its_bound_the_best_first() -> None:
     best, worst = (page.index(f'id="{name}"') for name in ("g0c39", "g0c0"))
     assert "<video" in page[best:]
     assert "<video" not in page[worst : page.index('id="g0c1"')]
+
+
+def told(page: str, begin: str, end: str) -> str:
+    """What a part of a page says, in words."""
+    return words("<" + page.split(begin)[1].split(end)[0]).replace("\u00a0", " ")
+
+
+def section(page: str, name: str) -> str:
+    """What a section says."""
+    return told(page, f'<section id="{name}">', "</section>")
+
+
+def trained_again(*candidates: Candidate, human: float | None = None, seeds: int = 3) -> RunFacts:
+    """A run whose g0c0 came to 9 m first, and to 2 m and 1 m later."""
+    whole = filmed(facts(*candidates, human=human, seeds=seeds))
+    found = tuple(c.model_copy(update={"findings": (Finding("rest", 0.9, "Lucky."),)}) for c in candidates)
+    standings = {"g0c0": Standing(id="g0c0", screening=9.0, later=(2.0, 1.0))}
+    return dataclasses.replace(whole, population=whole.population.with_(candidates=found, standings=standings))
+
+
+def test_findings_and_films_say_which_training_they_are_of_beside_the_fitness_of_all() -> None:
+    whole = trained_again(candidate(0, 9.0), candidate(1, 3.0), human=4.0)
+    assert whole.comparison is not None
+    first = "its first training, 10.0 m; fitness 4.00 m over 3 trainings"
+    page = render(whole)
+    lucky, once = (told(page, f'class="inside" id="{name}"', "</details>") for name in ("g0c0", "g0c1"))
+    assert f"Median episode of {first}." in lucky
+    assert f"Of {first}. Lucky." in lucky
+    assert "Median episode of its one training, 4.00 m." in once
+    assert f"signs of exploitation are of {first}" in section(page, "reward")
+    assert f"Of {first}. Lucky." in section(page, "reward"), "nothing of the fresh trainings was recorded"
+
+
+def test_the_best_is_told_by_its_fresh_training_of_median_fitness_where_that_was_recorded() -> None:
+    whole = trained_again(candidate(0, 9.0), candidate(1, 3.0), human=4.0)
+    assert whole.comparison is not None
+    arm = whole.comparison.arm("candidate")
+    means = sorted(t.score.mean for t in arm.trials if t.score)
+    assert arm.median.score is not None
+    assert arm.median.score.mean == means[1]
+    usual = f"the training of median fitness, {means[1]:.1f} m; IQM of all 3: {arm.iqm.value:.1f} m"
+    page = render(dataclasses.replace(whole, findings=(Finding("rest", 0.9, "As usual."),)))
+    assert f"Of {usual}; on fresh seeds. As usual." in section(page, "reward")
+    assert "Lucky." not in section(page, "reward").split("What its first training showed")[0]
+    assert f"best, g0c0 : {usual}" in section(page, "films")
+    pair = dataclasses.replace(whole, comparison=trained_again(candidate(0, 9.0), human=4.0, seeds=2).comparison)
+    assert "best, g0c0 : the lower of two trainings, 10.5 m; IQM of both: " in section(render(pair), "films")
+    assert "human reward : the training of median fitness" in section(page, "films")
 
 
 def test_the_previous_best_is_filmed_beside_the_best_where_it_was() -> None:

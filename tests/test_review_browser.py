@@ -106,6 +106,8 @@ def test_a_review_is_written_saved_and_heeded_by_the_search(desk: Desk) -> None:
     names = duel.locator("[data-name]").all_inner_texts()
     duel.get_by_role("button", name=f"{names[1]} is better").click()
     assert sorted(duel.locator("[data-name]").all_inner_texts()) != sorted(names), "another pair"
+    which = duel.locator("[data-which]").all_inner_texts()
+    assert all(text.startswith("Median episode of its one training, ") for text in which), which
     assert page.locator("[data-tally]").inner_text() == "Not sent yet: 2 opinions, 1 comparison, feedback."
     with page.expect_download() as download:
         page.get_by_role("button", name="Save review").click()

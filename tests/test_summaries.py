@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+from llm_cases import Log
+from test_llm import TapeLLM
 from test_run import SCORE, TRAINING
 from test_vision import vision_task
 
 from eureka_agent.contract.task import load_task
+from eureka_agent.llm.proposer import proposer_of
 from eureka_agent.population import Brief, Candidate, Rung, Vision, rung_key
+from eureka_agent.proposers import Sitting
 from eureka_agent.review.record import Opinion, Review
 from eureka_agent.runs.inbox import Reviewed, Taken
 from eureka_agent.runs.journal import MEASURED
@@ -100,6 +105,20 @@ def test_a_summary_says_what_the_whole_population_says(
         assert found.candidates == len(population.candidates) == 6
         assert found.failed == 1
         assert found.history == ((100, 5.05), (200, 5.05), (300, 5.05), (400, 6.05))
+
+
+def test_prompts_tell_success_over_the_same_trainings_as_the_list_of_runs(tmp_path: Path) -> None:
+    with filled(tmp_path / "run", contested=True) as run:
+        llm, population = TapeLLM("no code", "no code"), run.population()
+        sitting = Sitting(run, Log(), threading.Event())
+        asked = Brief(id="g1c2", generation=1, slot=2, operator="mutate", parents=("g0c1",), seed=0)
+        proposer_of(llm, None, sitting).propose(asked, run.task, population)
+        success = summary(run).success
+    assert success is not None
+    assert population["g0c1"].score is not None
+    assert success != population["g0c1"].score.success_rate, "or it would not show which of them is told"
+    told = f"## g0c1: fitness 4.28 (mean of 2 trainings: 4.05, 4.5), success {success:.0%}"
+    assert told in llm.requests[0].messages[1].content
 
 
 def test_a_run_in_which_nothing_trained_has_no_best_and_no_history(tmp_path: Path) -> None:

@@ -64,12 +64,12 @@ def test_the_sentence_says_how_wide_when_and_which_joint_departs() -> None:
     second = leg(0.4, 0.5)
     second[1] *= 0.3
     text = found_in(np.concatenate([leg(0.4, 0.0), second]), np.stack([foot(0.0), foot(0.5)]))["symmetry"].text
-    assert text.startswith("The left leg swings 0.9")
+    assert text.startswith("In the median episode the left leg swings 0.9")
     assert "(joint_angles[3] 0.299 times joint_angles[1]), 50% of a stride later, in turn; its foot" in text
     same = found_in(np.concatenate([leg(0.4, 0.0)] * 2), np.stack([foot(0.0)] * 2))["symmetry"].text
     assert same == (
-        "The left leg swings 1 times as wide as the right leg, together with it; its foot is on the floor 1 times as "
-        "long, together with it."
+        "In the median episode the left leg swings 1 times as wide as the right leg, together with it; its foot is on "
+        "the floor 1 times as long, together with it."
     )
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eureka_agent.contract.reward_code import component_names
-from eureka_agent.population import Candidate, Population
+from eureka_agent.population import Candidate, Population, Score
+from eureka_agent.runs.summaries import success_rate
 from eureka_agent.standing import Standing
 from eureka_evaluation.finding import most_telling
 from eureka_sandbox.protocol import COMPONENT_NAME
 
 LONGEST_FINDING = 200
 """Characters of a finding in a table."""
+Scores = Callable[[Population, Candidate], Sequence[Score]]
+"""Of all trainings that a candidate's fitness is the mean of; empty if not all are known."""
 
 
-def facts(candidate: Candidate, population: Population) -> dict[str, Any]:
-    """What templates may tell of a candidate: `fitness` is the mean over its `trainings`."""
+def known_here(population: Population, candidate: Candidate) -> Sequence[Score]:
+    """`Scores` without a run to look into: those of one training alone."""
+    alone = candidate.score and not population.standing(candidate).finished
+    return (candidate.score,) if candidate.score and alone else ()
+
+
+def facts(candidate: Candidate, population: Population, scores: Scores = known_here) -> dict[str, Any]:
+    """What templates may tell of a candidate: `fitness` is the mean over its `trainings`, and so is `success_rate`;
+    None where one is not known."""
     standing = population.standing(candidate) if candidate.score else None
+    counted = scores(population, candidate)
     return {
         "id": candidate.id,
         "code": candidate.code,
@@ -26,7 +38,7 @@ def facts(candidate: Candidate, population: Population) -> dict[str, Any]:
         "trainings": trainings(standing) if standing else "",
         "warm_start": candidate.training.warm_start if candidate.training else "",
         "stopped": candidate.stopped,
-        "success_rate": candidate.score.success_rate if candidate.score else None,
+        "success_rate": success_rate(counted) if counted else None,
         "reflection": candidate.reflection,
         "finding": top_finding(candidate),
         "commentary": candidate.commentary,
@@ -64,6 +76,11 @@ def line(text: str) -> str:
 def number(value: float | None) -> str:
     """Three significant digits; an en dash for nothing."""
     return "–" if value is None else f"{value:.3g}"
+
+
+def share(value: float | None) -> str:
+    """`42%`; an en dash for nothing."""
+    return "–" if value is None else f"{value:.0%}"
 
 
 def components(code: str) -> list[str]:

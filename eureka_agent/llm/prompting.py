@@ -21,7 +21,7 @@ from eureka_agent.errors import UsageError
 from eureka_agent.lab.floor import Floor
 from eureka_agent.llm.bounded import SHORT, stuck, too_long
 from eureka_agent.llm.extract import Extracted, extract_code
-from eureka_agent.llm.facts import facts, line, number
+from eureka_agent.llm.facts import Scores, facts, known_here, line, number, share
 from eureka_agent.llm.reasons import told
 from eureka_agent.llm.turns import last_turns
 from eureka_agent.population import Brief, Candidate, Population, Record
@@ -65,6 +65,7 @@ class Prompts:
         settings: the run's, whose training recipe the prompts tell; the task's own recipe without them.
         floor: what play without learning reached, once it is known; its ranges stand in the table of state variables.
         said: what people want to tell the author of a candidate.
+        scores: of all trainings that a candidate's fitness is the mean of.
 
     Raises:
         UsageError: `folder` is not there, or holds a template that nothing uses or that is not valid Jinja.
@@ -76,10 +77,12 @@ class Prompts:
         settings: Settings | None = None,
         floor: Callable[[], Floor | None] = lambda: None,
         said: Callable[[Brief, Population], Sequence[Said]] = lambda brief, population: (),
+        scores: Scores = known_here,
     ) -> None:
         self._settings = settings or Settings()
         self._floor = floor
         self._said = said
+        self._scores = scores
         shipped = content("prompts")
         known = {path.name for path in shipped.glob("*.j2")}
         given = {path.name for path in folder.glob("*.j2")} if folder and folder.is_dir() else set()
@@ -96,7 +99,7 @@ class Prompts:
             autoescape=False,  # the output is Markdown for a model, never HTML
         )
         self._environment.filters |= {"fenced": fenced, "quoted": _quoted}
-        self._environment.filters |= {"line": line, "cell": _cell, "number": number}
+        self._environment.filters |= {"line": line, "cell": _cell, "number": number, "share": share}
         for name in sorted(given):
             self._template(name)
 
@@ -106,6 +109,7 @@ class Prompts:
         told_of = Population() if self._settings.strategy in TELLS_NO_HISTORY else population
         turns = last_turns(brief, told_of)
         shown = {*brief.parents, *(turn.child for turn in turns)}
+        others = (c for c in told_of.ranked if c.id not in shown)
         user = self._rendered(
             f"{brief.operator}.md.j2",
             brief=brief,
@@ -113,9 +117,9 @@ class Prompts:
             angle=_angle(brief, population),
             **self._conditions(task),
             terminal=_terminal_states(task),
-            parents=[facts(parent, population) for parent in parents],
+            parents=[facts(parent, population, self._scores) for parent in parents],
             turns=turns,
-            history=[facts(c, told_of) for c in islice((c for c in told_of.ranked if c.id not in shown), HISTORY)],
+            history=[facts(c, told_of, self._scores) for c in islice(others, HISTORY)],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
             repeats=[_repeat(c) for c in _last(told_of, lambda c: bool(c.duplicate_of))],
         )

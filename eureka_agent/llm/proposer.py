@@ -17,6 +17,7 @@ from eureka_agent.llm.transcript import RunTranscript
 from eureka_agent.population import Brief, Candidate, Catch, Judgement, Population, Proposal, Score
 from eureka_agent.proposers import Sitting
 from eureka_agent.runs.calls import Picture
+from eureka_agent.runs.summaries import counted_scores
 from eureka_agent.search.people import told
 from eureka_sandbox.backends.untrusted import Violation
 from eureka_sandbox.protocol import SheetSpec
@@ -30,7 +31,7 @@ def proposer_of(
         return LLMProposer(llm, Prompts(prompts_folder))
     run, settings = sitting.run, sitting.run.settings
     kept = transcript or RunTranscript(run)
-    prompts = Prompts(prompts_folder, settings, run.floor, partial(told, run))
+    prompts = Prompts(prompts_folder, settings, run.floor, partial(told, run), partial(counted_scores, run))
     return LLMProposer(llm, prompts, kept, sitting.smoke, settings.critic)
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from markupsafe import Markup
 
 from eureka_agent import text
-from eureka_agent.report import choosing, costs, curves, markup, robustness
+from eureka_agent.report import choosing, costs, curves, markup, robustness, trainings
 from eureka_agent.report import record as records
 from eureka_agent.report.baselines import baselines
-from eureka_agent.report.cards import LEFT_OUT, MANY, Film, cards, rejected
+from eureka_agent.report.cards import LEFT_OUT, MANY, Film, cards, rejected, told
 from eureka_agent.report.components import parts, stacked
 from eureka_agent.report.facts import RunFacts, comparison_rows, cost, gather, label, selection, tiles, verdict
 from eureka_agent.report.lineage import tree, words
 from eureka_agent.report.maps import map_rows
 from eureka_agent.report.neighbours import tables
 from eureka_agent.report.page import environment, policy
-from eureka_agent.review.page import sheet
+from eureka_agent.review.page import seats, sheet
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import storage_errors, write_file
 
@@ -50,7 +50,7 @@ def render(facts: RunFacts, served: bool = False) -> str:
     page = template.render(
         facts=facts,
         policy=policy(style, script, served),
-        sheet=sheet(facts),
+        sheet=(asked := sheet(facts)),
         served=served,
         style=Markup(style),
         script=Markup(script),
@@ -70,6 +70,9 @@ def render(facts: RunFacts, served: bool = False) -> str:
         tree=family,
         beside=beside,
         cards=(shown := cards(facts, of_cards, sheets)),
+        seats=seats(asked, [card.id for card in shown if card.film.film]),
+        trainings=trainings,
+        fresh=told(facts.findings),
         best_card=next((card for card in shown if card.best), None),
         full_cards=sum(card.full for card in shown),
         alike=tables(facts.matrices),
@@ -92,7 +95,7 @@ def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film], dict[str, byte
     many = len(facts.population.candidates) > MANY
     room = FILM_BYTES // 3 if many else FILM_BYTES
 
-    def placed(name: str, words: str, css: str = "", note: str = "") -> Film:
+    def placed(name: str, words: str, of: str, css: str = "", note: str = "") -> Film:
         nonlocal room
         film, poster = facts.films.get(name), facts.posters.get(name)
         if film and len(film) > room:
@@ -101,10 +104,11 @@ def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film], dict[str, byte
         if poster and len(poster) > room:
             poster = None
         room -= len(poster or b"")
-        return Film(film, poster, css, words, note)
+        return Film(film, poster, css, words, note, of)
 
-    shown = [placed(name, words, css, note) for name, css, words, note in _wanted(facts)]
-    of_cards = {c.id: placed(c.id, f"policy of {c.id}") for c in facts.population.ranked if c.id in facts.films}
+    shown = [placed(name, words, of, css, note) for name, css, words, of, note in _wanted(facts)]
+    filmed = [c for c in facts.population.ranked if c.id in facts.films]
+    of_cards = {c.id: placed(c.id, f"policy of {c.id}", trainings.first(facts, c)) for c in filmed}
     sheets = {}
     for name in (c.id for c in facts.population.ranked if c.id in facts.sheets):
         if len(facts.sheets[name]) <= room:
@@ -113,16 +117,16 @@ def _films(facts: RunFacts) -> tuple[list[Film], dict[str, Film], dict[str, byte
     return shown, of_cards, sheets
 
 
-def _wanted(facts: RunFacts) -> list[tuple[str, str, str, str]]:
-    """(key of the film, css, label, why it may be missing): the best, the human reward, the best before."""
+def _wanted(facts: RunFacts) -> list[tuple[str, str, str, str, str]]:
+    """(key of the film, css, label, which training, why there is none): the best, the human reward, the best before."""
     best = facts.best
     before = [c for c in facts.population.ranked if best and c.brief.generation < best.brief.generation]
-    previous = [(before[0].id, "previous", f"previous best, {before[0].id}", "")] if before else []
+    previous = [(c.id, "previous", f"previous best, {c.id}", trainings.first(facts, c), "") for c in before[:1]]
     previous = [wanted for wanted in previous if wanted[0] in facts.films]
     if facts.comparison is None:
-        first = (
-            [("candidate", "candidate", f"best so far, {best.id}", "")] if best and "candidate" in facts.films else []
-        )
-        return first + (previous if first else [])
+        if best is None or "candidate" not in facts.films:
+            return []
+        return [("candidate", "candidate", f"best so far, {best.id}", trainings.first(facts, best), ""), *previous]
     arms = [arm for arm in facts.comparison.arms if arm.name != "random"]
-    return [(arm.name, arm.name, label(facts, arm), arm.video_note) for arm in arms] + previous
+    of_arms = [(a.name, a.name, label(facts, a), trainings.median(facts, a), a.video_note) for a in arms]
+    return of_arms + previous

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from eureka_agent import text
 from eureka_agent.population import Candidate, Catch, Score, Training
-from eureka_agent.report import charts
+from eureka_agent.report import charts, trainings
 from eureka_agent.report.components import STEPS, Part, component_charts, parts, stacked
 from eureka_agent.report.curves import RETURN
 from eureka_agent.report.diffs import Diff, diff
@@ -41,6 +41,8 @@ class Film:
     label: str = ""
     note: str = ""
     """Why there is no film."""
+    of: str = ""
+    """Which training it shows, see `trainings`."""
 
     @property
     def there(self) -> bool:
@@ -80,6 +82,8 @@ class Card:
     stack: charts.Chart | None = None
     curves: list[charts.Chart] = field(default_factory=list)
     findings: list[Told] = field(default_factory=list)
+    of: str = ""
+    """Which of several trainings the findings are of; empty where there is one."""
     suspicions: list[Told] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     neighbours: Neighbours | None = None
@@ -162,6 +166,7 @@ def _card(
         parts=parts(c),
         stack=stacked(c),
         curves=component_charts(c),
+        of=trainings.first(facts, c) if c.score and facts.population.standing(c).finished else "",
         findings=told(c.findings) or [Told(words) for words in findings(c.reflection)],
         suspicions=told(facts.suspicions(c)),
         neighbours=facts.neighbours.get(c.id),

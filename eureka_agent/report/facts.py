@@ -9,6 +9,7 @@ from importlib import metadata
 
 from eureka_agent import __version__
 from eureka_agent.contract.task import Task
+from eureka_agent.critique.analysis import analysed
 from eureka_agent.lab.filming import FILM, FRAMES
 from eureka_agent.lab.floor import Floor
 from eureka_agent.lab.wall import walls
@@ -79,6 +80,9 @@ class RunFacts:
     """Why the search ended, if it has."""
     thoughts: Mapping[str, Thought] = field(default_factory=dict)
     """What a language model said with its code, by candidate's id."""
+    findings: Sequence[Finding] = ()
+    """What the compared candidate's fresh training of median fitness shows, the one filmed; empty if nothing of it was
+    recorded."""
     floor: Floor | None = None
     """What play without learning reaches."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -175,6 +179,7 @@ def gather(run: Run) -> RunFacts:
         prescreen=audit(run, population),
         stop=run.end(),
         thoughts=thoughts(run),
+        findings=_median_findings(run, population, comparison) if comparison else (),
         floor=run.floor(),
         walls=walls(run),
         versions={"eureka-agent": __version__, **(trained.versions if trained else _installed())},
@@ -198,6 +203,14 @@ def _sheets(run: Run, population: Population) -> dict[str, bytes]:
     seen = [(c.id, c.training.policy) for c in population.candidates if c.vision and c.training]
     scores = {name: run.score(f"{FRAMES}{policy}") for name, policy in seen}
     return {name: run.blob(s.frames) for name, s in scores.items() if isinstance(s, Score) and s.frames}
+
+
+def _median_findings(run: Run, population: Population, comparison: Comparison) -> Sequence[Finding]:
+    trial = comparison.arm("candidate").median
+    if trial.score is None or trial.score.episodes is None:
+        return ()
+    fresh = population[comparison.candidate].model_copy(update={"training": trial.training, "score": trial.score})
+    return analysed(fresh, Population(), run).findings  # beside no incumbent: that is the candidate itself
 
 
 def _film_of(run: Run, policy: str) -> Score | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eureka_agent.report.facts import RunFacts
@@ -58,6 +60,24 @@ def sheet(facts: RunFacts) -> Sheet:
         verdicts=steering.verdicts,
         comments=comments,
     )
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Places for films that the script fills: they are kept, so that nothing moves when it does."""
+
+    pair: bool
+    """Whether there are two to compare."""
+    choice: int
+    """Films of the first generation that has more than two to choose the best and the worst from, or 0."""
+
+
+def seats(sheet: Sheet, filmed: Sequence[str]) -> Seats:
+    """Args: filmed: ids of the candidates whose cards have a film, in the order of their cards."""
+    known = {name for name, _ in sheet.codes}
+    films = [name for name in filmed if name in known]
+    born = Counter(name.partition("c")[0] for name in films)
+    return Seats(pair=len(films) > 1, choice=next((count for count in born.values() if count > 2), 0))
 
 
 def _told(facts: RunFacts) -> dict[str, tuple[Said, ...]]:

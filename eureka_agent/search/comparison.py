@@ -69,6 +69,11 @@ class Arm(Record):
         return fmean(value for episodes in self.fitness for value in episodes)
 
     @property
+    def median(self) -> Trial:
+        """The finished training of (lower) median mean fitness, whose policy `policy` is."""
+        return _median(self.trials)
+
+    @property
     def failures(self) -> tuple[Failure, ...]:
         """Trainings that failed; they are not in the statistics."""
         return tuple(trial.failure for trial in self.trials if trial.failure)
@@ -113,9 +118,8 @@ def measured_arm(name: str, trials: tuple[Trial, ...], seed: int) -> Arm:
     """
     from eureka_evaluation.statistics import interquartile_mean
 
-    scored = sorted((t for t in trials if t.score), key=lambda t: t.score.mean if t.score else 0.0)
-    median = scored[(len(scored) - 1) // 2]
-    successes = [s for t in scored if t.score for s in t.score.success]
+    median = _median(trials)
+    successes = [s for t in trials if t.score for s in t.score.success]
     iqm = interquartile_mean(_scores(name, trials), seed=seed)
     return Arm(
         name=name,
@@ -125,6 +129,11 @@ def measured_arm(name: str, trials: tuple[Trial, ...], seed: int) -> Arm:
         policy=median.training.policy if median.training else None,
         policy_meta=median.training.policy_meta if median.training else None,
     )
+
+
+def _median(trials: tuple[Trial, ...]) -> Trial:
+    scored = sorted((t for t in trials if t.score), key=lambda t: t.score.mean if t.score else 0.0)
+    return scored[(len(scored) - 1) // 2]
 
 
 def compare(

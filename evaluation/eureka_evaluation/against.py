@@ -32,9 +32,9 @@ def against_incumbent(subject: Subject) -> list[Finding]:
     numbers = {"fitness": own.fitness, "incumbent_fitness": other.fitness, "incumbent_seconds": other.seconds}
     if not parts:
         return [
-            Finding("like_the_incumbent", 0.3, f"{text} this one moves alike in the mean of every variable.", numbers)
+            Finding("like_the_incumbent", 0.3, f"{text} its own moves alike in the mean of every variable.", numbers)
         ]
-    text += f" the means differ most in: {'; '.join(parts)}"
+    text += f" its own differs most in the means of: {'; '.join(parts)}"
     mine, theirs = _period(subject, subject.tracks), _period(subject, subject.incumbent)
     if mine and theirs and not 0.8 < mine / theirs < 1.25:
         text += f"; the joints' period is {number(mine)} against {number(theirs)} s"

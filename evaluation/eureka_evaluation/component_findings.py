@@ -32,10 +32,10 @@ def component_findings(components: Iterable[ComponentStatistics]) -> list[Findin
 def _faults(c: ComponentStatistics) -> Iterator[tuple[str, float, str]]:
     """(kind, weight, what follows the name)."""
     if c.dead:
-        yield "dead", 0.5, f"is dead ({c.share:.2%} of the total magnitude)"
+        yield "dead", 0.5, f"is dead ({c.share:.2%} of the total magnitude over training)"
         return
     if c.constant:
-        same = "is the same at every step, whatever the policy does"
+        same = "was the same at every step of the training, whatever the policy did"
         pays = c.values[-1] > 0
         yield (
             "constant",
@@ -43,9 +43,13 @@ def _faults(c: ComponentStatistics) -> Iterator[tuple[str, float, str]]:
             f"{same}: it " + ("only pays for staying" if pays else "held nothing back"),
         )
     if c.dominant:
-        yield "dominant", 0.55, f"dominates ({c.share:.0%} of the magnitude): the other components hardly count"
+        yield (
+            "dominant",
+            0.55,
+            f"dominates ({c.share:.0%} of the magnitude over training): the other components hardly count",
+        )
     if c.duplicate_of:
-        yield "duplicate", 0.45, f"went up and down with {c.duplicate_of} all along: they pay for the same"
+        yield "duplicate", 0.45, f"went up and down with {c.duplicate_of} all along the training: they pay for the same"
     if c.saturated and c.values[-1] > 0:
         level = "rose and stayed level over the last third of training"
         yield "saturated", 0.5, f"{level}: it is saturated, or learning got no further"

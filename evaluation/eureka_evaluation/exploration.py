@@ -32,16 +32,16 @@ def exploration(subject: Subject) -> list[Finding]:
     rose = rise(subject.own_return)
     numbers = {"inside": inside, "action_spread": varied} | ({"rise": rose} if rose is not None else {})
     score = (
-        f"The score ({number(float(np.median(subject.fitness)))}{subject.unit}, median) is hardly better than random "
-        f"play's ({number(float(np.median(floor.fitness)))})"
+        f"The score ({number(float(np.median(subject.fitness)))}{subject.unit} in the median episode) is hardly better "
+        f"than random play's ({number(float(np.median(floor.fitness)))})"
     )
     signs = []
     if rose is not None and rose < ROSE:
         signs.append("its own return did not rise over training")
     if inside > INSIDE:
-        signs.append(f"{inside:.0%} of its states are ones that random play visits too")
+        signs.append(f"{inside:.0%} of the states in its recorded episodes are ones that random play visits too")
     if varied < VARIED:
-        signs.append("its actions hardly vary")
+        signs.append("its actions in them hardly vary")
     if rose is not None and rose >= ROSE:
         still = " and was still rising" if _still_rising(subject.own_return) else ""
         rose_too = f"its own return rose over training{still}"

@@ -28,10 +28,10 @@ def rhythm(subject: Subject) -> list[Finding]:
     steps, height = found
     numbers = {"period_seconds": steps * t.dt, "period_steps": steps, "regularity": height}
     if height < REGULAR:
-        text = f"The joints keep no rhythm (their movement repeats itself to {max(height, 0.0):.0%} at best)."
+        text = f"In the median episode the joints keep no rhythm (it repeats itself to {max(height, 0.0):.0%} at best)."
         return [Finding("no_rhythm", 0.15, text, numbers)]
     length = f"{number(steps * t.dt)} s ({number(steps)} steps; it repeats itself to {height:.0%})"
-    text = f"The joints move in a rhythm of {length}"
+    text = f"In the median episode the joints move in a rhythm of {length}"
     if steps <= 4:
         return [Finding("vibrates", 0.5, f"{text}: that is vibration, not a stride.", numbers)]
     return [Finding("rhythm", 0.25, text + ".", numbers)]
@@ -103,23 +103,11 @@ def contacts(subject: Subject) -> list[Finding]:
     never = [label for label, d in zip(labels, duty, strict=True) if d < 0.02]
     always = [label for label, d in zip(labels, duty, strict=True) if d > 0.98]
     if never:
-        findings.append(
-            Finding(
-                "unused_feet",
-                0.5,
-                f"{listed(never)} hardly ever {'touches' if len(never) == 1 else 'touch'} the floor.",
-                numbers,
-            )
-        )
+        text = f"{listed(never)} hardly ever {'touches' if len(never) == 1 else 'touch'} the floor"
+        findings.append(Finding("unused_feet", 0.5, f"In the median episode {text}.", numbers))
     if always and not subject.solved:
-        findings.append(
-            Finding(
-                "dragging",
-                0.35,
-                f"{listed(always)} never {'leaves' if len(always) == 1 else 'leave'} the floor.",
-                numbers,
-            )
-        )
+        text = f"{listed(always)} never {'leaves' if len(always) == 1 else 'leave'} the floor"
+        findings.append(Finding("dragging", 0.35, f"In the median episode {text}.", numbers))
     return findings
 
 
@@ -146,7 +134,8 @@ def joints(subject: Subject) -> list[Finding]:
     if unused and len(unused) < len(labels):
         parts = [f"{label} (near {subject.told(label, float(settled(v[:, None]).mean()))})" for label, v in unused]
         numbers = {label: float(settled(v[:, None]).mean()) for label, v in unused}
-        findings.append(Finding("unused_joints", 0.4, f"These joints hardly move: {listed(parts)}.", numbers))
+        text = f"In the median episode these joints hardly move: {listed(parts)}."
+        findings.append(Finding("unused_joints", 0.4, text, numbers))
     return findings
 
 

@@ -58,8 +58,8 @@ def prefers_its_own(evidence: Evidence) -> Iterator[Finding]:
     share = preference_for_own(evidence)
     if share is not None and share > PREFERS_WORSE:
         text = (
-            f"It pays its own episodes more than clearly better ones in {100 * share:.0f} % of pairs: the policy gets "
-            "what the reward asks for, and that is not the task."
+            f"It pays its own recorded episodes more than clearly better ones in {100 * share:.0f} % of pairs: the "
+            "policy gets what the reward asks for, and that is not the task."
         )
         yield Finding("prefers_its_own", 0.9 * share, text, {"share": share, "level": evidence.own_level})
 

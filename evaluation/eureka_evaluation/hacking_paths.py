@@ -107,8 +107,8 @@ def loops(evidence: Evidence) -> Iterator[Finding]:
     best = evidence.reward_per_step(evidence.leader)
     if share > 0 and gain > 0 and gain > RESTING * best:
         text = (
-            f"It earns {gain:.3g} per step on closed paths, which take {100 * share:.0f} % of its time, and the best "
-            f"policy at the task {best:.3g}: going in circles pays."
+            f"In its recorded episodes it earns {gain:.3g} per step on closed paths, which take {100 * share:.0f} % of "
+            f"its time, and the best policy at the task {best:.3g}: going in circles pays."
         )
         yield Finding("paid_loops", 0.3, text, {"gain": gain, "best": best, "share": share})
 
@@ -162,7 +162,7 @@ def novel_behaviour(evidence: Evidence) -> Iterator[Finding]:
     better = [p for p in evidence.means if evidence.means[p] > evidence.means[evidence.policy] and p != RANDOM]
     if better and own["saturation"] > SATURATED and own["saturation"] > max(means["saturation"][p] for p in better):
         share = f"{100 * own['saturation']:.0f} %"
-        text = f"Its actions sit at a bound {share} of the time, more than those of any better policy."
+        text = f"In its recorded episodes actions sit at a bound {share} of the time, more than in any better policy's."
         yield Finding("frantic", 0.2, text, own)
 
 

@@ -24,8 +24,8 @@ def dominant(evidence: Evidence) -> Iterator[Finding]:
         return
     variance, magnitude = shares(evidence)
     for share, words, kind in (
-        (variance, "of the variance of returns", "dominant_variance"),
-        (magnitude, "of the magnitude per step under its own policy", "dominant_magnitude"),
+        (variance, "of the variance of returns, over the recorded episodes of all policies", "dominant_variance"),
+        (magnitude, "of the magnitude per step in its own recorded episodes", "dominant_magnitude"),
     ):
         largest = int(np.argmax(share))
         if share[largest] > DOMINANT:

@@ -14,6 +14,7 @@ AT_BOUND = 0.98
 MUCH = 0.5
 TURNED_AWAY = 0.65
 """Share of an episode; a body that turns all the time is turned away for half of it."""
+RECORDED = "In the recorded episodes"
 CONSTANT = 0.05
 """Spread of an actuator, as part of half its range, below which it counts as constant."""
 
@@ -46,26 +47,25 @@ def actions(subject: Subject) -> list[Finding]:
     jerk = float(np.abs(changes).mean()) if changes.size else 0.0
     numbers = {"at_bounds": share, "energy": energy, "change_per_step": jerk / 2, "sign_changes": turns}
     if share > MUCH:
-        text = f"Actions are at their bounds {share:.0%} of the time: there is no finer control than on and off."
+        text = f"{RECORDED} actions are at their bounds {share:.0%} of the time: no finer control than on and off."
         findings.append(Finding("saturated_actions", 0.3 + 0.3 * share, text, numbers))
     if turns > 0.3 and jerk > 0.6:
         often = f"they change sign in {turns:.0%} of the steps"
-        text = f"Actions chatter: {often} and by {jerk / 2:.0%} of their range per step."
+        text = f"{RECORDED} actions chatter: {often} and by {jerk / 2:.0%} of their range per step."
         findings.append(Finding("chatter", 0.45, text, numbers))
     fixed = [i for i in range(a.shape[1]) if np.std(a[:, i]) < CONSTANT]
     if fixed and len(fixed) < a.shape[1]:
         means = np.concatenate([t.actions for t in subject.tracks]).mean(axis=0)
         stuck = [f"actions[{i}] at {number(means[i])}" for i in fixed]
-        text = f"Some actuators hardly change: {listed(stuck)}."
+        text = f"{RECORDED} some actuators hardly change: {listed(stuck)}."
         findings.append(Finding("idle_actuators", 0.45, text, {f"actions[{i}]": float(a[:, i].mean()) for i in fixed}))
     if energy < 0.02 and not subject.solved:
-        text = (
-            f"The policy hardly acts: its mean squared action is {number(energy)} of the largest (random play: 0.33)."
-        )
+        size = f"its mean squared action is {number(energy)} of the largest (random play: 0.33)"
+        text = f"{RECORDED} the policy hardly acts: {size}."
         findings.append(Finding("little_effort", 0.5, text, numbers))
     if not findings:
         size = f"at their bounds {share:.0%} of the time, mean squared {number(energy)} of the largest"
-        text = f"Actions: {size}, changing by {jerk / 2:.0%} of their range per step."
+        text = f"{RECORDED} actions are {size}, changing by {jerk / 2:.0%} of their range per step."
         findings.append(Finding("actions", 0.1, text, numbers))
     return findings
 

@@ -28,7 +28,7 @@ def endings(subject: Subject) -> list[Finding]:
     low, middle, high = np.quantile(subject.lengths[short], [0.0, 0.5, 1.0]) * dt
     when = f"after {number(low)} s" if high - low < dt else f"after {number(low)} to {number(high)} s"
     text = (
-        f"{short.mean():.0%} of the episodes end early, {when} (half of them by {number(middle)} s) of "
+        f"{short.mean():.0%} of the scored episodes end early, {when} (half of them by {number(middle)} s) of "
         f"{number(subject.limit * dt)} s."
     )
     numbers = {"share": float(short.mean()), "median_seconds": float(middle), "limit_seconds": subject.limit * dt}
@@ -56,7 +56,7 @@ def _cause(subject: Subject, rule: _Rule | None, tracks: Sequence[Track], ended:
     t = tracks[0]
     numbers = {"episodes": float(len(tracks)), "seconds": t.seconds}
     count = f"{len(tracks)} of {ended} recorded terminal states came"
-    where = f"after {number(t.seconds)} s" + (" in the worst episode" if len(tracks) > 1 else "")
+    where = f"after {number(t.seconds)} s in {'the worst of them' if len(tracks) > 1 else subject.called(t)}"
     if rule:
         label, value = t.labels[rule.column], float(t.values[-1, rule.column])
         inferred = "" if rule.declared else ", where no other step has been"
@@ -187,11 +187,11 @@ def missing(subject: Subject) -> list[Finding]:
     fitness, success = subject.fitness, subject.success
     numbers = {"success_rate": rate, "mean": float(fitness.mean()), "spread": float(fitness.std())}
     if rate == 0.0:
-        text = f"No episode succeeds; fitness is {_spread(subject)}."
+        text = f"No scored episode succeeds; fitness is {_spread(subject)}."
         short = float((subject.lengths < EARLY * subject.limit).mean())
         return [Finding("no_success", 0.45, text, numbers | {"short": short})]
     enough, best_failure = float(fitness[success].min()), float(fitness[~success].max())
-    text = f"{rate:.0%} of the episodes succeed; fitness is {_spread(subject)}"
+    text = f"{rate:.0%} of the scored episodes succeed; fitness is {_spread(subject)}"
     if best_failure >= enough:
         many = float((fitness[~success] >= enough).mean())
         text += f"; {many:.0%} of the failures have at least the fitness of a success ({number(enough)})"

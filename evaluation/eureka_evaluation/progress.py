@@ -115,7 +115,8 @@ def closest(found: Carrier | None) -> list[Finding]:
     if found is None or found.exact or abs(found.correlation) < CLOSE:
         return []
     sign = "rises" if found.correlation > 0 else "falls"
-    text = f"No single variable is the score; it {sign} with {found.words} (correlation {number(found.correlation)})."
+    goes = f"it {sign} with {found.words} (correlation {number(found.correlation)})"
+    text = f"No single variable is the score; over all recorded episodes {goes}."
     return [Finding("closest_variable", 0.3, text, {"correlation": found.correlation})]
 
 

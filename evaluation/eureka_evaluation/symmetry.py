@@ -44,8 +44,8 @@ def _compared(subject: Subject, limbs: Limbs, stride: float | None) -> Finding |
     numbers = {"amplitude_ratio": ratio}
     for (a, _, _), one, other in zip(limbs.joints, *size, strict=True):
         numbers[f"{a}_amplitude_ratio"] = _ratio(one, other)
-    text = f"{limbs.names[1]} swings {number(ratio)} times as wide as {limbs.names[0]}{_widest(limbs, numbers)}"
-    text = text[0].upper() + text[1:]
+    wide = f"{limbs.names[1]} swings {number(ratio)} times as wide as {limbs.names[0]}{_widest(limbs, numbers)}"
+    text = f"In the median episode {wide}"
     if not 1 / UNEVEN < ratio < UNEVEN:
         busy = limbs.names[0] if ratio < 1 else limbs.names[1]
         return Finding("one_sided", 0.35, f"{text}: {busy} does the work.", numbers)

@@ -192,6 +192,11 @@ class Subject:
         """The recorded episode of highest fitness."""
         return self.tracks[-1]
 
+    def called(self, track: Track) -> str:
+        """Which of the recorded episodes one is: `the median episode`; of others than these three `one episode`."""
+        names = ((self.median, "median"), (self.worst, "worst"), (self.best, "best"))
+        return next((f"the {name} episode" for known, name in names if track is known), "one episode")
+
     @property
     def solved(self) -> bool:
         """Whether nearly all episodes succeed."""

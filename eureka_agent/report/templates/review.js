@@ -82,6 +82,10 @@
 
   // Two films at a time: whoever was compared least comes next, and no pair comes twice.
   const films = [...cards.keys()].filter((id) => codes.has(id) && one(".inside video", cards.get(id)));
+  const which = (figure, id) => {
+    one("[data-name]", figure).textContent = id;
+    one("[data-which]", figure).textContent = one(".small-film figcaption", cards.get(id)).textContent;
+  };
   const film = (figure, id, preload) => {
     const source = one(".inside video", cards.get(id));
     const video = document.createElement("video");
@@ -116,7 +120,7 @@
       seat.hidden = !pair.length;
       if (!pair.length) return;
       if (near) film(seat, pair[side], "auto");
-      one("[data-name]", seat).textContent = pair[side];
+      which(seat, pair[side]);
       one("button", seat).setAttribute("aria-label", `${pair[side]} is better`);
     });
     one("[data-duel-skip]", duel).disabled = one("[data-duel-play]", duel).disabled = !pair.length;
@@ -146,7 +150,7 @@
     const made = chosen.map((id) => {
       const figure = one("[data-film]", section).content.firstElementChild.cloneNode(true);
       if (seen) film(figure, id, "metadata");
-      one("[data-name]", figure).textContent = id;
+      which(figure, id);
       all("[type=radio]", figure).forEach((choice) => {
         choice.name = `pick-${choice.value}`;
         choice.dataset.id = id;
