@@ -422,6 +422,21 @@ def test_a_run_is_found_by_folder_task_name_beginning_and_latest(tmp_path: Path)
     assert find_run("latest", root) == second
 
 
+def test_the_run_that_a_name_stands_for_is_said_and_a_folder_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for moment, name in enumerate(("20260102-b", "20260101-a")):
+        folder = Path("runs/hopper_forward") / name
+        Run.create(folder, load_task("hopper_forward"), Settings()).close()
+        os.utime(folder / "run.db", (1_000_000 + moment, 1_000_000 + moment))
+    for name in ("latest", "hopper_forward", "20260101"):
+        assert main(["rollout", name, "g0c0"]) == 2
+        assert capsys.readouterr().err.startswith("run runs/hopper_forward/20260101-a\n")
+    assert main(["rollout", "runs/hopper_forward/20260101-a", "g0c0"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400)])
 def test_a_duration_reads_as_written(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
