@@ -203,7 +203,7 @@ def test_a_task_without_fitness_is_refused(my_task: Path, capsys: pytest.Capture
 
 def test_a_run_folder_below_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    message = fails(capsys, ["evolve", "hopper_forward", "-o", "file/run"], 1)
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "file/run"], 2)
     assert "file" in message
     assert "--output" in message
 
@@ -228,8 +228,11 @@ def test_a_folder_that_the_system_refuses_is_named_and_left_alone(capsys: pytest
 def test_a_taken_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("")
-    message = fails(capsys, ["evolve", "hopper_forward", "-o", "taken"], 1)
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "taken"], 2)
     assert "already exists" in message
+    Run.create(tmp_path / "run", load_task("hopper_forward"), Settings()).close()
+    for command in (["evolve", "hopper_forward"], ["compare", "run"]):
+        assert "run" in fails(capsys, [*command, "-o", "run"], 2)
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.tex"]
 
 

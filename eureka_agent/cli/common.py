@@ -124,14 +124,15 @@ def must_be_writable(folder: Path) -> None:
     """Fail before anything is spent or written if a folder could not be made there.
 
     Raises:
-        RunError: naming the nearest existing parent.
+        UsageError: it is, or lies below, a file.
+        RunError: the nearest parent is not writable.
     """
     import os
 
     with storage_errors(folder, "choose another folder with --output"):
         parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not parent.is_dir():
-        raise RunError(f"{folder}: {parent} is a file; choose another folder with --output")
+        raise UsageError(f"{folder}: {parent} is a file; choose another folder with --output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"{folder}: {parent} is not writable; choose another folder with --output")
 

@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Compare runs across tasks and strategies: one HTML page with a heat map, and a table."""
     from eureka_agent.cli.common import print_json, result_console
-    from eureka_agent.errors import RunError
+    from eureka_agent.errors import UsageError
     from eureka_agent.report.compare import render, warnings
     from eureka_agent.runs.run import Run
     from eureka_agent.runs.storage import storage_errors, write_file
@@ -40,7 +40,7 @@ def compare(
             found.append(summary(run))
     page = output or Path(os.path.commonpath([run.folder.parent for run in found])) / PAGE
     if page.is_dir():
-        raise RunError(f"{page}: is a folder; name a file with --output")
+        raise UsageError(f"{page}: is a folder; name a file with --output")
     with storage_errors(page, "choose another file with --output"):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_file(page.absolute(), render(found, page).encode(), durable=False)
