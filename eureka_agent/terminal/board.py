@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from eureka_agent.lab.racing import most_steps
 from eureka_agent.population import Candidate
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.spending import spent_line
@@ -258,15 +259,15 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     population, settings = run.population(curves=False), run.settings
     likely = max(within_steps(run.task, settings).generations, population.generations)
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
-    steps = recipe.timesteps
+    steps, one = recipe.timesteps, most_steps(settings, recipe, 1)
 
     def ahead(generations: int | None) -> float:
-        last = planned(settings, recipe, 0).steps / steps
+        last = planned(settings, recipe, 0).steps / one
         if generations is None:
             return last
         if settings.steps is not None:
-            return last + max(settings.steps - run.searched_steps, 0) / steps
-        return planned(settings, recipe, max(likely - generations, 0)).steps / steps
+            return last + max(settings.steps - run.searched_steps, 0) / one
+        return planned(settings, recipe, max(likely - generations, 0)).steps / one
 
     return Board(
         task=run.task.name,
