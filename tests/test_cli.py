@@ -408,7 +408,13 @@ def test_no_runs_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "eureka evolve" in captured.err
+    assert captured.err.startswith("no runs in ./runs; `eureka evolve TASK`")
+
+
+def test_a_seed_reward_that_is_not_there_is_named_with_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["evolve", "hopper_forward", "--seed-reward", "nofile"], 2)
+    assert message.startswith("error: --seed-reward ")
+    assert message.endswith("/nofile: No such file or directory")
 
 
 def test_a_run_is_found_by_folder_task_name_beginning_and_latest(tmp_path: Path) -> None:
