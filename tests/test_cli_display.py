@@ -83,6 +83,27 @@ def test_the_time_left_forgets_what_was_wrongly_foreseen() -> None:
     assert shown.share == pytest.approx(9.5 / (9 + 2))
 
 
+def test_the_time_left_goes_by_the_pace_since_the_first_training_began() -> None:
+    shown = board(expected_seconds=1000.0)
+    shown.generation_begins(0, [candidate(0), candidate(1)])
+    assert shown.seconds_left == 1000.0
+    shown.began -= 500.0  # proving the wall, scoring random play: once
+    shown.begun("g0c0", "training")
+    assert shown.seconds_left == 1000.0, "time alone is no progress"
+    shown.progressed("g0c0", "training", progress(0))
+    shown.began -= 60.0
+    shown.progressed("g0c0", "training", progress(400))
+    assert shown.share == 0.1
+    assert shown.seconds_left == pytest.approx(0.9 * (0.5 * 600 + 0.5 * 1000), rel=0.01)
+    shown.progressed("g0c0", "training", progress(1000))
+    assert shown.seconds_left == pytest.approx(60 / 0.25 * 0.75, rel=0.01), "a quarter is done, in a minute"
+    for key in ("g0c1", "final/g0c0/0", "final/human/0"):
+        shown.begun(key, "training")
+        for done in (0, 1000):
+            shown.progressed(key, "training", progress(done))
+    assert shown.seconds_left is None, "what is scored and filmed now is not in it"
+
+
 def test_what_a_killed_sitting_had_measured_is_no_pace_of_this_one() -> None:
     shown = board(trainings=4)
     shown.generation_begins(0, [candidate(slot) for slot in range(4)])
