@@ -47,11 +47,10 @@ def held_out(lab: Lab, best: str, arms: Sequence[Arm]) -> Robustness | None:
         key = score_key(best, training.policy, world)
         score = lab.scored(key, training, seeds, variation=worlds[world], record_episodes=0)
         if (done := next(scored)) % TOLD_EVERY == 0:
-            lab.watcher.waiting(f"held-out variations: {done} of {len(pairs)} scored")
+            lab.watcher.stage(f"held-out variations: {done} of {len(pairs)} scored")
         return score
 
     scores = dict(zip(pairs, lab.boxes.side_by_side(played, pairs), strict=True))
-    lab.watcher.waiting("")
     held = [
         held_up(arm, training.policy, worlds, {world: scores[arm, world] for world in worlds})
         for arm, training in trainings.items()
