@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: help setup demo test check fix bench bench-full bench-report bench-sandbox bench-hacking bench-strategies image crash clean
 
 help:
-	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, a few minutes on two cores"
+	@echo "make demo    evolve a reward for a real MuJoCo task, no key needed, about 2.5M environment steps"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import rules, wheel contents"
 	@echo "make fix     format and apply ruff's safe fixes"

@@ -203,7 +203,7 @@ def test_a_task_without_fitness_is_refused(my_task: Path, capsys: pytest.Capture
 
 def test_a_run_folder_below_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    message = fails(capsys, ["evolve", "hopper_forward", "-o", "file/run"], 1)
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "file/run"], 2)
     assert "file" in message
     assert "--output" in message
 
@@ -228,8 +228,11 @@ def test_a_folder_that_the_system_refuses_is_named_and_left_alone(capsys: pytest
 def test_a_taken_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("")
-    message = fails(capsys, ["evolve", "hopper_forward", "-o", "taken"], 1)
+    message = fails(capsys, ["evolve", "hopper_forward", "-o", "taken"], 2)
     assert "already exists" in message
+    Run.create(tmp_path / "run", load_task("hopper_forward"), Settings()).close()
+    for command in (["evolve", "hopper_forward"], ["compare", "run"]):
+        assert "run" in fails(capsys, [*command, "-o", "run"], 2)
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["thesis.tex"]
 
 
@@ -405,7 +408,13 @@ def test_no_runs_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "eureka evolve" in captured.err
+    assert captured.err.startswith("no runs in ./runs; `eureka evolve TASK`")
+
+
+def test_a_seed_reward_that_is_not_there_is_named_with_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, ["evolve", "hopper_forward", "--seed-reward", "nofile"], 2)
+    assert message.startswith("error: --seed-reward ")
+    assert message.endswith("/nofile: No such file or directory")
 
 
 def test_a_run_is_found_by_folder_task_name_beginning_and_latest(tmp_path: Path) -> None:
@@ -420,6 +429,21 @@ def test_a_run_is_found_by_folder_task_name_beginning_and_latest(tmp_path: Path)
     assert find_run("hopper_forward", root) == first
     assert find_run("20260101", root) == first
     assert find_run("latest", root) == second
+
+
+def test_the_run_that_a_name_stands_for_is_said_and_a_folder_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for moment, name in enumerate(("20260102-b", "20260101-a")):
+        folder = Path("runs/hopper_forward") / name
+        Run.create(folder, load_task("hopper_forward"), Settings()).close()
+        os.utime(folder / "run.db", (1_000_000 + moment, 1_000_000 + moment))
+    for name in ("latest", "hopper_forward", "20260101"):
+        assert main(["rollout", name, "g0c0"]) == 2
+        assert capsys.readouterr().err.startswith("run runs/hopper_forward/20260101-a\n")
+    assert main(["rollout", "runs/hopper_forward/20260101-a", "g0c0"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1h30m", 5400)])

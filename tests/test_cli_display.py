@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -9,17 +10,20 @@ import pytest
 from rich.console import Console
 
 from eureka_agent.contract.task import load_task
+from eureka_agent.lab.racing import rounding_note
 from eureka_agent.population import Brief, Candidate
 from eureka_agent.runs.run import Run
 from eureka_agent.search.comparison import Trial
 from eureka_agent.search.estimate import Speed, cached_price, cached_speed, price, remember, workload
-from eureka_agent.settings import Settings
+from eureka_agent.settings import Recipe, Settings
 from eureka_agent.terminal.board import Board, board_of
 from eureka_agent.terminal.display import LiveTable, PlainLines, watching
 from eureka_agent.text import count, duration, measure, number, visible
 from eureka_sandbox.protocol import Failure, Progress, Verdict
 
 SPEED = Speed(steps_per_second=1000.0, startup_seconds=5.0, score_seconds=2.0, measured="2026-01-01 00:00")
+LONG = 45 * 2048
+"""Steps of a training whose thirds are whole rollouts."""
 
 
 def candidate(slot: int, failure: Failure | None = None) -> Candidate:
@@ -77,6 +81,27 @@ def test_the_time_left_forgets_what_was_wrongly_foreseen() -> None:
     assert shown.share == 1.0
     shown.progressed("final/human/0", "training", progress(500))
     assert shown.share == pytest.approx(9.5 / (9 + 2))
+
+
+def test_the_time_left_goes_by_the_pace_since_the_first_training_began() -> None:
+    shown = board(expected_seconds=1000.0)
+    shown.generation_begins(0, [candidate(0), candidate(1)])
+    assert shown.seconds_left == 1000.0
+    shown.began -= 500.0  # proving the wall, scoring random play: once
+    shown.begun("g0c0", "training")
+    assert shown.seconds_left == 1000.0, "time alone is no progress"
+    shown.progressed("g0c0", "training", progress(0))
+    shown.began -= 60.0
+    shown.progressed("g0c0", "training", progress(400))
+    assert shown.share == 0.1
+    assert shown.seconds_left == pytest.approx(0.9 * (0.5 * 600 + 0.5 * 1000), rel=0.01)
+    shown.progressed("g0c0", "training", progress(1000))
+    assert shown.seconds_left == pytest.approx(60 / 0.25 * 0.75, rel=0.01), "a quarter is done, in a minute"
+    for key in ("g0c1", "final/g0c0/0", "final/human/0"):
+        shown.begun(key, "training")
+        for done in (0, 1000):
+            shown.progressed(key, "training", progress(done))
+    assert shown.seconds_left is None, "what is scored and filmed now is not in it"
 
 
 def test_what_a_killed_sitting_had_measured_is_no_pace_of_this_one() -> None:
@@ -195,28 +220,28 @@ def test_on_a_budget_of_steps_what_is_left_of_it_is_ahead_in_whatever_generation
 
 def test_an_estimate_counts_waves_of_trainings() -> None:
     task = load_task("hopper_forward")
-    settings = Settings(population=5, generations=2, final_seeds=3, timesteps=1000, contest_seeds=1)
+    settings = Settings(population=5, generations=2, final_seeds=3, timesteps=2048, contest_seeds=1)
     estimate = price(task, settings, SPEED, jobs=2)
     assert estimate.trainings == 5 * 2 + 6
-    assert estimate.steps == 16_000
-    # one training with its scoring takes 5 + 1 + 2 s; 2 × 3 waves, then 3, then the random policy's scoring, and both
-    # policies' in 1 + 10 worlds
-    assert estimate.seconds == pytest.approx(9 * 8 + 2 + 11 * 2)
+    assert estimate.steps == 16 * 2048
+    # one training with its scoring takes 5 + 2.048 + 2 s; 2 × 3 waves, then 3, then the random policy's scoring, and
+    # both policies' in 1 + 10 worlds
+    assert estimate.seconds == pytest.approx(9 * 9.048 + 2 + 11 * 2)
     assert price(task, settings, SPEED, generations_done=2, jobs=2).trainings == 6
     assert "no LLM cost" in str(estimate)
 
 
 def test_an_estimate_knows_that_a_race_takes_its_longest_way_and_a_contest_some_more() -> None:
     task = load_task("hopper_forward")
-    settings = Settings(population=8, generations=1, final_seeds=1, timesteps=90_000, contest_seeds=1)
-    # a box takes 5 + 2 s beside its steps, of which 1000 are a second; then the comparison, the random policy, and both
+    settings = Settings(population=8, generations=1, final_seeds=1, timesteps=LONG, contest_seeds=1)
+    # a box takes 5 + 2 s beside its steps, of which 1024 are a second; then the comparison, the random policy, and both
     # policies in 1 + 10 worlds
-    final = 7 + 90 + 2 + 3 * 2
-    assert price(task, settings, SPEED, jobs=1).seconds == pytest.approx(14 * 7 + 420 + 2 * (7 + 90) + 2 + 22 * 2)
-    assert price(task, settings, SPEED, jobs=2).seconds == pytest.approx((14 * 7 + 420) / 2 + final + 8 * 2)
-    assert price(task, settings, SPEED, jobs=8).seconds == pytest.approx(3 * 7 + 90 + final)
-    assert price(task, settings, SPEED, jobs=8).steps == 420_000 + 2 * 90_000
-    contested = price(task, settings.model_copy(update={"contest_seeds": 3}), SPEED, jobs=8)
+    final, speed = 7 + 90 + 2 + 3 * 2, dataclasses.replace(SPEED, steps_per_second=1024.0)
+    assert price(task, settings, speed, jobs=1).seconds == pytest.approx(14 * 7 + 420 + 2 * (7 + 90) + 2 + 22 * 2)
+    assert price(task, settings, speed, jobs=2).seconds == pytest.approx((14 * 7 + 420) / 2 + final + 8 * 2)
+    assert price(task, settings, speed, jobs=8).seconds == pytest.approx(3 * 7 + 90 + final)
+    assert price(task, settings, speed, jobs=8).steps == (420 + 2 * 90) * 1024
+    contested = price(task, settings.model_copy(update={"contest_seeds": 3}), speed, jobs=8)
     assert contested.seconds == pytest.approx(3 * 7 + 90 + 7 + 90 + final)
     assert contested.trainings == 8 + 2 + 3
 
@@ -238,22 +263,32 @@ def test_a_measured_speed_is_remembered_for_its_task_and_recipe(
 
 def test_an_estimate_counts_what_a_review_has_people_write_once() -> None:
     task = load_task("hopper_forward")
-    settings = Settings(population=2, generations=3, timesteps=90_000, final_seeds=1, racing="none", contest_seeds=1)
+    settings = Settings(population=2, generations=3, timesteps=LONG, final_seeds=1, racing="none", contest_seeds=1)
     plain, edited = (price(task, settings, SPEED, 1, jobs=2, edits=edits) for edits in (0, 3))
-    assert (edited.trainings - plain.trainings, edited.steps - plain.steps) == (3, 3 * 90_000)
-    assert edited.seconds - plain.seconds == pytest.approx(2 * (7 + 90))  # two more waves, in one generation
-    assert workload(task, settings, 1, edits=3).startswith("9 trainings, 810k environment steps")
+    assert (edited.trainings - plain.trainings, edited.steps - plain.steps) == (3, 3 * LONG)
+    assert edited.seconds - plain.seconds == pytest.approx(2 * (7 + 92.16))  # two more waves, in one generation
+    assert workload(task, settings, 1, edits=3).startswith("9 trainings, 829k environment steps")
 
 
 def test_an_estimate_stays_within_a_budget_of_steps() -> None:
     task = load_task("hopper_forward")
-    settings = Settings(population=8, generations=50, timesteps=90_000, steps=1_000_000, final_seeds=1)
-    assert price(task, settings, SPEED).steps <= 1_000_000 + 2 * 90_000
+    settings = Settings(population=8, generations=50, timesteps=LONG, steps=1_000_000, final_seeds=1)
+    assert price(task, settings, SPEED).steps <= 1_000_000 + 2 * LONG
+
+
+def test_an_estimate_counts_whole_rollouts_and_says_so_where_they_are_much_longer() -> None:
+    task = load_task("hopper_forward")
+    short, plain = Settings(timesteps=10, population=1, generations=1, final_seeds=1), Settings(timesteps=120_000)
+    assert price(task, short, SPEED).steps == 3 * 2048
+    assert price(task, short, SPEED) == price(task, short.model_copy(update={"timesteps": 2048}), SPEED)
+    note = "a training takes 2,048 environment steps, not 10: ppo trains in rollouts of 2,048"
+    assert rounding_note(short, Recipe.of(task, short)) == note
+    assert rounding_note(plain, Recipe.of(task, plain)) == ""
 
 
 def test_the_workload_is_known_without_a_measurement() -> None:
     settings = Settings(population=2, generations=1, final_seeds=1, timesteps=1000, contest_seeds=1)
-    assert workload(load_task("hopper_forward"), settings) == "4 trainings, 4k environment steps, no LLM cost"
+    assert workload(load_task("hopper_forward"), settings) == "4 trainings, 8.19k environment steps, no LLM cost"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_a_candidate_that_does_not_exist_is_named(
     searched: subprocess.CompletedProcess[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rollout", "run", "g9c9"]) == 2
-    assert "'g9c9'" in capsys.readouterr().err
+    told = capsys.readouterr().err.strip()
+    assert re.search(r"no candidate 'g9c9' in .*; there are (g\dc\d, )*g\dc\d, human and random$", told)
 
 
 WITHOUT_EUREKA = """

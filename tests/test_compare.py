@@ -14,7 +14,7 @@ from eureka_agent.cli import main
 from eureka_agent.cli.candidates import BLOCKS, sparkline
 from eureka_agent.contract.task import load_task
 from eureka_agent.population import Population
-from eureka_agent.report.compare import headline, heat, progress, render, warnings
+from eureka_agent.report.compare import headline, heat, odds, progress, render, spread, warnings
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.summaries import FINISHED, PAUSED, RUNNING, Summary, summary
 from eureka_agent.search.comparison import Estimate
@@ -123,6 +123,15 @@ def test_runs_that_are_not_alike_are_said_to_be_so() -> None:
     assert unwalled.startswith("no wall stood around the rewards of /runs/b: ")
 
 
+def test_one_training_has_no_interval(tmp_path: Path) -> None:
+    several, one = run_of(), run_of("b", trainings=1, interval=None)
+    assert (spread(several), odds(several)) == ("[7.00, 9.00]", "90 % [70, 100]")
+    assert (spread(one), odds(one)) == ("one training", "90 %")
+    assert "[70, 100]" not in render([one], tmp_path / "compare.html")
+    going = run_of("c", trainings=0, interval=None, over_human=None, status=PAUSED)
+    assert (spread(going), odds(going)) == ("–", "–")
+
+
 def test_each_task_has_one_chart_with_a_curve_per_run() -> None:
     charts = progress([run_of(), run_of("b"), run_of("c", task="swimmer_forward"), run_of("d", history=())])
     assert [(chart.title.split(":")[0], len(chart.paths)) for chart in charts] == [
@@ -158,6 +167,20 @@ def test_compare_writes_one_page_and_prints_a_table_or_json(tmp_path: Path, caps
     data = json.loads(capsys.readouterr().out)
     assert {run["task"] for run in data["runs"]} == {"hopper_forward", "swimmer_forward"}
     assert all(run["score"] is None for run in data["runs"])
+
+
+def test_the_page_lies_beside_the_runs_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    stored(here / "runs" / "hopper_forward" / "a")
+    stored(here / "runs" / "swimmer_forward" / "b", "swimmer_forward")
+    assert main(["compare", "hopper_forward", "swimmer_forward"]) == 0
+    assert "page runs/compare.html\n" in capsys.readouterr().out
+    assert [path.name for path in here.iterdir()] == ["runs"]
+    assert (here / "runs" / "compare.html").is_file()
 
 
 @pytest.mark.parametrize("words", [["compare"], ["verify"], ["report"], ["evolve", "--resume"], ["rollout"]])

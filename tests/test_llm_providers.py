@@ -268,6 +268,7 @@ def test_a_refused_connection_costs_nothing(server: Provider, sdk: str) -> None:
     outcome, requests = asked(server, sdk, "ok", base_url="http://127.0.0.1:9/v1")
     assert isinstance(outcome, Fault)
     assert (outcome.kind, outcome.billed, requests) == (FaultKind.CONNECT, "no", [])
+    assert outcome.message.startswith("no connection to http://127.0.0.1:9/v1: ")
 
 
 @pytest.mark.parametrize("sdk", SDKS)

@@ -10,10 +10,11 @@ import pytest
 from llm_cases import Log, answer
 from provider_cases import MODEL, Clock, FakeBroker, answered, asking, fast_folder, fault, paid_run, request
 
+from eureka_agent.errors import Paused
 from eureka_agent.llm import pacing
 from eureka_agent.llm.completion import NoAnswer, Usage
 from eureka_agent.llm.extract import extract_code
-from eureka_agent.llm.pacing import Lane
+from eureka_agent.llm.pacing import REST_SECONDS, Lane
 from eureka_agent.llm.wire import Answered, Ask, Fault
 from eureka_agent.runs.run import Run
 
@@ -116,12 +117,32 @@ def test_a_provider_that_wants_fewer_calls_and_says_no_time_is_given_more_of_it_
         assert clock.slept[-1] == 1.0
 
 
-def test_a_person_hears_once_why_nothing_comes(run: Run) -> None:
-    log, left = Log(), [fault("connect"), fault("connect"), fault("connect")]
+def test_a_person_hears_of_every_attempt_why_it_is_made_and_when(run: Run) -> None:
+    log, left = Log(), [fault("connect"), fault("overloaded"), fault("connect")]
     broker = FakeBroker(lambda ask: left.pop() if left else answered(ask))
     asking(run, broker, Clock(), log=log).complete(request())
-    (said,) = [text for text in log.said if "asked again" in text]
-    assert said == "openai/m: the provider says connect; it is asked again, up to 6 times"
+    assert [text for text in log.said if "attempt" in text] == [
+        "g0c0: openai/m: the provider says connect; attempt 2 of 6 in 1 s",
+        "g0c0: openai/m: the provider says overloaded; attempt 3 of 6 in 2 s",
+        "g0c0: openai/m: the provider says connect; attempt 4 of 6 in 4 s",
+    ]
+
+
+def test_the_time_said_is_the_one_for_which_the_model_rests(run: Run) -> None:
+    log = Log()
+    with pytest.raises(Paused):
+        asking(run, FakeBroker(lambda ask: fault("overloaded")), Clock(), log=log).complete(request())
+    assert log.said[-1].endswith(f"attempt 6 of 6 in {REST_SECONDS:.0f} s")
+
+
+def test_a_model_that_no_call_has_reached_is_given_up_after_six_of_them_whoever_asked(run: Run) -> None:
+    broker = FakeBroker(lambda ask: fault("connect"))
+    made = asking(run, broker, Clock())
+    told = "was not reached in 6 attempts over 45 s; last: the provider says connect .* --base-url"
+    for brief in ("g0c0", "g0c1"):  # the other is not asked five times more
+        with pytest.raises(Paused, match=told if brief == "g0c0" else "in 7 attempts"):
+            made.complete(request(brief))
+    assert len(broker.asked) == 7
 
 
 @pytest.mark.parametrize(

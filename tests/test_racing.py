@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from eureka_agent.contract.task import load_task
 from eureka_agent.lab.lab import Lab
-from eureka_agent.lab.racing import Bracket, Fate, brackets, fates, planned_steps, racing_note, saved
+from eureka_agent.lab.racing import Bracket, Fate, brackets, fates, most_steps, racing_note, saved
 from eureka_agent.population import Brief, Candidate, Population, rung_key
 from eureka_agent.runs.crashpoints import heard_by
 from eureka_agent.runs.journal import Journal
@@ -163,14 +163,15 @@ def test_hyperband_deals_its_brackets_so_that_some_are_never_stopped_early() -> 
     assert [race.rungs for race in races] == [(30_000, 60_000, 90_000), (60_000, 90_000), (90_000,)]
     assert sorted("".join("".join(race.members) for race in races)) == list("abcdefgh")
     assert [len(race.members) for race in races] == [4, 2, 2]
-    halving = planned_steps(Settings(), recipe(), 8)
-    assert halving < planned_steps(Settings(racing="hyperband"), recipe(), 8) < 8 * STEPS
+    halving = most_steps(Settings(), recipe(), 8)
+    assert halving < most_steps(Settings(racing="hyperband"), recipe(), 8) < 8 * STEPS
 
 
 def test_what_is_planned_is_what_is_trained() -> None:
     settings = Settings(generations=2, final_seeds=3, contest_seeds=1)
-    assert planned_steps(settings, recipe(), 8) == 420_000
-    assert planned(settings, recipe(), 2).steps == 2 * 420_000 + 6 * STEPS
+    race = (4 * 15 + 2 * 30 + 2 * 44) * 2048  # in whole rollouts
+    assert most_steps(settings, recipe(), 8) == race
+    assert planned(settings, recipe(), 2).steps == 2 * race + 6 * 44 * 2048
     assert planned(settings.model_copy(update={"contest_seeds": 3}), recipe(), 2).trainings == 16 + 6 + 5
 
 
@@ -220,7 +221,7 @@ def test_a_generation_is_halved_twice_and_what_was_stopped_keeps_its_last_rung(m
     assert [len(c.rungs) for c in measured] == [1] * 4 + [2] * 4
     assert [len(c.score.seeds) for c in measured if c.score] == [10] * 6 + [TASK.spec.evaluation_episodes] * 2
     assert run.population(partial=True).candidates == tuple(measured)
-    assert run.trained_steps == run.searched_steps == planned_steps(run.settings, Recipe.of(TASK, run.settings), 8)
+    assert run.trained_steps == run.searched_steps == 4 * 30_000 + 2 * 60_000 + 2 * STEPS
     started = [job.spec for job in sandbox.started if isinstance(job.spec, TrainSpec)]
     assert [spec.stop_at for spec in started].count(None) == 2
     assert {spec.total_timesteps for spec in started} == {STEPS}  # schedules span the whole

@@ -6,8 +6,12 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 from eureka_agent import loop
-from eureka_agent.contract.task import builtin_tasks
+from eureka_agent.contract.task import builtin_tasks, load_task
+from eureka_agent.search.estimate import planned
+from eureka_agent.settings import Recipe, Settings
 from eureka_sandbox.bodies import BODIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +39,12 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
 
 
-def test_the_demo_runs_a_shipped_task() -> None:
-    recipe = (ROOT / "Makefile").read_text().split("demo: setup")[1].split("\n\n")[0]
-    assert any(task in recipe for task in builtin_tasks())
+def test_the_demo_runs_a_shipped_task_and_takes_the_steps_that_are_promised() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = makefile.split("demo: setup")[1].split("\n\n")[0]
+    (name,) = (task for task in builtin_tasks() if task in recipe)
+    task = load_task(name)
+    settings = Settings.model_validate(dict(re.findall(r"--(\w+) (\d+)", recipe)))
+    steps = planned(settings, Recipe.of(task, settings), settings.generations).steps
+    for page in (README, makefile):
+        assert float(page.split("about ")[1].split("M environment steps")[0]) == pytest.approx(steps / 1e6, rel=0.03)

@@ -226,7 +226,8 @@ def test_a_resumed_run_heeds_its_review_even_if_it_had_ended(
     assert "tampered.json: g0c0: its code is not" in capsys.readouterr().err
     assert letters(tmp_path / "run")[0] == [], "all reviews or none"
     assert main(["evolve", "--resume", "run", "--review", "review.json"]) == 0, capsys.readouterr().err
-    assert "hopper_forward: 6 trainings, 6k environment steps" in capsys.readouterr().err  # 3, the edit, 2 at the end
+    told = capsys.readouterr().err
+    assert "hopper_forward: 6 trainings, 12.3k environment steps" in told  # 3, the edit, 2 at the end
     with Run.open(tmp_path / "run", read_only=True) as run:
         assert run.population().generations == 2
         assert "> higher" in prompt(run, "g1c0")

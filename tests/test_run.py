@@ -345,7 +345,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=r"file/runs.*: Not a directory; nothing was left behind"):
         start_run(tmp_path / "file" / "runs", task, SETTINGS)
-    with pytest.raises(RunError, match="already exists"):
+    with pytest.raises(UsageError, match="already exists"):
         Run.create(tmp_path, task, SETTINGS)
     assert os.listdir(tmp_path) == ["file"]
 

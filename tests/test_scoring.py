@@ -191,7 +191,9 @@ def terminated(state):
 @pytest.mark.parametrize(
     ("body", "line", "message"),
     [
-        ("return episode.state['altitude'][-1]", 2, "altitude"),
+        ("return episode.state['altitude'][-1]", 2, "KeyError: 'altitude'; state variables: .*, torso_z"),
+        ("return episode.state['torso_zz'][-1]", 2, "KeyError: 'torso_zz'; did you mean 'torso_z'?"),
+        ("return {}['torso_z']", 2, "KeyError: 'torso_z'$"),
         ("return float('nan')", 1, "must be finite"),
         ("return 1.0 / 0.0", 2, "ZeroDivisionError"),
     ],

@@ -144,7 +144,7 @@ def test_task_code_that_raises_is_the_tasks_error_not_the_candidates(tmp_path: P
     derived = VariableSpec(name="tilt", unit="rad", frame="world", meaning="size of the pole's angle")
     environment = EnvironmentSpec(body="inverted_pendulum", max_episode_steps=40, derived=(derived,))
     task = 'def fitness(e): ...\ndef success(e): ...\ndef derive(state, dt):\n    return {"tilt": state["pole"]}\n'
-    with pytest.raises(TaskCodeError, match="derive: KeyError: 'pole'") as caught:
+    with pytest.raises(TaskCodeError, match="derive: KeyError: 'pole'; ") as caught:
         run(tmp_path, spec(environment=environment), "def compute_reward(tilt):\n    return tilt, {}\n", task)
     assert caught.value.line == 4
 

@@ -9,6 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+from llm_cases import Log
 from safetensors.numpy import save
 
 from eureka_agent.contract.task import Task, builtin_tasks, load_task, task_from_files
@@ -193,11 +194,11 @@ class Proposals:
         return Proposal(code=f"# {brief.id}\n# scripted: fitness={3 + brief.slot}\n")
 
 
-def search(folder: Path, sandbox: ScriptedSandbox) -> Any:
+def search(folder: Path, sandbox: ScriptedSandbox, log: Log | None = None) -> Any:
     settings = Settings(population=2, generations=1, timesteps=128, final_seeds=1, contest_seeds=1)
     make = Run.open if folder.exists() else lambda path: Run.create(path, edited(""), settings)
     with make(folder) as run:
-        lab = Lab(sandbox, run)
+        lab = Lab(sandbox, run, watcher=log or Log())
         lab.floor()
         return evolve(run, Proposals(), Incumbent(), lab)
 
@@ -226,6 +227,13 @@ def test_a_search_ends_with_both_policies_in_every_variation(tmp_path: Path) -> 
     again = ScriptedSandbox()
     assert search(tmp_path / "run", again) == comparison
     assert again.started == []
+
+
+def test_progress_is_told_while_the_variations_are_scored(tmp_path: Path) -> None:
+    log = Log()
+    search(tmp_path / "run", ScriptedSandbox(), log)
+    told = [text for text in log.said if text.endswith(" of 22 scored")]
+    assert sorted(told) == [f"held-out variations: {done} of 22 scored" for done in (10, 15, 20, 5)]
 
 
 def test_no_variations_no_record(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def run_folders(root: Path) -> list[Path]:
 def find_run(name: str, root: Path = RUNS) -> Path:
     """A run's folder from a path, `latest`, a task's name (its latest run), or a run's own name or its beginning.
 
+    The latest is the one below `root` that was changed last.
+
     Raises:
         UsageError: there is no such run.
     """
@@ -88,6 +90,20 @@ def find_run(name: str, root: Path = RUNS) -> Path:
         return fitting[-1]
     known = "`eureka runs` lists them" if folders else "there are none yet in ./runs; `eureka evolve TASK` makes one"
     raise UsageError(f"no run {name!r}: give a run folder, a task's name or 'latest'; {known}")
+
+
+def named_run(name: str) -> Path:
+    """As `find_run`; which run it is goes to stderr, unless `name` is its folder.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    from eureka_agent.text import from_here
+
+    folder = find_run(name)
+    if folder != Path(name).resolve():
+        progress_console().print(f"run {from_here(folder)}", soft_wrap=True)
+    return folder
 
 
 def seconds_of(text: str) -> float:
@@ -108,14 +124,15 @@ def must_be_writable(folder: Path) -> None:
     """Fail before anything is spent or written if a folder could not be made there.
 
     Raises:
-        RunError: naming the nearest existing parent.
+        UsageError: it is, or lies below, a file.
+        RunError: the nearest parent is not writable.
     """
     import os
 
     with storage_errors(folder, "choose another folder with --output"):
         parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not parent.is_dir():
-        raise RunError(f"{folder}: {parent} is a file; choose another folder with --output")
+        raise UsageError(f"{folder}: {parent} is a file; choose another folder with --output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"{folder}: {parent} is not writable; choose another folder with --output")
 

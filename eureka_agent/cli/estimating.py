@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 def say_estimate(task: Task, settings: Settings, done: int, console: Console, edits: int = 0) -> None:
     """The line that comes before anything long."""
+    from eureka_agent.lab.racing import rounding_note
     from eureka_agent.search.estimate import cached_price, workload
+    from eureka_agent.settings import Recipe
 
     known = cached_price(task, settings, done, edits)
     unknown = (
         f"{workload(task, settings, done, edits)}; time is known once the first have run (--dry-run measures it now)"
     )
     console.print(f"{task.name}: {known or unknown}", soft_wrap=True)
+    if note := rounding_note(settings, Recipe.of(task, settings)):
+        console.print(note, soft_wrap=True)
 
 
 def say_price(task: Task, settings: Settings, done: int, as_json: bool, edits: int = 0) -> None:
@@ -29,7 +33,9 @@ def say_price(task: Task, settings: Settings, done: int, as_json: bool, edits: i
     from eureka_agent.cli.common import print_json, progress_console, result_console
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.lab.boxes import affordable_jobs
+    from eureka_agent.lab.racing import rounding_note
     from eureka_agent.search.estimate import price, speed_of
+    from eureka_agent.settings import Recipe
     from eureka_agent.text import count, duration
 
     jobs = affordable_jobs(settings.jobs)
@@ -41,6 +47,8 @@ def say_price(task: Task, settings: Settings, done: int, as_json: bool, edits: i
         return
     console = result_console()
     console.print(f"{task.name}: {estimate}", soft_wrap=True)
+    if note := rounding_note(settings, Recipe.of(task, settings)):
+        console.print(note, soft_wrap=True)
     start, score = duration(speed.startup_seconds), duration(speed.score_seconds)
     console.print(
         f"{jobs} side by side at {count(speed.steps_per_second)} steps/s each, {start} to start, {score} to score "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from eureka_agent.cli import evolve_options as options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,178 +17,53 @@ BOUNDS_FLAGS = "--target, --patience or --steps"
 
 
 def evolve(
-    task: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="A shipped task's name, or the path of a task folder.")
-    ] = None,
-    population: Annotated[
-        int | None,
-        typer.Option("--population", "-p", metavar="K", min=1, max=1000, help="Candidates per generation (8)."),
-    ] = None,
-    generations: Annotated[
-        int | None, typer.Option("--generations", "-g", metavar="N", min=1, max=10_000, help="Generations (5).")
-    ] = None,
-    racing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="How trainings are stopped early: halving, hyperband or none (halving; none for eureka, islands, "
-            "zero_shot, as published).",
-        ),
-    ] = None,
-    contest_seeds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="S",
-            min=1,
-            max=100,
-            help="Trainings of whoever may lead; 1: the best score leads (3; 1 for those three).",
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Who the parents are: incumbent, eureka, islands, map_elites, zero_shot (incumbent)."
-        ),
-    ] = None,
-    target: Annotated[
-        float | None, typer.Option(metavar="FITNESS", help="Stop once the best candidate reaches this fitness.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Stop after N generations without a better candidate.")
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(metavar="STEPS", min=1, help="Environment steps that the search may take in all."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Root of all training seeds (0).")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Who writes the rewards: offline (no LLM, no key), openai/NAME, anthropic/NAME, groq/NAME, …, "
-            "mailbox:DIR, replay:RUN. Repeated, with weights if wanted (openai/a=2), several share the work.",
-        ),
-    ] = None,
-    models_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Addresses, prices and limits of models (eureka-agent/models.yaml)."),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of openai/ models: Ollama, vLLM, llama.cpp, LM Studio.")
-    ] = None,
-    effort: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Reasoning effort in the provider's word: low, medium, high, …")
-    ] = None,
-    max_output_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=256, help="Longest answer of a model, thinking included (16000).")
-    ] = None,
-    prompt_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=2000, help="Longest prompt; what matters least is left out (24000).")
-    ] = None,
-    critic: Annotated[
-        bool, typer.Option("--critic", help="Let a model review each reward against the task before it is trained.")
-    ] = False,
-    analyst: Annotated[
-        bool, typer.Option("--analyst", help="Let a model comment on the findings about each generation's best two.")
-    ] = False,
-    vision_model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Show frames of each generation's best two to a model that sees: openai/NAME, mailbox:DIR, …",
-        ),
-    ] = None,
-    prescreen: Annotated[
-        bool,
-        typer.Option("--prescreen", help="Reject rewards that order recorded trajectories against the score."),
-    ] = False,
-    tune: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, max=1000, help="N more candidates per generation: the best, other numbers (0)."
-        ),
-    ] = None,
-    warm_start: Annotated[
-        bool, typer.Option("--warm-start", help="Begin the training of a candidate with its parent's policy.")
-    ] = False,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Your own prompt templates, in place of those of the same name.")
-    ] = None,
-    timesteps: Annotated[
-        int | None, typer.Option(metavar="STEPS", min=1, help="Environment steps per training (the task's).")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", metavar="J", min=1, max=1024, help="Trainings side by side (one per core)."),
-    ] = None,
-    sandbox: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The wall around rewards: docker, embedded, none or auto (auto)."),
-    ] = None,
-    learner: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who runs PPO's gradient steps: fused or sb3 (fused).")
-    ] = None,
-    algorithm: Annotated[str | None, typer.Option(metavar="NAME", help="ppo, sac or td3 (the task's).")] = None,
-    final_seeds: Annotated[
-        int | None,
-        typer.Option(metavar="F", min=1, max=100, help="Fresh trainings per arm of the last comparison (3)."),
-    ] = None,
-    films: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=10_000, help="Candidates that are filmed for the report (40).")
-    ] = None,
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="X,Y", help="Draw rewards over these two state variables, too; may be repeated."),
-    ] = None,
-    training_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop a box that trains after this long (a generous estimate).")
-    ] = None,
-    memory_mb: Annotated[
-        int | None, typer.Option(metavar="MB", min=64, help="Memory at which a single box is stopped (2560).")
-    ] = None,
-    max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop after this long, the best saved: 90s, 15m, 2h.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(metavar="USD", min=0.0, help="Dollars that all calls to models may cost.")
-    ] = None,
-    max_cost_per_hour: Annotated[
-        float | None,
-        typer.Option(metavar="USD", min=0.0, help="Dollars that they may cost within any hour; then the search waits."),
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Tokens that they may use, input and output.")
-    ] = None,
-    max_calls: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many there may be.")] = None,
-    on_unknown: Annotated[
-        str | None,
-        typer.Option(metavar="WORD", help="A call whose answer was lost: resend, skip or ask (resend)."),
-    ] = None,
-    seed_reward: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="A reward of your own for the first generation; may be repeated."),
-    ] = None,
-    review: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="With --resume: a review.json that the report saved.")
-    ] = None,
-    interactive: Annotated[
-        bool, typer.Option("--interactive", help="Ask at the terminal for words after each generation.")
-    ] = False,
-    live: Annotated[
-        bool, typer.Option("--live", help="Serve the report while it runs, to watch and to steer (this machine only).")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The run's folder (runs/<task>/<time>).")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Continue a run: its folder, its task's name, or latest.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would take: steps, time on this machine, cost.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    task: options.TaskName = None,
+    population: options.Population = None,
+    generations: options.Generations = None,
+    racing: options.Racing = None,
+    contest_seeds: options.ContestSeeds = None,
+    strategy: options.Strategy = None,
+    target: options.Target = None,
+    patience: options.Patience = None,
+    steps: options.Steps = None,
+    seed: options.Seed = None,
+    model: options.Model = None,
+    models_file: options.ModelsFile = None,
+    base_url: options.BaseUrl = None,
+    effort: options.Effort = None,
+    max_output_tokens: options.MaxOutputTokens = None,
+    prompt_tokens: options.PromptTokens = None,
+    critic: options.Critic = False,
+    analyst: options.Analyst = False,
+    vision_model: options.VisionModel = None,
+    prescreen: options.Prescreen = False,
+    tune: options.Tune = None,
+    warm_start: options.WarmStart = False,
+    prompts: options.Prompts = None,
+    timesteps: options.Timesteps = None,
+    jobs: options.Jobs = None,
+    sandbox: options.SandboxName = None,
+    learner: options.Learner = None,
+    algorithm: options.Algorithm = None,
+    final_seeds: options.FinalSeeds = None,
+    films: options.Films = None,
+    map_: options.Maps = None,
+    training_time: options.TrainingTime = None,
+    memory_mb: options.MemoryMb = None,
+    max_time: options.MaxTime = None,
+    max_cost: options.MaxCost = None,
+    max_cost_per_hour: options.MaxCostPerHour = None,
+    max_tokens: options.MaxTokens = None,
+    max_calls: options.MaxCalls = None,
+    on_unknown: options.OnUnknown = None,
+    seed_reward: options.SeedReward = None,
+    review: options.Review = None,
+    interactive: options.Interactive = False,
+    live: options.Live = False,
+    output: options.Output = None,
+    resume: options.Resume = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Search for a reward function, and compare the best with the human reward on fresh seeds."""
     from eureka_agent.cli.common import progress_console, seconds_of

@@ -96,7 +96,7 @@ def export(
     ] = None,
 ) -> None:
     """Write reward.py and the policy, ready for stock Stable-Baselines3, into a folder."""
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import named_run
     from eureka_agent.cli.policies import find_policy
     from eureka_agent.errors import UsageError
     from eureka_agent.runs.run import Run
@@ -114,7 +114,7 @@ def export(
         _export_transcript(run, transcript)
         return
     output = output or Path("export")
-    with Run.open(find_run(run), read_only=True) as opened:
+    with Run.open(named_run(run), read_only=True) as opened:
         policy, task = find_policy(opened, candidate), opened.task
     if not policy.files:
         raise UsageError("a random policy has nothing to export; name a candidate or human")
@@ -150,13 +150,13 @@ def _policy_folder(policy: Policy, task: Task) -> dict[str, bytes]:
 
 
 def _export_curves(name: str, folder: Path) -> None:
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import named_run
     from eureka_agent.errors import UsageError
     from eureka_agent.runs.event_files import trainings_of, write_event_files
     from eureka_agent.runs.run import Run
 
     must_be_free(folder)
-    with Run.open(find_run(name), read_only=True) as run:
+    with Run.open(named_run(name), read_only=True) as run:
         trainings, began = trainings_of(run), run.created
     if not trainings:
         raise UsageError(f"{name}: nothing has trained to its end yet, there are no curves")
@@ -165,11 +165,11 @@ def _export_curves(name: str, folder: Path) -> None:
 
 
 def _export_transcript(name: str, folder: Path) -> None:
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import named_run
     from eureka_agent.runs.recording import recording_files
     from eureka_agent.runs.run import Run
 
-    with Run.open(find_run(name), read_only=True) as run:
+    with Run.open(named_run(name), read_only=True) as run:
         write_folder(folder, recording_files(run))
     typer.echo(folder)
 

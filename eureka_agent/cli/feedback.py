@@ -19,7 +19,7 @@ def feedback(
     """Leave a message for a search: it is read before the next generation, and kept with the run."""
     from pydantic import ValidationError
 
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import named_run
     from eureka_agent.errors import UsageError
     from eureka_agent.review.record import MOST_WORDS
     from eureka_agent.runs.inbox import Feedback, GoOn, Message, Pause, StopAfterGeneration, post
@@ -39,7 +39,7 @@ def feedback(
     messages += [
         message for wanted, message in ((pause, Pause()), (go_on, GoOn()), (stop, StopAfterGeneration())) if wanted
     ]
-    with Run.open(find_run(run), read_only=True) as opened:
+    with Run.open(named_run(run), read_only=True) as opened:
         ended = opened.comparison() is not None
         for message in messages:
             post(opened.folder, message)

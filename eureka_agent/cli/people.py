@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from eureka_agent.contract.task import Task
     from eureka_agent.population import Population
+    from eureka_agent.review.record import Review
     from eureka_agent.runs.run import Run
     from eureka_agent.settings import Settings
 
@@ -62,6 +63,8 @@ def read_seeds(paths: Sequence[Path], task: Task, population: int) -> tuple[str,
             source = read_small_file(path.resolve()).decode("utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(f"--seed-reward {path}: byte {error.start} is not utf-8") from error
+        except UsageError as error:
+            raise UsageError(f"--seed-reward {error}") from error
         if failure := check_reward_code(source, task.variables):
             raise UsageError(f"--seed-reward {path}:{failure.line or 1}: {failure.message}")
         codes.append(normalised_source(source))
@@ -101,15 +104,15 @@ def send_reviews(paths: Sequence[Path], run: Run) -> None:
     Raises:
         UsageError: one is of another run, or of other code.
     """
-    from eureka_agent.review.record import check_review, read_review
+    from eureka_agent.review.record import check_review
     from eureka_agent.runs.inbox import Reviewed, post
 
-    reviews = [read_review(path) for path in paths]
+    reviews = [_review(path) for path in paths]
     for path, review in zip(paths, reviews, strict=True):
         try:
             check_review(review, run)
         except UsageError as wrong:
-            raise UsageError(f"{path}: {wrong}") from wrong
+            raise UsageError(f"--review {path}: {wrong}") from wrong
     for review in reviews:
         post(run.folder, Reviewed(review=review))
 
@@ -120,9 +123,16 @@ def edits_in(paths: Sequence[Path]) -> int:
     Raises:
         UsageError: one cannot be read.
     """
+    return sum(opinion.edit is not None for path in paths for opinion in _review(path).opinions)
+
+
+def _review(path: Path) -> Review:
     from eureka_agent.review.record import read_review
 
-    return sum(opinion.edit is not None for path in paths for opinion in read_review(path).opinions)
+    try:
+        return read_review(path)
+    except UsageError as wrong:
+        raise UsageError(f"--review {wrong}") from wrong
 
 
 def let_go_on(run: Run) -> None:

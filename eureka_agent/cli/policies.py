@@ -48,6 +48,8 @@ def find_policy(run: Run, name: str | None) -> Policy:
 
 
 CONVERSION_SECONDS = 300
+MOST_SHOWN = 8
+"""Candidates that an error lists."""
 
 
 def stock_files(policy: Policy) -> dict[str, bytes]:
@@ -98,7 +100,8 @@ def _candidate(run: Run, name: str | None) -> Candidate:
         ids = [candidate.id for candidate in population.candidates]
         close = difflib.get_close_matches(name, ids, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        known = f"it has {ids[0]} … {ids[-1]}, human and random" if ids else "it has none yet"
+        shown = ", ".join(ids if len(ids) <= MOST_SHOWN else (*ids[: MOST_SHOWN - 1], "…", ids[-1]))
+        known = f"there are {shown}, human and random" if ids else "there is none yet"
         raise UsageError(f"no candidate {name!r} in {run.folder}; {hint}{known}") from None
 
 

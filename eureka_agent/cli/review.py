@@ -14,11 +14,11 @@ def review(
     """Serve a run's report to this machine; what you say there steers the search. Ctrl-C ends it."""
     import threading
 
-    from eureka_agent.cli.common import find_run
+    from eureka_agent.cli.common import named_run
     from eureka_agent.cli.interrupts import last_words
     from eureka_agent.review.server import serving
 
-    with serving(find_run(run), port) as url:
+    with serving(named_run(run), port) as url:
         last_words("the page is no longer served; what was sent is kept with the run")
         typer.echo(url)
         typer.echo("open this address in a browser on this machine; it is a secret like a password", err=True)

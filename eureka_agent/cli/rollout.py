@@ -23,7 +23,7 @@ def rollout(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Roll out a stored policy: the task's metric and success of every episode, and a video if asked for."""
-    from eureka_agent.cli.common import find_run, must_be_writable, print_json
+    from eureka_agent.cli.common import must_be_writable, named_run, print_json
     from eureka_agent.cli.policies import find_policy
     from eureka_agent.errors import EnvironmentMissing
     from eureka_agent.runs.run import Run
@@ -32,7 +32,7 @@ def rollout(
 
     if video is not None:
         must_be_writable(video.parent)
-    with Run.open(find_run(run), read_only=True) as opened:
+    with Run.open(named_run(run), read_only=True) as opened:
         policy, task = find_policy(opened, candidate), opened.task
     seeds = _seeds(seed, episodes)
     film = VideoSpec() if video else None

@@ -28,7 +28,7 @@ def runs(
         print_json([{key: value for key, value in line.items() if not key.endswith("_text")} for line in found])
         return
     if not found:
-        progress_console().print(f"no runs in {root}; `eureka evolve TASK` makes one")
+        progress_console().print(f"no runs in {folder or f'./{RUNS}'}; `eureka evolve TASK` makes one")
         return
     from rich.table import Table
 

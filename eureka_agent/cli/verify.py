@@ -27,7 +27,7 @@ def verify(
     import threading
     from functools import partial
 
-    from eureka_agent.cli.common import ChecksFailed, find_run, print_json, progress_console
+    from eureka_agent.cli.common import ChecksFailed, named_run, print_json, progress_console
     from eureka_agent.lab.boxes import affordable_jobs
     from eureka_agent.lab.machine import available_memory_mb
     from eureka_agent.runs.run import Run
@@ -36,7 +36,7 @@ def verify(
 
     console = progress_console()
     side_by_side = affordable_jobs(jobs)
-    with Run.open(find_run(run), read_only=True) as opened:
+    with Run.open(named_run(run), read_only=True) as opened:
         memory_mb = min(opened.settings.memory_mb, int(available_memory_mb() / side_by_side))
         records = Records(opened)
         box, wall = _sandbox(records, sandbox)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from eureka_sandbox.protocol import Failure, Variation
 if TYPE_CHECKING:
     from eureka_agent.lab.lab import Lab
     from eureka_agent.search.comparison import Arm
+
+TOLD_EVERY = 5
+"""Scores between two lines of progress."""
 
 
 def held_out(lab: Lab, best: str, arms: Sequence[Arm]) -> Robustness | None:
@@ -36,11 +40,15 @@ def held_out(lab: Lab, best: str, arms: Sequence[Arm]) -> Robustness | None:
     trained = [(arm, trial.training) for arm in arms for trial in arm.trials]
     trainings = {arm.name: training for arm, training in trained if training and training.policy == arm.policy}
     pairs = [(arm, world) for world in worlds for arm in trainings]
+    scored = itertools.count(1)
 
     def played(pair: tuple[str, str]) -> Score | Failure:
         training, world = trainings[pair[0]], pair[1]
         key = score_key(best, training.policy, world)
-        return lab.scored(key, training, seeds, variation=worlds[world], record_episodes=0)
+        score = lab.scored(key, training, seeds, variation=worlds[world], record_episodes=0)
+        if (done := next(scored)) % TOLD_EVERY == 0:
+            lab.watcher.stage(f"held-out variations: {done} of {len(pairs)} scored")
+        return score
 
     scores = dict(zip(pairs, lab.boxes.side_by_side(played, pairs), strict=True))
     held = [

@@ -25,6 +25,8 @@ FEWEST_UPDATES = 10
 and TD3, which update at every step, need as many environment steps as PPO with its usual rollouts."""
 FEWEST_MEMBERS = 3
 """With fewer candidates nothing is stopped."""
+MUCH_LONGER = 0.05
+"""Share by which whole rollouts may lengthen a training before a person is told."""
 RUNG_EPISODES = 10
 """Fresh episodes of a score between rungs."""
 
@@ -87,6 +89,16 @@ def racing_note(settings: Settings, recipe: Recipe) -> str:
     return "" if _rungs(recipe) and not few else f"no racing: {why}"
 
 
+def rounding_note(settings: Settings, recipe: Recipe) -> str:
+    """What a training takes, for a person, where whole rollouts make it much longer than was asked for; else empty."""
+    taken = most_steps(settings, recipe, 1)
+    if taken <= (1 + MUCH_LONGER) * recipe.timesteps:
+        return ""
+    at_once = steps_at_once(recipe.algorithm, recipe.hyperparameters)
+    rollouts = f"{recipe.algorithm} trains in rollouts of {at_once:,}"
+    return f"a training takes {taken:,} environment steps, not {recipe.timesteps:,}: {rollouts}"
+
+
 def fates(bracket: Bracket, seen: Seen) -> dict[str, Fate]:
     """What becomes of every member, as far as the scores so far settle it.
 
@@ -123,13 +135,8 @@ def saved(bracket: Bracket, seen: Seen) -> tuple[int, int]:
     return sum(whole - steps for steps in reached), whole * len(reached)
 
 
-def planned_steps(settings: Settings, recipe: Recipe, population: int) -> int:
-    """Environment steps of one generation's trainings, if none fails."""
-    return sum(bracket.steps for bracket in brackets(settings, recipe, [str(i) for i in range(population)]))
-
-
 def most_steps(settings: Settings, recipe: Recipe, population: int) -> int:
-    """Environment steps that one generation's trainings take at the very most: whole rollouts, as boxes count them."""
+    """Environment steps of one generation's trainings, if none fails: whole rollouts, as boxes count them."""
     at_once = steps_at_once(recipe.algorithm, recipe.hyperparameters)
     races = brackets(settings, recipe, [str(i) for i in range(population)])
     return sum(replace(b, rungs=tuple(-(-rung // at_once) * at_once for rung in b.rungs)).steps for b in races)

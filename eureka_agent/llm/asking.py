@@ -19,7 +19,7 @@ from eureka_agent.llm.ensemble import Ensemble
 from eureka_agent.llm.extract import CUT_OFF, REFUSED, extract_code
 from eureka_agent.llm.faults import no_pictures
 from eureka_agent.llm.ledger import usage_of
-from eureka_agent.llm.pacing import Extra, Time, backoff
+from eureka_agent.llm.pacing import REST_SECONDS, Extra, Time, backoff
 from eureka_agent.llm.prices import longest_answer
 from eureka_agent.llm.prompting import LOOKS, Request
 from eureka_agent.llm.sending import Sender
@@ -27,11 +27,11 @@ from eureka_agent.llm.stops import gave_up, refused, rejected, undecided
 from eureka_agent.llm.wire import Fault, FaultKind
 from eureka_agent.proposers import Sitting
 from eureka_agent.runs.calls import Call, Message
-from eureka_agent.text import plural
+from eureka_agent.text import duration, plural
 from eureka_sandbox.protocol import Failure, Verdict
 
 ATTEMPTS = 6
-"""Most attempts at one request in one sitting."""
+"""Most attempts at one request in one sitting; so many calls to a model that none has reached are enough, too."""
 PATIENCE_SECONDS = 15 * 60.0
 """Longest time from the first of them to the last."""
 REFUSALS = 3
@@ -71,7 +71,6 @@ class Asking:
         self._extra = Extra()
         self._lock = threading.Lock()
         self._refusals = 0
-        self._troubles: set[tuple[str, str]] = set()
 
     def complete(self, request: Request) -> Completion:
         """As `ask`."""
@@ -239,12 +238,19 @@ class Asking:
         spent = self._time.clock() - tries.began
         if fault is not None and fault.retry is False:
             raise gave_up(self._run, call, "says that asking again is of no use")
+        missed = self._sender.missed(call)
+        if len(missed) >= ATTEMPTS and (over := self._time.clock() - missed[0]) >= REST_SECONDS:
+            raise gave_up(self._run, call, f"was not reached in {len(missed)} attempts over {over:.0f} s")
         if tries.failures >= ATTEMPTS or spent + pause > PATIENCE_SECONDS:
             asked = f", and wants {pause:.0f} s more" if tries.failures < ATTEMPTS else ""
             raise gave_up(self._run, call, f"gave no answer in {tries.failures} attempts over {spent:.0f} s{asked}")
         if not self._extra.again():
             raise gave_up(self._run, call, "fails so often that this sitting's retries are used up")
-        self._note_trouble(call)
+        seconds = max(pause, self._sender.rest(call))
+        self._sitting.watcher.stage(
+            f"{call.brief}: {call.asked}: {call.message}; attempt {tries.failures + 1} of {ATTEMPTS} "
+            f"in {duration(max(seconds, 1.0))}"
+        )
         self._time.sleep(pause, self._stopping)
         if self._stopping.is_set():
             raise AskingStopped(call.key)
@@ -256,15 +262,6 @@ class Asking:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 raise refused(self._run, call, REFUSALS, text)
-
-    def _note_trouble(self, call: Call) -> None:
-        """Say once what is the matter: the attempts can take a quarter of an hour."""
-        trouble = (call.asked or "", call.fault or "")
-        with self._lock:
-            known = trouble in self._troubles
-            self._troubles.add(trouble)
-        if not known:
-            self._sitting.watcher.stage(f"{call.asked}: {call.message}; it is asked again, up to {ATTEMPTS} times")
 
     def _longer_than_usual(self, call: Call) -> bool:
         return (call.max_output_tokens or 0) > self._sender.usual_length(self._ensemble.named(call.asked or ""))

@@ -130,13 +130,13 @@ def provider_state(provider: str, environment: Mapping[str, str], base_url: str 
     sdk = SDKS.get(provider, "litellm")
     if find_spec(sdk) is None:
         return "no library", f"the library {sdk} is not installed; pip install {sdk}"
-    base_url = base_url or _address(provider, environment)
-    where = f" at {_without_password(base_url)}" if base_url else ""
+    address = _address(provider, environment, base_url)
+    where = f" at {address}" if address else ""
     names = VARIABLES.get(provider, ())
     found = [name for name in names if environment.get(name)]
     if found:
         return "ready", f"{found[0]} is set{where}"
-    if base_url or provider in KEYLESS:
+    if address or provider in KEYLESS:
         return "ready", f"no key set; a server of one's own{where} may need none"
     if names:
         return "no key", f"set {wanted(provider)}"
@@ -146,14 +146,16 @@ def provider_state(provider: str, environment: Mapping[str, str], base_url: str 
 def needs_key(ask: Ask, environment: Mapping[str, str]) -> bool:
     """Whether it is certain that a provider will not answer without a key that is not there."""
     provider = ask.model.provider
-    own_server = ask.model.base_url or _address(provider, environment)
+    own_server = _address(provider, environment, ask.model.base_url)
     return provider in VARIABLES and not own_server and key_of(provider, environment) is None
 
 
-def _address(provider: str, environment: Mapping[str, str]) -> str | None:
-    """Another address than the provider's own, by the variables of the native SDKs or litellm's."""
+def _address(provider: str, environment: Mapping[str, str], base_url: str | None = None) -> str:
+    """Another address than the provider's own, without its password: as set, or by a variable of an SDK; else empty."""
     name = provider.upper()
-    return environment.get(f"{name}_BASE_URL") or environment.get(f"{name}_API_BASE") or None
+    url = base_url or environment.get(f"{name}_BASE_URL") or environment.get(f"{name}_API_BASE") or ""
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
 def _attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:
@@ -163,13 +165,14 @@ def _attempt(ask: Ask, environment: Mapping[str, str]) -> Outcome:
         sdk = _sdk(ask)  # before the clock runs: on a busy machine this takes seconds
     except Exception as error:  # an import can fail in any way
         return missing_library(ask, error)
+    address = _address(ask.model.provider, environment, ask.model.base_url)
     progress, done, results = Progress(), threading.Event(), cast(list[Outcome], [])
 
     def read() -> None:
         try:
             results.append(sdk.complete(ask, environment, progress))
         except BaseException as error:  # whatever an SDK may raise, an attempt has an outcome
-            results.append(outcome_of(error, ask, progress.begun, progress.text))
+            results.append(outcome_of(error, ask, progress.begun, progress.text, address))
         finally:
             done.set()
 
@@ -202,8 +205,3 @@ def _sdk(ask: Ask) -> Sdk:
         module: Any = importlib.import_module(f"eureka_agent.llm.{name}_sdk")
         importlib.import_module(name)
     return cast(Sdk, module)
-
-
-def _without_password(url: str) -> str:
-    scheme, slashes, rest = url.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

@@ -74,7 +74,7 @@ _TAG = re.compile(r"<[^<>]*>")
 _DELAY = re.compile(r'"retryDelay":\s*"([\d.]+)s"')
 
 
-def outcome_of(error: BaseException, ask: Ask, begun: bool, text: str) -> Outcome:
+def outcome_of(error: BaseException, ask: Ask, begun: bool, text: str, address: str = "") -> Outcome:
     """What an exception of an SDK amounts to.
 
     Args:
@@ -82,6 +82,7 @@ def outcome_of(error: BaseException, ask: Ask, begun: bool, text: str) -> Outcom
         ask: what was asked.
         begun: whether the provider had accepted the request and begun to answer.
         text: what had come of the answer.
+        address: where it was sent; empty for the provider's own.
     """
     chain = list(_causes(error))
     names = {type(cause).__name__ for cause in chain}
@@ -99,7 +100,7 @@ def outcome_of(error: BaseException, ask: Ask, begun: bool, text: str) -> Outcom
         return _fault(FaultKind.AUTH, advice, "no")
     if names & _NOT_SENT and not http:
         reason = _said(chain[-1]) or _name(names & _NOT_SENT)
-        return _fault(FaultKind.CONNECT, f"no connection: {reason}; is the address right?", "no")
+        return _fault(FaultKind.CONNECT, f"no connection to {address or ask.model.provider}: {reason}", "no")
     if http or (status is not None and status < 500 and status != 408):
         return _of_status(error, chain, ask, status or 500)
     if names & _LOST or status == 408 or any(_is_native(cause, "APIConnectionError") for cause in chain):

@@ -57,6 +57,11 @@ class Lane:
         """How many calls may be under way now; one while the model has failed again and again."""
         return 1 if self._failures >= TRIP else int(self._width)
 
+    @property
+    def rest(self) -> float:
+        """Seconds until the next call may go ahead."""
+        return max(self._rest_until - self._time.clock(), 0.0)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait until a call may go ahead, and count it until the block ends.
@@ -103,7 +108,7 @@ class Lane:
             with self._changed:
                 if self._stopping.is_set():
                     raise AskingStopped
-                rest = self._rest_until - self._time.clock()
+                rest = self.rest
                 if rest <= 0 and self._flying < self.width:
                     self._flying += 1
                     return

@@ -35,6 +35,8 @@ class Sender:
         self._lanes = {model.name: Lane(sitting.stopping, time) for model in ensemble.models}
         self._lock = threading.Lock()
         self._served: set[tuple[str, str]] = set()
+        self._time = time
+        self._missed: dict[str, list[float]] = {model.name: [] for model in ensemble.models}
 
     def draft(
         self, brief: str, purpose: str, attempt: int, model: ModelConfig, messages: tuple[Message, ...], longest: int
@@ -79,6 +81,7 @@ class Sender:
                 call = self._settled(call, outcome)
             finally:
                 self.ledger.gone(call)
+        self._note_whether_reached(model.name, outcome)
         if isinstance(outcome, Answered):
             lane.answered()
         elif outcome.kind is FaultKind.RATE_LIMIT:
@@ -86,6 +89,15 @@ class Sender:
         elif outcome.kind in BUSY:
             lane.failed(outcome.retry_after)
         return call, outcome if isinstance(outcome, Fault) else None
+
+    def missed(self, call: Call) -> list[float]:
+        """When calls of this sitting found no connection to its model, by the clock; empty once any has."""
+        with self._lock:
+            return list(self._missed.get(call.asked or "", ()))
+
+    def rest(self, call: Call) -> float:
+        """Seconds for which its model is left alone."""
+        return self._lanes[call.asked or ""].rest
 
     def adopted(self, call: Call) -> Call:
         """A call that an earlier sitting has sent, with what came of it."""
@@ -134,6 +146,13 @@ class Sender:
                 return
             self._served.add((asked, served))
         self._sitting.watcher.stage(f"{asked}: answers come from {visible(served)[:100]}, another model by its name")
+
+    def _note_whether_reached(self, model: str, outcome: Outcome) -> None:
+        with self._lock:
+            if not isinstance(outcome, Fault) or outcome.kind is not FaultKind.CONNECT:
+                self._missed.pop(model, None)
+            elif model in self._missed:
+                self._missed[model].append(self._time.clock())
 
     def words(self, call: Call) -> tuple[Message, ...]:
         """The conversation as it was sent."""

@@ -47,7 +47,10 @@ def rejected(run: Run, call: Call) -> EurekaError:
 
 def gave_up(run: Run, call: Call, why: str) -> Paused:
     """The provider has been in trouble for too long."""
-    return Paused(f"{call.asked} {why}; last: {call.message} ({standing(run)}); once it is well, {_continue(run)}")
+    well = "it is well"
+    if call.fault == FaultKind.CONNECT:
+        well = "its server answers (another address: --base-url, or base_url in a models file)"
+    return Paused(f"{call.asked} {why}; last: {call.message} ({standing(run)}); once {well}, {_continue(run)}")
 
 
 def undecided(run: Run, call: Call) -> Paused:

@@ -113,6 +113,21 @@ def warnings(runs: Sequence[Summary]) -> list[str]:
     return found
 
 
+def spread(run: Summary) -> str:
+    """The best's interval; one training has none, and a run that is not finished neither."""
+    if run.interval:
+        return text.interval(*run.interval)
+    return "one training" if run.trainings == 1 else "–"
+
+
+def odds(run: Summary) -> str:
+    """How often the best is better than the human reward, with an interval if both were trained more than once."""
+    if run.over_human is None:
+        return "–"
+    low, high = 100 * run.over_human.low, 100 * run.over_human.high
+    return text.percent(run.over_human.value) + (f" [{low:.0f}, {high:.0f}]" if run.trainings > 1 else "")
+
+
 def heat(runs: Sequence[Summary]) -> list[tuple[str, list[Cell | None]]]:
     """(method, a cell per task): the mean score of its finished runs."""
     tasks = list(dict.fromkeys(run.task for run in runs))
@@ -179,17 +194,16 @@ def _name(run: Summary) -> str:
 def _row(run: Summary, place: int, page: Path) -> Row:
     report = run.folder / "report.html"
     link = quote(os.path.relpath(report, page.absolute().parent)) if report.is_file() else ""
-    odds = run.over_human
     return Row(
         name=_name(run),
         link=link,
         css=f"c{place % COLOURS}",
         summary=run,
         fitness=text.measure(run.fitness, run.unit),
-        interval=text.interval(*run.interval) if run.interval else "one training" if run.fitness is not None else "",
+        interval=spread(run),
         human=text.measure(run.human, run.unit),
         score=text.number(run.score),
-        odds=f"{text.percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "–",
+        odds=odds(run),
         success=text.percent(run.success) if run.success is not None else "–",
         cost=cost_text(run.cost, run.unpriced) if run.cost or run.unpriced else "–",
         began=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.began)),

@@ -84,7 +84,8 @@ class Run:
         """Make a run in `folder`, which must not hold one yet, and open it. All of it appears at once, or nothing.
 
         Raises:
-            RunError: the folder is taken or cannot be written.
+            UsageError: the folder is taken.
+            RunError: it cannot be written.
         """
         folder = Path(folder).absolute()
         with storage_errors(folder, NOTHING_LEFT):
@@ -92,7 +93,7 @@ class Run:
         if taken:
             continues = f"`eureka evolve --resume {from_here(folder)}` continues it"
             advice = continues if (folder / DATABASE).is_file() else "choose another folder with --output"
-            raise RunError(f"{folder}: already exists and is not empty; {advice}")
+            raise UsageError(f"{folder}: already exists and is not empty; {advice}")
         with appearing(folder) as draft:
             crashpoint("create.drafted")
             write_draft(draft, task, settings)

@@ -25,7 +25,7 @@ from eureka_agent.contract.task import Task
 from eureka_agent.errors import RunError
 from eureka_agent.lab.jobs import run_alone, score_job, train_job
 from eureka_agent.lab.machine import cores
-from eureka_agent.lab.racing import brackets, planned_steps
+from eureka_agent.lab.racing import brackets, most_steps
 from eureka_agent.lab.variations import variations_of
 from eureka_agent.proposers import calls_cost
 from eureka_agent.runs.run import Run
@@ -94,11 +94,12 @@ def planned(settings: Settings, recipe: Recipe, generations: int, edits: int = 0
     """So many generations, `edits` candidates more in the first of them, and the comparison's two trained arms."""
     final, contests = 2 * settings.final_seeds, round(generations * usual_trainings(settings))
     size = settings.population + settings.tune
-    raced = _over_generations(lambda size: planned_steps(settings, recipe, size), size, generations, edits)
+    raced = _over_generations(lambda size: most_steps(settings, recipe, size), size, generations, edits)
+    one = most_steps(settings, recipe, 1)
     trainings = _over_generations(lambda size: size, size, generations, edits) + contests
-    steps = raced + contests * recipe.timesteps
+    steps = raced + contests * one
     steps = steps if settings.steps is None else min(steps, settings.steps)
-    return Plan(trainings + final, steps + final * recipe.timesteps)
+    return Plan(trainings + final, steps + final * one)
 
 
 def _over_generations(cost: Callable[[int], N], size: int, generations: int, edits: int) -> N:
@@ -109,8 +110,8 @@ def _over_generations(cost: Callable[[int], N], size: int, generations: int, edi
 def within_steps(task: Task, settings: Settings) -> Settings:
     """The settings with no more generations than their budget of environment steps lasts for, about."""
     recipe = Recipe.of(task, settings)
-    each = planned_steps(settings, recipe, settings.population + settings.tune)
-    each += round(usual_trainings(settings) * recipe.timesteps)
+    each = most_steps(settings, recipe, settings.population + settings.tune)
+    each += round(usual_trainings(settings) * most_steps(settings, recipe, 1))
     last = settings.generations if settings.steps is None else max(1, round(settings.steps / each))
     return settings.model_copy(update={"generations": min(settings.generations, last)})
 
@@ -132,7 +133,7 @@ def price(
     generations = max(settings.generations - generations_done, 0)
     plan = planned(settings, recipe, generations, edits)
     box = speed.startup_seconds + speed.score_seconds
-    one = box + recipe.timesteps / speed.steps_per_second
+    one = box + most_steps(settings, recipe, 1) / speed.steps_per_second
     waves = generations * math.ceil(usual_trainings(settings) / side_by_side)
     waves += math.ceil(2 * settings.final_seeds / side_by_side)
     size = settings.population + settings.tune
@@ -151,14 +152,15 @@ def price(
 def _generation_seconds(settings: Settings, recipe: Recipe, speed: Speed, size: int, side_by_side: int) -> float:
     """One generation: its boxes in waves of whole trainings; or, raced, by their work, and at least the longest way."""
     box = speed.startup_seconds + speed.score_seconds
+    longest = most_steps(settings, recipe, 1) / speed.steps_per_second
     races = brackets(settings, recipe, [str(slot) for slot in range(size)])
     rungs = max(len(race.rungs) for race in races)
     if rungs == 1:
         waves = math.ceil(size / side_by_side)
-        return waves * (box + recipe.timesteps / speed.steps_per_second)
+        return waves * (box + longest)
     boxes = sum(len(race.members) + sum(race.keep) for race in races)
-    work = boxes * box + sum(race.steps for race in races) / speed.steps_per_second
-    return max(work / side_by_side, rungs * box + recipe.timesteps / speed.steps_per_second)
+    work = boxes * box + most_steps(settings, recipe, size) / speed.steps_per_second
+    return max(work / side_by_side, rungs * box + longest)
 
 
 def _asked(task: Task, settings: Settings, generations_done: int) -> tuple[int, int, float | None]:

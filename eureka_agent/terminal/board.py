@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from eureka_agent.lab.racing import most_steps
 from eureka_agent.population import Candidate
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.spending import spent_line
@@ -104,7 +105,9 @@ class Board:
     """What the search waits for outside the boxes."""
     waiting_since: float = 0.0
     waited: float = 0.0
-    """Seconds of this sitting that were spent on it."""
+    """Seconds of this sitting that were spent on it, and before its first training."""
+    trains: bool = False
+    """Whether a training has begun in this sitting: what comes before it happens once, and is no pace."""
     earlier: float = 0.0
     """Trainings of earlier generations of this sitting."""
     spared: float = 0.0
@@ -135,6 +138,8 @@ class Board:
     def begun(self, key: str, stage: str) -> None:
         """A box starts."""
         with self.lock:
+            if stage == "training" and not self.trains:
+                self.trains, self.waited = True, self.elapsed
             if not key.startswith(FILM):
                 self._row_at_work(key).state = "starting" if stage == "training" else "scoring"
 
@@ -223,14 +228,17 @@ class Board:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the pace so far, mixed with the estimate while little is done."""
+        """By the pace so far, mixed with the estimate while little is done; None once nothing is left to train."""
         share = self.share
-        worked = self.elapsed - self.waited
-        paced = worked * (1 - share) / share if share > 0.01 else None
-        if self.expected_seconds is None or paced is None:
-            return paced if self.expected_seconds is None else max(self.expected_seconds - worked, 0.0)
-        trust = min(1.0, share / 0.2)
-        return trust * paced + (1 - trust) * max(self.expected_seconds - worked, 0.0)
+        if share >= 1.0:
+            return None
+        whole = (self.elapsed - self.waited) / share if share > 0.01 else self.expected_seconds
+        if whole is None:
+            return None
+        if self.expected_seconds is not None:
+            trust = min(1.0, share / 0.2)
+            whole = trust * whole + (1 - trust) * self.expected_seconds
+        return (1 - share) * whole
 
     @property
     def headline(self) -> str:
@@ -258,15 +266,15 @@ def board_of(run: Run, expected_seconds: float | None = None) -> Board:
     population, settings = run.population(curves=False), run.settings
     likely = max(within_steps(run.task, settings).generations, population.generations)
     best, anchors, recipe, last = population.best, run.task.anchors, Recipe.of(run.task, settings), run.incumbency()
-    steps = recipe.timesteps
+    steps, one = recipe.timesteps, most_steps(settings, recipe, 1)
 
     def ahead(generations: int | None) -> float:
-        last = planned(settings, recipe, 0).steps / steps
+        last = planned(settings, recipe, 0).steps / one
         if generations is None:
             return last
         if settings.steps is not None:
-            return last + max(settings.steps - run.searched_steps, 0) / steps
-        return planned(settings, recipe, max(likely - generations, 0)).steps / steps
+            return last + max(settings.steps - run.searched_steps, 0) / one
+        return planned(settings, recipe, max(likely - generations, 0)).steps / one
 
     return Board(
         task=run.task.name,

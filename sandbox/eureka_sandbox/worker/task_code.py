@@ -5,6 +5,7 @@ Trusted code of the task's author, but checked: what it returns becomes fitness.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eureka_evaluation.episode import Episode
-from eureka_sandbox.worker.user_code import UserCodeError, explain, load_module
+from eureka_sandbox.worker.user_code import UserCodeError, explain, load_module, one_line
 
 State = Mapping[str, NDArray[np.float32]]
 
@@ -65,7 +66,8 @@ def _guarded(function: Any, path: Path, convert: Callable[[Any], Any]) -> Any:
             value = function(*arguments)
         except (Exception, SystemExit) as error:
             reason = explain(error, path)
-            raise TaskCodeError(f"{function.__name__}: {reason.message}", reason.line) from error
+            message = one_line(f"{function.__name__}: {reason.message}{_variables_there(error, arguments[0])}")
+            raise TaskCodeError(message, reason.line) from error
         try:
             return convert(value)
         except (TypeError, ValueError) as error:
@@ -73,6 +75,16 @@ def _guarded(function: Any, path: Path, convert: Callable[[Any], Any]) -> Any:
             raise TaskCodeError(f"{function.__name__}: {error}", line) from error
 
     return call
+
+
+def _variables_there(error: BaseException, given: Episode | State) -> str:
+    """What a function that asked for an unknown state variable may have meant; empty after any other error."""
+    state = given.state if isinstance(given, Episode) else given
+    name = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not isinstance(name, str) or name in state:
+        return ""
+    close = difflib.get_close_matches(name, state, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; state variables: {', '.join(sorted(state))}"
 
 
 def _fitness(value: Any) -> float:
