@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from statistics import fmean
+from statistics import fmean, median
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -16,6 +16,9 @@ from eureka_agent.review.ordering import preferred
 from eureka_agent.standing import Standing
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Failure, Variation
+
+OVERTIME, OVERTIME_SECONDS = 2.0, 20.0
+"""Times the usual time of a training, and seconds more than that, from which it is told."""
 
 
 class Record(BaseModel):
@@ -113,6 +116,9 @@ class Training(Record):
     """SHA-256 of the code that it was trained on; empty for the environment's own reward, and in earlier versions."""
     warm_start: str = ""
     """Id of the candidate whose policy it began with; empty: random weights."""
+    box_seconds: float = 0.0
+    """How long its boxes ran in the sitting that ended it, starts included: by this side's clock, which no reward
+    reaches. 0: unknown, as in earlier versions."""
 
     @property
     def steps_per_second(self) -> float:
@@ -326,6 +332,21 @@ class Population(Record):
     def standing(self, candidate: Candidate) -> Standing:
         """All trainings of a scored candidate, or of the one that it duplicates."""
         return self.standings.get(candidate.duplicate_of or candidate.id) or Standing.screened(candidate)
+
+    def overtime(self, candidate: Candidate) -> float | None:
+        """How many times the median of equal trainings a candidate's boxes ran; None if that is nothing unusual.
+
+        More steps than were given are not seen from outside the box that takes them: time is. Three others must be
+        known.
+        """
+        own = candidate.training
+        others = [c.training for c in self.candidates if c.training and not c.duplicate_of and c.id != candidate.id]
+        equal = [t for t in others if own and t.timesteps == own.timesteps and t.box_seconds]
+        if own is None or len(equal) < 3:
+            return None
+        usual = median(t.box_seconds for t in equal)
+        long = own.box_seconds > max(OVERTIME * usual, usual + OVERTIME_SECONDS)
+        return own.box_seconds / usual if long else None
 
     def mean(self, candidate: Candidate) -> float:
         """Fitness over all trainings of a scored candidate, see `Standing.mean`."""

@@ -33,6 +33,7 @@ def test_an_offline_search_trains_scores_reflects_and_compares_on_real_mujoco(tm
         assert best is not None
         assert best.id == comparison.candidate
         assert isinstance(best.training, Training)
+        assert best.training.box_seconds > best.training.seconds > 0.0
         assert isinstance(best.score, Score)
         assert any(key.startswith("reward/") for key in best.training.curves)
         assert all(0.0 < value <= 40.0 for value in best.score.fitness)

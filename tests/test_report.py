@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eureka_agent.contract.task import load_task
-from eureka_agent.population import Brief, Candidate, Score, Training
+from eureka_agent.population import Brief, Candidate, Population, Score, Training
 from eureka_agent.report.build import render, write_report
 from eureka_agent.report.charts import Frame, IntervalRow, Line, interval_plot, line_chart, path_data, sparkline, ticks
 from eureka_agent.report.curves import intervals
@@ -337,6 +337,21 @@ def test_a_constant_curve_and_a_single_point_can_be_drawn() -> None:
     assert ticks(0.0, 5e-324) == [0.0]
     assert sparkline([1.0], [1.0], 1.0, "t") is None
     assert sparkline([8.0, 8.0], [1.0, 2.0], 8.0, "t") is None, "two logs of one step, as SAC over several robots has"
+
+
+def test_a_winner_that_trained_for_much_longer_than_the_others_is_told() -> None:
+    def timed(slot: int, fitness: float, seconds: float) -> Candidate:
+        made = candidate(slot, fitness)
+        assert made.training is not None
+        return made.model_copy(update={"training": made.training.model_copy(update={"box_seconds": seconds})})
+
+    others = [timed(slot, 3.0, 10.0 + slot) for slot in (1, 2, 3)]
+    told = selection(facts(timed(0, 17.0, 60.0), *others, human=5.0))
+    assert "Its training ran 5.00 times as long as equal trainings" in told
+    population = facts(timed(0, 17.0, 60.0), *others).population
+    assert [population.overtime(c) for c in others] == [None, None, None]
+    assert Population(candidates=(timed(0, 17.0, 31.0), *others)).overtime(timed(0, 17.0, 31.0)) is None, "no 20 s more"
+    assert Population(candidates=(timed(0, 17.0, 60.0), *others[:2])).overtime(timed(0, 17.0, 60.0)) is None, "too few"
 
 
 def test_intervals_keep_their_order_on_the_axis() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -53,6 +54,8 @@ class Boxes:
         self._slots = threading.Semaphore(self.jobs)
         self._rested: set[str] = set()
         """Trainings whose last box ended at a rung, as it was asked to."""
+        self.training_seconds: defaultdict[str, float] = defaultdict(float)
+        """How long the boxes of a training ran in this sitting, by its key, from spawn to exit."""
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 
@@ -83,6 +86,8 @@ class Boxes:
                 self._watcher.stage(f"{key}: the sandbox failed at {stage} (attempt {attempt + 1}): {reason}")
                 continue
             left -= outcome.seconds
+            if isinstance(job.spec, TrainSpec):
+                self.training_seconds[key] += outcome.seconds
             if isinstance(outcome, Finished) or not outcome.killed or attempt == RETRIES or left <= 0:
                 if isinstance(job.spec, TrainSpec) and job.spec.stop_at:
                     self._rested.add(key)

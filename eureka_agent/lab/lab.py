@@ -338,4 +338,5 @@ class Lab:
             policy_meta=self.run.put_blob(blobs["policy.json"]),
             reward=reward_digest(code),
             warm_start=warm.parent,
+            box_seconds=self.boxes.training_seconds[place],
         )

@@ -14,7 +14,7 @@ from eureka_agent.report import charts, trainings
 from eureka_agent.report.components import STEPS, Part, component_charts, parts, stacked
 from eureka_agent.report.curves import RETURN
 from eureka_agent.report.diffs import Diff, diff
-from eureka_agent.report.facts import RunFacts, share
+from eureka_agent.report.facts import RunFacts, overtime, share
 from eureka_agent.report.lineage import ancestors, made
 from eureka_agent.report.markup import python
 from eureka_agent.report.neighbours import Neighbours
@@ -210,6 +210,8 @@ def _numbers(c: Candidate, facts: RunFacts) -> list[tuple[str, str]]:
         shown.append(("policy from step", f"{text.count(training.peak_timesteps)}{peak}, the peak of its own return"))
         speed = f"{text.count(training.steps_per_second)} steps/s"
         shown.append(("training", f"{text.duration(training.seconds)}, {speed}, seed {training.seed}"))
+        if times := facts.population.overtime(c):
+            shown.append(("time of its box", overtime(times)))
     return shown
 
 

@@ -28,7 +28,7 @@ from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.prescreen import Audit, audit
 from eureka_agent.search.stopping import Stop
 from eureka_agent.settings import Settings
-from eureka_agent.text import count, dollars, duration, interval, measure, percent, plural
+from eureka_agent.text import count, dollars, duration, interval, measure, number, percent, plural
 from eureka_evaluation.finding import Finding
 from eureka_sandbox.protocol import Wall
 
@@ -301,8 +301,22 @@ def cost(facts: RunFacts) -> str:
     return f"It took {', '.join(first)} and {last}."
 
 
+def overtime(times: float) -> str:
+    """Of a training whose boxes ran so many times as long as others of as many steps."""
+    return f"{number(times)} times as long as equal trainings: its code is slow, or it trained for longer than it says"
+
+
 def selection(facts: RunFacts) -> str:
-    """What the winner had scored when it was chosen: the best of many single trainings is flattered by luck."""
+    """What the winner had scored when it was chosen: the best of many single trainings is flattered by luck.
+
+    And whether its training took longer than others of as many steps.
+    """
+    chosen = _chosen(facts)
+    times = facts.population.overtime(facts.best) if facts.best else None
+    return f"{chosen} Its training ran {overtime(times)}.".lstrip() if times else chosen
+
+
+def _chosen(facts: RunFacts) -> str:
     if facts.comparison is None or facts.best is None or facts.best.fitness is None:
         return ""
     if facts.population.by_preference:
