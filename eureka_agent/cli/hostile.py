@@ -28,21 +28,22 @@ def attack_sandbox(as_json: bool) -> None:
         raise UsageError("sandbox none is no wall to test: the corpus would harm this machine; set EUREKA_SANDBOX")
     wall = prove(sandbox)
     progress.print(f"sandbox: {described(wall)}", soft_wrap=True)
-    total = sum(len(category.cases) for category in load_corpus().values())
-    progress.print(f"about {total} cases, each in a box of its own: 6 to 12 minutes on two cores")
+    total = sum(len((*category.cases, category.control)) for category in load_corpus().values())
+    cases = f"about {total} cases, harmless controls among them"
+    progress.print(f"{cases}, each in a box of its own: 5 to 12 minutes on two cores", soft_wrap=True)
     held: list[bool] = []
     with progress.status("") as status:
 
         def told(finding: Finding) -> None:
             held.append(finding.contained)
-            status.update(so_far := f"{sum(held)} of {len(held)} contained, about {total} to try: {finding.case.key}")
+            status.update(so_far := f"{sum(held)} of {len(held)} as they should, about {total} to try: {finding.case.key}")
             if len(held) % EVERY == 0 and not progress.is_terminal:
                 progress.print(so_far)
 
         try:
             report = run_suite(sandbox, on_result=told, jobs=affordable_jobs(None))
         except KeyboardInterrupt:
-            progress.print(f"until then {sum(held)} of {len(held)} were contained, and about {total} were to be tried")
+            progress.print(f"until then {sum(held)} of {len(held)} went as they should, and about {total} were to be tried")
             raise
     if as_json:
         leaks = [str(leak) for leak in report.leaks]
