@@ -121,7 +121,7 @@ def test_the_hostile_suite_ends_with_four_if_anything_leaks(
     shown = capsys.readouterr()
     assert f": {tried if contained else 0} / {tried}" in shown.out
     assert ("read the key" in shown.out) != contained
-    assert f"{hostile.EVERY if contained else 0} of {hostile.EVERY} as they should, about " in shown.err, "not on a terminal"
+    assert f"{hostile.EVERY if contained else 0} of {hostile.EVERY} held, about " in shown.err, "not on a terminal"
     assert main(["doctor", "--sandbox", "--json"]) == code
     summary = json.loads(capsys.readouterr().out)
     assert (summary["ok"], summary["tried"], len(summary["leaks"])) == (contained, tried, 0 if contained else tried)
@@ -138,7 +138,7 @@ def test_an_interrupted_hostile_suite_says_how_far_it_came(
     monkeypatch.setitem(BACKENDS, "embedded", "eureka_sandbox.backends.scripted:ScriptedSandbox")
     monkeypatch.setattr(hostile, "run_suite", run)
     assert main(["doctor", "--sandbox"]) == 130
-    assert "until then 1 of 1 were contained" in capsys.readouterr().err
+    assert "until then 1 of 1 held" in capsys.readouterr().err
 
 
 def test_the_hostile_suite_refuses_to_run_without_a_wall(

@@ -36,14 +36,14 @@ def attack_sandbox(as_json: bool) -> None:
 
         def told(finding: Finding) -> None:
             held.append(finding.contained)
-            status.update(so_far := f"{sum(held)} of {len(held)} as they should, about {total} to try: {finding.case.key}")
+            status.update(so_far := f"{sum(held)} of {len(held)} held, about {total} to try: {finding.case.key}")
             if len(held) % EVERY == 0 and not progress.is_terminal:
                 progress.print(so_far)
 
         try:
             report = run_suite(sandbox, on_result=told, jobs=affordable_jobs(None))
         except KeyboardInterrupt:
-            progress.print(f"until then {sum(held)} of {len(held)} went as they should, and about {total} were to be tried")
+            progress.print(f"until then {sum(held)} of {len(held)} held, and about {total} were to be tried")
             raise
     if as_json:
         leaks = [str(leak) for leak in report.leaks]
