@@ -340,13 +340,22 @@ class Population(Record):
         known.
         """
         own = candidate.training
-        others = [c.training for c in self.candidates if c.training and not c.duplicate_of and c.id != candidate.id]
-        equal = [t for t in others if own and t.timesteps == own.timesteps and t.box_seconds]
+        known = self._box_seconds.get(own.timesteps, {}) if own else {}
+        equal = [seconds for name, seconds in known.items() if name != candidate.id]
         if own is None or len(equal) < 3:
             return None
-        usual = median(t.box_seconds for t in equal)
+        usual = median(equal)
         long = own.box_seconds > max(OVERTIME * usual, usual + OVERTIME_SECONDS)
         return own.box_seconds / usual if long else None
+
+    @cached_property
+    def _box_seconds(self) -> dict[int, dict[str, float]]:
+        """Of trainings of so many steps, by candidate's id."""
+        groups: dict[int, dict[str, float]] = {}
+        for c in self.candidates:
+            if c.training and c.training.box_seconds and not c.duplicate_of:
+                groups.setdefault(c.training.timesteps, {})[c.id] = c.training.box_seconds
+        return groups
 
     def mean(self, candidate: Candidate) -> float:
         """Fitness over all trainings of a scored candidate, see `Standing.mean`."""

@@ -13,6 +13,7 @@ from eureka_agent.contract.task import builtin_tasks, load_task
 from eureka_agent.search.estimate import planned
 from eureka_agent.settings import Recipe, Settings
 from eureka_sandbox.bodies import BODIES
+from eureka_sandbox.hostile import load_corpus
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,6 +38,11 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *READMES):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_the_hostile_corpus_is_as_large_as_is_told() -> None:
+    cases = sum(len(category.cases) for category in load_corpus().values())
+    assert f"of {cases} hostile and broken rewards" in README
 
 
 def test_the_demo_runs_a_shipped_task_and_takes_the_steps_that_are_promised() -> None:

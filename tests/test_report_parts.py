@@ -254,6 +254,8 @@ def test_the_best_is_told_by_its_fresh_training_of_median_fitness_where_that_was
     pair = dataclasses.replace(whole, comparison=trained_again(candidate(0, 9.0), human=4.0, seeds=2).comparison)
     assert "best, g0c0 : the lower of two trainings, 10.5 m; IQM of both: " in section(render(pair), "films")
     assert "human reward : the training of median fitness" in section(page, "films")
+    alone = dataclasses.replace(whole, comparison=trained_again(candidate(0, 9.0), human=4.0, seeds=1).comparison)
+    assert "best, g0c0 : its one fresh training, " in section(render(alone), "films")
 
 
 def test_the_previous_best_is_filmed_beside_the_best_where_it_was() -> None:

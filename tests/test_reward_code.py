@@ -106,6 +106,7 @@ def test_whatever_the_contract_allows_passes(source: str) -> None:
         ("2.0 *", "2.0 * \u202e", "U+202E", 5),
         ("forward = 2.0", "\u3164 = 1\n    forward = 2.0", "invisible character U+3164", 5),
         ("import torch\n", "import torch\n# so\u2028def compute_reward(torso_z):\n", "invisible character U+2028", 2),
+        ("import torch\n", "import torch  # \x1b[8m\n", "invisible character U+001B", 1),
         ("import torch\n", "import torch  # \U000e0049\U000e0047\n", "invisible character U+E0049", 1),
         ("import torch\n", "import torch\n# -*- coding: unicode_escape -*-\n", "the encoding 'unicode_escape'", 2),
         ("2.0 *", '"\ud800" *', "surrogate", 5),

@@ -22,6 +22,7 @@ from eureka_agent.contract.task import Task, load_task
 from eureka_agent.errors import RunError, UsageError
 from eureka_agent.population import Brief, Candidate, Population, Record, Score, Training
 from eureka_agent.runs import storage
+from eureka_agent.runs.calls import Call, Message, packed
 from eureka_agent.runs.crashpoints import decision_step
 from eureka_agent.runs.journal import Journal
 from eureka_agent.runs.rows import uncollected
@@ -199,6 +200,22 @@ def test_a_candidate_is_exported_readably(run: Run) -> None:
     assert rows[0] == {"time/total_timesteps": "50.0", "reward/speed": ""}
     assert rows[1] == {"time/total_timesteps": "100.0", "reward/speed": "0.1"}
     assert sorted(p.name for p in folder.iterdir()) == ["curves.csv", "result.json", "reward.py"]
+
+
+def test_a_resume_writes_the_exports_that_may_be_missing_and_reads_no_prompt_of_earlier_generations(run: Run) -> None:
+    prompt, population = run.put_blob(packed((Message(role="user", content="Write a reward."),))), run.population()
+    names = ("g0c0", "g1c0", "g2c0")
+    for generation, name in enumerate(names):
+        run.save_call(Call(key=f"{name}/propose/1", brief=name, purpose="propose", prompt=prompt, reserved=0.0))
+        run.save(born(name, generation))
+        population = run.extend(population, [born(name, generation)])
+    exports = [run.folder / "candidates" / name for name in names]
+    for folder in exports:
+        (folder / "prompt.md").unlink()
+    (exports[1] / "result.json").unlink()
+    with reopened(run):
+        assert [(folder / "prompt.md").is_file() for folder in exports] == [False, True, True]
+        assert (exports[1] / "result.json").is_file()
 
 
 def test_blobs_are_named_by_their_content_and_checked(run: Run) -> None:

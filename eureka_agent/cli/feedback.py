@@ -25,6 +25,7 @@ def feedback(
     from eureka_agent.runs.inbox import Feedback, GoOn, Message, Pause, StopAfterGeneration, post
     from eureka_agent.runs.run import Run
     from eureka_agent.search.people import reads_words
+    from eureka_agent.text import from_here, resuming
 
     if text is None and not (pause or go_on or stop):
         raise UsageError('nothing to say; `eureka feedback RUN "keep the torso level"`, or --pause, --go-on, --stop')
@@ -43,12 +44,11 @@ def feedback(
         ended = opened.comparison() is not None
         for message in messages:
             post(opened.folder, message)
-        typer.echo(f"kept in {opened.folder}/inbox, for the next generation", err=True)
+        folder = from_here(opened.folder)
+        typer.echo(f"kept in {folder}/inbox, for the next generation", err=True)
         if ended:
-            from eureka_agent.text import resuming
-
             more = str(opened.settings.generations + 1)
-            again = resuming(str(opened.folder), opened.settings.sandbox, "-g", more)
+            again = resuming(folder, opened.settings.sandbox, "-g", more)
             typer.echo(f"the search has ended; {again} goes on with it", err=True)
         if text is not None and not reads_words(opened.settings):
             model = opened.settings.model.partition(":")[0]

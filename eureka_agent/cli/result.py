@@ -12,7 +12,7 @@ from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selecti
 from eureka_agent.runs.catches import caught, in_words
 from eureka_agent.runs.run import Run
 from eureka_agent.search import prescreen
-from eureka_agent.text import count, duration
+from eureka_agent.text import count, duration, from_here
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +42,7 @@ def print_result(run: Run, report: Path, as_json: bool) -> None:
     console.print(f"\n{verdict(facts)}", style="bold")
     if end := run.end():
         console.print(f"ended: {end.reason}", soft_wrap=True)
-    console.print(f"report {report}", soft_wrap=True)
+    console.print(f"report {from_here(report)}", soft_wrap=True)
     steps = f"{count(facts.trained_steps)} environment steps in all trainings"
     console.print(f"wall time {duration(facts.seconds)}, {steps}")
     if facts.utilisation:

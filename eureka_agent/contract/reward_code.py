@@ -33,11 +33,12 @@ MAX_DEPTH = 200
 """Deepest syntax tree; Python's own compiler recurses over it."""
 
 _INVISIBLE = re.compile(
-    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
-    "\uffa0\U000e0000-\U000e0fff]"
+    "[\x01-\x08\x0b\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
-"""Controls, joiners, bidirectional marks, line separators that are none to Python, fillers (letters of a name to it),
-tags (text to a model): the code would not be what a reader sees. Variation selectors stay: emoji have them."""
+"""Controls (a terminal obeys them), joiners, bidirectional marks, line separators that are none to Python, fillers
+(letters of a name to it), tags (text to a model): the code would not be what a reader sees. Variation selectors stay:
+emoji have them."""
 _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 """How one of a file's first two lines declares its encoding, https://peps.python.org/pep-0263."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -303,7 +303,8 @@ def cost(facts: RunFacts) -> str:
 
 def overtime(times: float) -> str:
     """Of a training whose boxes ran so many times as long as others of as many steps."""
-    return f"{number(times)} times as long as equal trainings: its code is slow, or it trained for longer than it says"
+    why = "its code is slow, the machine was busy, or it trained for longer than it says"
+    return f"{number(times)} times as long as equal trainings: {why}"
 
 
 def selection(facts: RunFacts) -> str:

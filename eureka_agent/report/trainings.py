@@ -24,6 +24,6 @@ def median(facts: RunFacts, arm: Arm) -> str:
     assert score is not None
     came_to = measure(score.mean, facts.unit)
     if count == 1:
-        return f"its one training, {came_to}"
+        return f"its one fresh training, {came_to}"
     which, both = ("training of median fitness", f"all {count}") if count > 2 else ("lower of two trainings", "both")
     return f"the {which}, {came_to}; IQM of {both}: {measure(arm.iqm.value, facts.unit)}"

@@ -384,16 +384,16 @@ class Run:
             sweep_temporaries(self.folder / "inbox")  # other processes write there, none of which lives any more
         self._checkpoints.sweep()
         last = self.generations - 1  # what its end changed may be missing, after an error as well as after a kill
-        lost = [
-            name
-            for name, generation in self._open.rows("SELECT id, generation FROM candidates")
-            if self._open.after_restart or generation == last or not self._is_exported(name)
-        ]
-        for name in sorted(lost):
+        rows = self._open.rows("SELECT id, generation FROM candidates")
+        sound = set[str]()
+        if not self._open.after_restart:
+            sound = {name for name, generation in rows if generation < last and self._is_exported(name)}
+        for name in sorted({name for name, _ in rows} - sound):
             self._export(self.candidate(name))
-        for call in self.calls() if lost else ():
-            with exporting(self.folder / "candidates"):
-                export_call(self.folder / "candidates" / call.brief, call, self.blob, anew=self._open.after_restart)
+        for call in self.calls():
+            if call.brief not in sound:
+                with exporting(self.folder / "candidates"):
+                    export_call(self.folder / "candidates" / call.brief, call, self.blob, anew=self._open.after_restart)
 
     def _is_exported(self, candidate: str) -> bool:
         """As far as can be seen without reading: what was not waited for may be empty after a power cut."""

@@ -28,7 +28,8 @@ def rhythm(subject: Subject) -> list[Finding]:
     steps, height = found
     numbers = {"period_seconds": steps * t.dt, "period_steps": steps, "regularity": height}
     if height < REGULAR:
-        text = f"In the median episode the joints keep no rhythm (it repeats itself to {max(height, 0.0):.0%} at best)."
+        repeats = f"their movement repeats itself to {max(height, 0.0):.0%} at best"
+        text = f"In the median episode the joints keep no rhythm ({repeats})."
         return [Finding("no_rhythm", 0.15, text, numbers)]
     length = f"{number(steps * t.dt)} s ({number(steps)} steps; it repeats itself to {height:.0%})"
     text = f"In the median episode the joints move in a rhythm of {length}"
