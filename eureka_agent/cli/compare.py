@@ -38,7 +38,8 @@ def compare(
     for folder in _folders(runs):
         with Run.open(folder, read_only=True) as run:
             found.append(summary(run))
-    page = output or Path(os.path.commonpath([run.folder.parent for run in found])) / PAGE
+    shared = Path(os.path.commonpath([run.folder.parent for run in found]))
+    page = output or (shared if shared.name else Path.cwd()) / PAGE  # runs that share the root alone share nothing
     if page.is_dir():
         raise UsageError(f"{page}: is a folder; name a file with --output")
     with storage_errors(page, "choose another file with --output"):
