@@ -66,7 +66,7 @@ def train(run: Run, watcher: Silent | None = None) -> Training:
 
 def outcome(training: Training) -> dict[str, Any]:
     """All that must not depend on what happened on the way: weights (by hash), curves, peak, counts."""
-    kept = training.model_dump(exclude={"seconds", "startup_seconds", "resumed_at", "curves"})
+    kept = training.model_dump(exclude={"seconds", "startup_seconds", "box_seconds", "resumed_at", "curves"})
     return kept | {name: column for name, column in training.curves.items() if name not in CLOCKS}
 
 

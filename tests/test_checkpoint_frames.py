@@ -238,7 +238,7 @@ def test_a_box_that_was_to_stop_early_cannot_claim_to_have_gone_on() -> None:
     off_policy = {"algorithm": "sac", "hyperparameters": {"train_freq": 2}}
     for changes, most in (({}, 428), (off_policy, 300 + 2 * 40)):  # which may collect episodes, of 40 steps
         stopping = replace(JOB, spec=TRAIN.model_copy(update={"stop_at": 300, **changes}))
-        with pytest.raises(Violation, match=rf"timesteps: 1024, expected 1\.\.{most}$"):
+        with pytest.raises(Violation, match=rf"timesteps: 1024, expected 300\.\.{most}$"):
             checked(answer, stopping)
 
 

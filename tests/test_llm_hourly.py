@@ -347,7 +347,7 @@ def test_in_hundreds_of_searches_with_kills_no_hour_holds_more_than_the_cap(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "task_as_begun", lambda *_: TASK)
-    monkeypatch.setattr(run_module, "export_call", lambda *_: None)
+    monkeypatch.setattr(run_module, "export_call", lambda *_, **__: None)
     calendar, seen = Calendar(monkeypatch), Counter[str]()
     run = paid_run(folder / "run", max_output_tokens=4000)
     for seed in range(RUNS):

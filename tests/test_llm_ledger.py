@@ -412,7 +412,7 @@ def test_in_a_thousand_random_searches_no_cap_is_broken_and_nothing_is_paid_twic
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "task_as_begun", lambda *_: TASK)
-    monkeypatch.setattr(run_module, "export_call", lambda *_: None)
+    monkeypatch.setattr(run_module, "export_call", lambda *_, **__: None)
     run = paid_run(folder / "run", model="openai/a,groq/b=2")
     seen: Counter[str] = Counter()
     for seed in range(RUNS):
