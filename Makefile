@@ -35,7 +35,7 @@ demo: setup
 	@$(BIN)/eureka evolve hopper_forward --population 4 --generations 3 --timesteps 120000
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations 25
 
 check: setup
 	@$(BIN)/ruff check .
