@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import trim_mean
 
 from eureka_evaluation.component_findings import component_findings
 from eureka_evaluation.components import component_statistics
@@ -129,6 +130,12 @@ def test_intervals_hold_the_truth_about_as_often_as_the_notes_say(
         better = probability_of_improvement(x, y, seed=repeat, resamples=600)
         held += [iqm.low <= 0.0 <= iqm.high, better.low <= 0.5 <= better.high]
     assert (held / repeats >= at_least).all(), held / repeats
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 30, 90])
+def test_the_interquartile_mean_is_scipys(size: int) -> None:
+    rows = np.random.default_rng(size).normal(size=(3, size))
+    assert [interquartile_mean(row[None], seed=0).value for row in rows] == trim_mean(rows, 0.25, axis=1).tolist()
 
 
 def test_few_trainings_give_an_interval_of_student_s_t_beyond_their_range() -> None:

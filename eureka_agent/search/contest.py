@@ -151,13 +151,13 @@ def sure_of(contender: Standing, incumbent: Standing, spread: Spread) -> tuple[f
 
     Student's t with the spread pooled over all rewards of the run: three trainings each say too little about their own.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     difference = contender.mean - incumbent.mean
     if not spread.freedom:
         return difference, difference
     error = spread.deviation * sqrt(sum(1 / len(s.counted) for s in (contender, incumbent)))
-    below, above = (float(t.ppf(confidence, spread.freedom)) * error for confidence in (BETTER, WORSE))
+    below, above = (float(stdtrit(spread.freedom, confidence)) * error for confidence in (BETTER, WORSE))
     return difference - below, difference + above
 
 
