@@ -27,8 +27,8 @@ class Recorder:
         self.arguments = arguments
         self.seen: list[dict[str, np.ndarray]] = []
 
-    def __call__(self, state: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        self.seen.append(dict(state))
+    def __call__(self, state: Mapping[str, np.ndarray], steps: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        self.seen.append({name: values.copy() for name, values in state.items()})
         first = state[self.arguments[0]]
         return first.copy(), {"first": first, "one": np.ones_like(first)}
 
@@ -84,6 +84,63 @@ def test_episode_infos_sum_the_reward_and_its_components() -> None:
             assert info["episode_components"] == pytest.approx({"first": expected, "one": 7.0}, abs=1e-5)
             assert info["TimeLimit.truncated"] is True
         assert not any("episode" in info for step in steps[start : start + 6] for info in step[3])
+
+
+def test_rewards_of_a_rollout_in_one_call_are_those_of_its_steps() -> None:
+    """Two deferred rollouts, of which some episodes end in neither and some twice in one."""
+    names = ("torso_x_velocity", "terminated", "training_progress")
+    at_once, deferred = Recorder(*names), Recorder(*names)
+    one, other = (RewardVecEnv(environment(steps=13), None, reward, 3, seed=0) for reward in (at_once, deferred))
+    for env in (one, other):
+        env.reset()
+        env.step(np.zeros((3, 3), np.float32))
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        other.defer_rewards(steps=30)
+        expected, unpaid = [], []
+        for step in range(30):
+            one.progress = other.progress = lambda step=step: step / 30
+            actions = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
+            expected.append(one.step(actions))
+            unpaid.append(other.step(actions))
+            assert np.isnan(unpaid[-1][1]).all()
+        assert not any("r" in info.get("episode", {}) for *_, infos in unpaid for info in infos)
+        np.testing.assert_array_equal(other.pay(), [rewards for _, rewards, _, _ in expected])
+        ends = 0
+        for (seen, _, dones, infos), (given, _, expected_dones, expected_infos) in zip(unpaid, expected, strict=True):
+            np.testing.assert_array_equal(seen, given)
+            np.testing.assert_array_equal(dones, expected_dones)
+            for info, expected_info in zip(infos, expected_infos, strict=True):
+                assert info.keys() == expected_info.keys()
+                if "episode" in info:
+                    ends += 1
+                    assert info["episode"]["r"] == expected_info["episode"]["r"]
+                    assert info["episode"]["l"] == expected_info["episode"]["l"]
+                    assert info["episode_components"] == pytest.approx(expected_info["episode_components"], rel=1e-12)
+        assert ends >= 6
+        for name in ("environment.returns", "environment.sums"):
+            np.testing.assert_allclose(other.snapshot()[name], one.snapshot()[name], rtol=1e-12)
+    assert len(at_once.seen) == 61
+    assert [len(state["terminated"]) for state in deferred.seen] == [3, 90, 90]
+    for name in names:
+        rows = np.concatenate([state[name] for state in at_once.seen])
+        np.testing.assert_array_equal(np.concatenate([state[name] for state in deferred.seen]), rows)
+    idle = np.zeros((3, 3), np.float32)
+    np.testing.assert_array_equal(other.step(idle)[1], one.step(idle)[1])
+
+
+def test_native_rewards_can_be_deferred_too_and_what_is_not_paid_is_forgotten() -> None:
+    one, other = (RewardVecEnv(environment(), None, None, num_envs=2, seed=0) for _ in range(2))
+    expected = run(one, 8)
+    other.defer_rewards(steps=5)
+    run(other, 3)
+    other.reset()  # as by a second `learn` after a callback has ended the first
+    other.defer_rewards(steps=8)
+    assert other.pay().shape == (0, 2)
+    other = RewardVecEnv(environment(), None, None, num_envs=2, seed=0)
+    other.defer_rewards(steps=8)
+    run(other, 8)
+    np.testing.assert_array_equal(other.pay(), [rewards for _, rewards, _, _ in expected])
 
 
 def test_truncation_is_not_reported_where_the_state_is_terminal() -> None:

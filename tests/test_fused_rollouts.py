@@ -15,8 +15,10 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from eureka_sandbox.protocol import EnvironmentSpec
+from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
 from eureka_sandbox.worker.learners.fused_ppo import FusedPPO
-from eureka_sandbox.worker.learners.normalize import lean_step
+from eureka_sandbox.worker.learners.normalize import LeanSteps
 from eureka_sandbox.worker.learners.rollout import generalized_advantages
 
 th.set_num_threads(1)  # two threads fight over arrays this small: tens of times slower on a busy machine
@@ -154,12 +156,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_lean_normalisation_equals_vec_normalize_to_the_last_bit(settings: dict[str, Any]) -> None:
     theirs, ours = normalized(**settings), normalized(**settings)
     assert np.array_equal(theirs.reset(), ours.reset())
-    step, rng = lean_step(ours), np.random.default_rng(0)
+    steps, rng = LeanSteps(ours, 60), np.random.default_rng(0)
     terminal = 0
     for _ in range(60):
         actions = rng.uniform(-0.5, 0.25, (theirs.num_envs, 2)).astype(np.float32)
         *expected, expected_infos = theirs.step(actions)
-        *given, infos = step(actions)
+        *given, infos = steps.step(actions)
         for a, b in zip(given, expected, strict=True):
             assert a.dtype == b.dtype
             assert np.array_equal(a, b)
@@ -180,6 +182,44 @@ def test_lean_normalisation_equals_vec_normalize_to_the_last_bit(settings: dict[
     assert terminal > 0
 
 
+DEFERRED = {name: settings for name, settings in SETTINGS.items() if "environment" not in name}
+
+
+@pytest.mark.parametrize("settings", DEFERRED.values(), ids=DEFERRED.keys())
+def test_rewards_deferred_to_the_rollout_s_end_are_those_of_vec_normalize_to_the_last_bit(
+    settings: dict[str, Any],
+) -> None:
+    def env() -> VecNormalize:
+        spec = EnvironmentSpec(body="hopper", max_episode_steps=17)
+        return VecNormalize(RewardVecEnv(spec, None, None, num_envs=8, seed=5), **settings)
+
+    theirs, ours = env(), env()
+    assert np.array_equal(theirs.reset(), ours.reset())
+    rng, terminal = np.random.default_rng(0), 0
+    for rollout in (40, 25):
+        steps, expected, seen = LeanSteps(ours, rollout), [], []
+        for _ in range(rollout):
+            actions = rng.uniform(-1, 1, (8, 3)).astype(np.float32)
+            expected.append(theirs.step(actions))
+            seen.append(steps.step(actions))
+        rewards = steps.rewards()
+        assert rewards.dtype == np.float32
+        assert np.array_equal(rewards, [rewards for _, rewards, _, _ in expected])
+        for (a, _, dones, infos), (b, _, expected_dones, expected_infos) in zip(seen, expected, strict=True):
+            assert np.array_equal(a, b)
+            assert np.array_equal(dones, expected_dones)
+            for info, other in zip(infos, expected_infos, strict=True):
+                assert info.keys() == other.keys()
+                if "episode" in info:
+                    terminal += 1
+                    assert np.array_equal(info["terminal_observation"], other["terminal_observation"])
+                    assert info["episode"]["r"] == other["episode"]["r"]
+        assert np.array_equal(ours.returns, theirs.returns)
+        assert np.array_equal(ours.get_original_reward(), theirs.get_original_reward())
+        assert vars(ours.ret_rms) == vars(theirs.ret_rms)
+    assert terminal > 20
+
+
 def test_float32_observations_are_normalised_as_vec_normalize_does() -> None:
     class Single(Drift):
         observation_space = gym.spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -188,10 +228,10 @@ def test_float32_observations_are_normalised_as_vec_normalize_does() -> None:
     for env in (theirs, ours):
         env.seed(5)
         env.reset()
-    step = lean_step(ours)
+    steps = LeanSteps(ours, 20)
     for _ in range(20):
         actions = np.zeros((3, 2), np.float32)
-        assert np.array_equal(step(actions)[0], theirs.step(actions)[0])
+        assert np.array_equal(steps.step(actions)[0], theirs.step(actions)[0])
     assert np.array_equal(ours.obs_rms.var, theirs.obs_rms.var)
 
 

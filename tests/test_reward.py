@@ -279,6 +279,17 @@ def compute_reward(torso_z):
     assert list(second) == ["a", "b"]
 
 
+def test_a_nan_among_many_steps_says_at_which_of_them(load) -> None:
+    reward = load("def compute_reward(torso_z):\n    return torso_z, {'root': torso_z.sqrt()}\n")
+    heights = np.ones((5, 4), np.float32)
+    reward({"torso_z": heights[0]})
+    reward({"torso_z": heights.ravel()}, 5)
+    assert reward.calls == 6
+    heights[3, 1:] = heights[4, 0] = -1.0
+    with pytest.raises(RewardError, match="component 'root' is NaN in 3 of 4 environments at vector step 9"):
+        reward({"torso_z": heights.ravel()}, 5)
+
+
 def test_a_value_that_turns_nan_later_says_at_which_step(load) -> None:
     source = """
 calls = []

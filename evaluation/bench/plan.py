@@ -23,7 +23,10 @@ PARTS = {
 }
 SPEED_BODIES = ("half_cheetah", "hopper")
 SPEED_ROUNDS = 9
-SPEED_ARMS = ("sb3-1", "sb3-4", "sb3-8", "sbx-4", "sbx-engine", "sb3-engine", "ours", "ours-cold")
+SPEED_ARMS = (
+    *("sb3-1", "sb3-4", "sb3-8", "sbx-4", "sbx-engine", "sb3-engine", "sb3-written"),
+    *("ours", "ours-written", "ours-cold"),
+)
 SPEED_TIMESTEPS = 16_384
 FINAL_TASKS = ("hopper_forward", "half_cheetah_forward")
 SEARCH_TASK = "hopper_forward"

@@ -177,7 +177,7 @@ def overhead_of_vec_env(body: str) -> Run:
     class Reward:
         arguments = STATE[body]
 
-        def __call__(self, state: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        def __call__(self, state: Any, steps: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             return total, {"a": total, "b": total, "c": total}
 
     total = np.zeros(NUM_ENVS, dtype=np.float32)

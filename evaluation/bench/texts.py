@@ -8,10 +8,11 @@ STEPPING = """8 robots, one thread, the same states and random actions for all; 
 is taken within each repetition. EnvPool and our `VecEnv` reset by themselves. Goal: at least 0.8 of bare `mj_step`.
 """
 
-TRAINING = """PPO on the native reward, whole iterations (rollout and update) after the first, which warms up or
-compiles. Our recipe is that of the shipped tasks: 8 environments, 256 steps, minibatches of 64, 10 epochs, normalised
-observations and rewards; SB3's defaults are 2048 steps per environment, the same minibatches and epochs. Goal: at least
-6 times SB3's defaults with 4 environments.
+TRAINING = """PPO on the native reward, or on one that a language model wrote
+([answers](../evaluation/bench/answers/README.md)), called as in a search; whole iterations (rollout and update) after
+the first, which warms up or compiles. Our recipe is that of the shipped tasks: 8 environments, 256 steps, minibatches
+of 64, 10 epochs, normalised observations and rewards; SB3's defaults are 2048 steps per environment, the same
+minibatches and epochs. Goal: at least 6 times SB3's defaults with 4 environments.
 """
 
 FITNESS = """Wall time from process start (imports and compilation included) until the deterministic policy reaches the

@@ -1,4 +1,4 @@
-"""PPO training steps per second on one core, native reward: Stable-Baselines3, SBX if installed, and ours.
+"""PPO training steps per second on one core, native and written reward: Stable-Baselines3, SBX if installed, and ours.
 
     .venv/bin/python evaluation/bench/training.py [--bodies hopper half_cheetah] [--arms ...] [--rounds 3]
     .venv/bin/python evaluation/bench/training.py --fitness --arms ours --bodies hopper
@@ -23,10 +23,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+ANSWERS = Path(__file__).resolve().parent / "answers"
 RECIPE = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
 """The shipped tasks' PPO recipe, with 8 environments and normalised observations and rewards."""
+
+WRITTEN = {"hopper": "hopper_forward/g1c0.py", "half_cheetah": "half_cheetah_backflip/g1c0.py"}
+"""By body, a reward among `answers`; the other bodies have no such arms."""
 
 TARGETS = {"hopper": 12.0, "half_cheetah": 90.0}
 """Forward displacement to reach with `--fitness`, m."""
@@ -46,6 +51,8 @@ class Arm:
     num_envs: int
     recipe: bool
     """The shipped recipe with normalisation, or SB3's defaults without."""
+    written: bool = False
+    """A reward that a language model wrote, see `WRITTEN`, and not the native one."""
 
 
 SB3, SBX, FUSED = "stable_baselines3:PPO", "sbx:PPO", "eureka_sandbox.worker.learners.fused_ppo:FusedPPO"
@@ -59,6 +66,8 @@ ARMS = {
     "sbx-engine": Arm("SBX, our recipe, our engine", SBX, "ours", 8, True),
     "ours-gymnasium": Arm("ours, our recipe, gymnasium", FUSED, "gymnasium", 8, True),
     "ours": Arm("ours, our recipe, our engine", FUSED, "ours", 8, True),
+    "sb3-written": Arm("SB3, our recipe, our engine, a written reward", SB3, "ours", 8, True, written=True),
+    "ours-written": Arm("ours, our recipe, our engine, a written reward", FUSED, "ours", 8, True, written=True),
 }
 
 
@@ -71,7 +80,7 @@ def build(arm: Arm, body: str, seed: int) -> Any:
     from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
     torch.set_num_threads(1)
-    env: VecEnv = gymnasium_envs(body, arm.num_envs) if arm.engine == "gymnasium" else our_envs(body, arm.num_envs)
+    env: VecEnv = gymnasium_envs(body, arm.num_envs) if arm.engine == "gymnasium" else our_envs(arm, body)
     if arm.recipe:
         env = VecNormalize(env)
     module, name = arm.algorithm.split(":")
@@ -90,12 +99,21 @@ def gymnasium_envs(body: str, num_envs: int) -> Any:
     return DummyVecEnv([lambda: Monitor(gym.make(BODIES[body].gymnasium_id))] * num_envs)
 
 
-def our_envs(body: str, num_envs: int) -> Any:
-    """The fast engine with the body's own reward."""
+def our_envs(arm: Arm, body: str) -> Any:
+    """The fast engine with its own reward, or a written one that has seen a first batch, as in a training box."""
+    import numpy as np
+
+    from eureka_sandbox.bodies import reward_shapes
     from eureka_sandbox.protocol import EnvironmentSpec
     from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
+    from eureka_sandbox.worker.reward import load_reward
 
-    return RewardVecEnv(EnvironmentSpec(body=body, max_episode_steps=1000), None, None, num_envs, seed=0)
+    spec = EnvironmentSpec(body=body, max_episode_steps=1000)
+    reward = load_reward(ANSWERS / WRITTEN[body], reward_shapes(spec)) if arm.written else None
+    env = RewardVecEnv(spec, None, reward, arm.num_envs, seed=0)
+    env.reset()
+    env.step(np.zeros((arm.num_envs, *env.action_space.shape), np.float32))
+    return env
 
 
 def measure_speed(arm: Arm, body: str, seed: int, timesteps: int) -> dict[str, float]:
@@ -186,13 +204,13 @@ def report_speed(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
     def median(name: str, key: str) -> float:
         return statistics.median(result[key] for result in results[name])
 
-    print(f"\n{body}: PPO, native reward, one core")
-    print(f"  {'':30}{'steps/CPU s':>12}{'steps/s':>10}{'of SB3, 4':>11}{'first it. s':>12}{'peak MB':>9}")
+    print(f"\n{body}: PPO, one core, native reward unless it says otherwise")
+    print(f"  {'':46}{'steps/CPU s':>12}{'steps/s':>10}{'of SB3, 4':>11}{'first it. s':>12}{'peak MB':>9}")
     for name in results:
         speed = median(name, "steps_per_cpu_second")
         ratio = f"{speed / median(BASELINE, 'steps_per_cpu_second'):.2f}" if BASELINE in results else "-"
         print(
-            f"  {ARMS[name].title:30}{speed:>12,.0f}{median(name, 'steps_per_second'):>10,.0f}{ratio:>11}"
+            f"  {ARMS[name].title:46}{speed:>12,.0f}{median(name, 'steps_per_second'):>10,.0f}{ratio:>11}"
             f"{median(name, 'first_iteration_seconds'):>12.2f}{median(name, 'memory_mb'):>9.0f}"
         )
 
@@ -203,7 +221,7 @@ def report_fitness(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
     for name, seeds in results.items():
         for seed, result in enumerate(seeds):
             reached = "not reached" if result["seconds"] is None else f"{result['seconds']:.1f} s"
-            print(f"  {ARMS[name].title:30}seed {seed}: {reached:>12}, {result['fitness']:.1f} m at "
+            print(f"  {ARMS[name].title:46}seed {seed}: {reached:>12}, {result['fitness']:.1f} m at "
                   f"{result['timesteps']:,} steps")  # fmt: skip
 
 
@@ -225,9 +243,10 @@ def main() -> int:
         return 0
     report: Callable[[str, Any], None] = report_fitness if arguments.fitness else report_speed
     for body in arguments.bodies:
-        results: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.arms}
+        arms = [name for name in arguments.arms if body in WRITTEN or not ARMS[name].written]
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
         for seed in range(arguments.rounds):
-            for name in arguments.arms:
+            for name in arms:
                 results[name].append(run_arm(name, body, seed, arguments))
         report(body, results)
     return 0

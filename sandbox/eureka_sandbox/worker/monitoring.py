@@ -99,8 +99,8 @@ class CurveWriter(KVWriter):
 class TrainingMonitor(BaseCallback):
     """Watches one training through SB3's callbacks.
 
-    Episodes are counted on every step; the peak is looked for, and `reward/<component>` logged, when a rollout ends:
-    then the policy is still the one that acted in it.
+    When a rollout ends, its episodes are counted (their returns may not be known before), the peak is looked for and
+    `reward/<component>` logged: the policy is still the one that acted in it.
     """
 
     def __init__(self, emit: Emitter, total_timesteps: int, progress_seconds: float) -> None:
@@ -121,7 +121,7 @@ class TrainingMonitor(BaseCallback):
         self._keep, self._keep_interval = _nothing, math.inf
         self._stop_at = math.inf
         self._start = self._last = self._kept = time.monotonic()
-        self._news = False
+        self._ended: list[tuple[int, list[dict[str, Any]]]] = []
 
     def keep_every(self, seconds: float, keep: Callable[[], None]) -> None:
         """Call `keep` between two rollouts whenever so many seconds have passed since it was last called."""
@@ -157,15 +157,20 @@ class TrainingMonitor(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.locals["dones"].any():
-            self._collect(self.locals["infos"])
+            self._ended.append((self.num_timesteps, self.locals["infos"]))
         if time.monotonic() - self._last >= self._interval:
             self.report()
         return True
 
     def _on_rollout_end(self) -> None:
-        if not self._news:
+        if not self._ended:
             return
-        self._news = False
+        for timesteps, infos in self._ended:
+            for info in infos:
+                if "episode" in info:
+                    episode, sums = info["episode"], info.get("episode_components", {})
+                    self.recent.add(FinishedEpisode(timesteps, float(episode["r"]), int(episode["l"]), sums))
+        self._ended.clear()
         self.check_finite()
         for name, value in self.recent.mean_components().items():
             self.logger.record(f"reward/{name}", value)
@@ -195,14 +200,6 @@ class TrainingMonitor(BaseCallback):
                     f"the policy diverged: {name} is not finite after {self.num_timesteps} steps{returns}; "
                     "scale the reward to the order of 1 per step, or lower learning_rate"
                 )
-
-    def _collect(self, infos: list[dict[str, Any]]) -> None:
-        for info in infos:
-            episode = info.get("episode")
-            if episode is not None:
-                sums = info.get("episode_components", {})
-                self.recent.add(FinishedEpisode(self.num_timesteps, float(episode["r"]), int(episode["l"]), sums))
-                self._news = True
 
 
 def process_seconds() -> float:

@@ -1,4 +1,4 @@
-"""The reward contract: a user's `compute_reward` over named state variables, called once per vector step.
+"""The reward contract: a user's `compute_reward` over named state variables, called once per step or rollout.
 
     def compute_reward(torso_x_velocity: torch.Tensor, actions: torch.Tensor
                        ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -71,11 +71,12 @@ class Reward:
         self._function = function
         self._lines = lines
 
-    def __call__(self, state: Mapping[str, NDArray[Any]]) -> tuple[Array, dict[str, Array]]:
-        """Reward one vector step.
+    def __call__(self, state: Mapping[str, NDArray[Any]], steps: int = 1) -> tuple[Array, dict[str, Array]]:
+        """Reward vector steps.
 
         Args:
             state: at least `arguments`, each `(N, *shape)`; neither kept nor changed.
+            steps: how many vector steps these are, one after the other.
 
         Returns:
             The total, float32 `(N,)`, and every component, float32 `(N,)`, by name; all finite.
@@ -88,16 +89,16 @@ class Reward:
         try:
             with torch.no_grad():
                 returned = self._function(**inputs)
-                values = self._stacked(returned, num_envs)
+                values = self._stacked(returned, num_envs, steps)
         except RewardError:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of the user's code included
             reason = explain(error, self._lines.path)
             raise RewardError(reason.message, reason.line) from error
-        self.calls += 1
+        self.calls += steps
         return values[0], dict(zip(self.components, values[1:], strict=True))
 
-    def _stacked(self, returned: Any, num_envs: int) -> Array:
+    def _stacked(self, returned: Any, num_envs: int, steps: int) -> Array:
         """Total and components as one array `(1 + components, N)`, checked."""
         if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], dict):
             raise self._error(f"returned {_kind(returned)}; return (total, components), a tensor and a dict of tensors")
@@ -112,7 +113,7 @@ class Reward:
             stacked = torch.stack([self._checked(n, t, num_envs) for n, t in zip(names, tensors, strict=True)])
         values: Array = stacked.detach().numpy()
         if not np.isfinite(values).all():
-            raise self._not_finite(values)
+            raise self._not_finite(values, steps)
         return values
 
     def _settled(self, components: dict[Any, Any]) -> dict[str, Any]:
@@ -145,19 +146,21 @@ class Reward:
             raise self._error(f"{what} is {str(value.dtype).removeprefix('torch.')}; make it float with .float()", name)
         return value.to(torch.float32)
 
-    def _not_finite(self, values: Array) -> RewardError:
-        """The first component (before the total: it is likelier the cause) that is NaN or infinite."""
+    def _not_finite(self, values: Array, steps: int) -> RewardError:
+        """Names the first component (before the total: it is likelier the cause) that is NaN or infinite, and when."""
+        step = int((~np.isfinite(values)).any(axis=0).argmax() * steps // values.shape[1])
+        values = np.split(values, steps, axis=1)[step]
         bad = ~np.isfinite(values)
         row = next((i for i in range(1, len(values)) if bad[i].any()), 0)
         name = self.components[row - 1] if row else ""
         what = f"component {name!r}" if name else "the total"
         value = "NaN" if np.isnan(values[row]).any() else "infinite"
-        count = f"{int(bad[row].sum())} of {len(values[row])} environments"
+        count = f"{int(bad[row].sum())} of {len(values[row])} environments{self._when(step)}"
         advice = "clamp what it divides by or takes exp, log or sqrt of"
-        return self._error(f"{what} is {value} in {count}{self._when()}; {advice}", name)
+        return self._error(f"{what} is {value} in {count}; {advice}", name)
 
-    def _when(self) -> str:
-        return f" at vector step {self.calls}" if self.calls else " on the first call"
+    def _when(self, step: int = 0) -> str:
+        return f" at vector step {self.calls + step}" if self.calls else " on the first call"
 
     def _error(self, message: str, component: Any = "") -> RewardError:
         return RewardError(one_line(message), self._lines.of_literal(component))

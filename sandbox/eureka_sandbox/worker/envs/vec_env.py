@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import EnvironmentSpec
+from eureka_sandbox.worker.envs.payroll import NativeReward, Payroll, RewardFunction
 from eureka_sandbox.worker.envs.simulation import Simulation
 from eureka_sandbox.worker.envs.task_state import TaskState
 from eureka_sandbox.worker.randomness import pcg_generators, pcg_states
@@ -23,18 +24,8 @@ Floats = NDArray[np.float32]
 Indices = int | Iterable[int] | None
 
 
-class RewardFunction(Protocol):
-    """What the environment needs of a reward, see `worker.reward.Reward`."""
-
-    arguments: tuple[str, ...]
-
-    def __call__(self, state: Mapping[str, Floats]) -> tuple[Floats, dict[str, Floats]]:
-        """State variables → total `(N,)` and components `(N,)` by name."""
-        ...
-
-
 class RewardVecEnv(VecEnv):
-    """N environments that reset themselves and are rewarded by one call per vector step.
+    """N environments that reset themselves and are rewarded by one call per vector step, or one per rollout.
 
     Infos are those of `DummyVecEnv` over `Monitor`: `TimeLimit.truncated` always; at an episode's end also
     `terminal_observation`, `episode` (`r` return under this reward, `l` length, `t` seconds since the start) and
@@ -60,7 +51,9 @@ class RewardVecEnv(VecEnv):
         """
         self.simulation = sim = Simulation(environment.body, num_envs, environment.max_episode_steps)
         self._task_state = TaskState(sim, task, environment.derived)
-        self._reward = reward
+        self._native = NativeReward.arguments[0] if reward is None else None
+        self._payroll = Payroll(reward or NativeReward(), num_envs)
+        self._unpaid: Floats | None = None
         named = reward.arguments if reward else ()
         self._names = tuple(name for name in named if name != TRAINING_PROGRESS.name)
         self.tells_progress = len(self._names) < len(named)
@@ -75,8 +68,6 @@ class RewardVecEnv(VecEnv):
         )
         self._rngs = [np.random.default_rng(seed + i) for i in range(num_envs)]
         self._actions: Floats = np.zeros((num_envs, len(sim.action_low)), dtype=np.float32)
-        self._returns = np.zeros(num_envs)
-        self._sums: dict[str, NDArray[np.float64]] = {}
         self._started = time.time()
 
     def reset(self) -> NDArray[np.float64]:
@@ -86,6 +77,7 @@ class RewardVecEnv(VecEnv):
                 self._rngs[i] = np.random.default_rng(seed)
         self._reset_seeds()
         self._begin(np.arange(self.num_envs))
+        self._payroll.sums[:] = 0.0
         return self.simulation.observation()
 
     def step_async(self, actions: Floats) -> None:
@@ -94,6 +86,8 @@ class RewardVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[NDArray[np.float64], Floats, NDArray[np.bool_], list[dict[str, Any]]]:
         """Step, reward, and reset what has ended: observations, rewards `(N,)`, dones `(N,)`, infos.
+
+        After `defer_rewards` the rewards are not known yet (NaN), nor are `r` and `episode_components` in infos.
 
         Raises:
             RewardError: the reward broke its contract.
@@ -104,12 +98,9 @@ class RewardVecEnv(VecEnv):
         state, terminated = self._task_state.read(self._names)
         if self.tells_progress:
             state[TRAINING_PROGRESS.name] = np.full(self.num_envs, self.progress(), dtype=np.float32)
-        if self._reward is None:
-            rewards = sim.native_reward().astype(np.float32)
-        else:
-            rewards, components = self._reward(state)
-            self._add(components)
-        self._returns += rewards
+        if self._native:
+            state[self._native] = sim.native_reward().astype(np.float32)
+        self._payroll.add(state)
         truncated = sim.truncated()
         dones = terminated | truncated
         observations = sim.observation()
@@ -117,41 +108,42 @@ class RewardVecEnv(VecEnv):
         ended = np.flatnonzero(dones)
         if ended.size:
             for i in ended.tolist():
-                infos[i] = self._episode_info(i)
-                infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-                infos[i]["terminal_observation"] = observations[i].copy()
+                infos[i] = {
+                    "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                    "terminal_observation": observations[i].copy(),
+                    "episode": {"l": int(sim.elapsed[i]), "t": round(time.time() - self._started, 6)},
+                }
+                self._payroll.note_end(i, infos[i])
             self._begin(ended)
             observations[ended] = sim.observation()[ended]
+        rewards = self._payroll.pay()[0] if self._unpaid is None else self._unpaid
         return observations, rewards, dones, infos
 
-    def _add(self, components: Mapping[str, Floats]) -> None:
-        if not self._sums:
-            self._sums = {name: np.zeros(self.num_envs) for name in components}
-        for name, values in components.items():
-            self._sums[name] += values
+    def defer_rewards(self, steps: int) -> None:
+        """Give no rewards in the next vector steps, at most so many: `pay` computes all of them in one call."""
+        self._payroll.make_room(steps)
+        self._unpaid = np.full(self.num_envs, np.nan, np.float32)
+
+    def pay(self) -> Floats:
+        """The rewards of the steps since `defer_rewards`, `(steps, N)`; their infos are completed in place.
+
+        Raises:
+            RewardError: the reward broke its contract.
+        """
+        rewards = self._payroll.pay()
+        self._payroll.make_room(1)
+        self._unpaid = None
+        return rewards
 
     def _begin(self, indices: NDArray[np.int64]) -> None:
         self.simulation.reset(indices, [self._rngs[i] for i in indices])
-        self._returns[indices] = 0.0
-        for sums in self._sums.values():
-            sums[indices] = 0.0
-
-    def _episode_info(self, i: int) -> dict[str, Any]:
-        return {
-            "episode": {
-                "r": round(float(self._returns[i]), 6),
-                "l": int(self.simulation.elapsed[i]),
-                "t": round(time.time() - self._started, 6),
-            },
-            "episode_components": {name: float(sums[i]) for name, sums in self._sums.items()},
-        }
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Copies of what the next steps depend on, under the names of `checkpoint_arrays`."""
-        sums = [values.copy() for values in self._sums.values()]
+        returns, *sums = self._payroll.sums.copy()
         return {
             **{f"simulation.{name}": array for name, array in self.simulation.snapshot().items()},
-            "environment.returns": self._returns.copy(),
+            "environment.returns": returns,
             "environment.sums": np.stack(sums, axis=1) if sums else np.zeros((self.num_envs, 0)),
             "random.environments": pcg_states(self._rngs),
         }
@@ -160,9 +152,7 @@ class RewardVecEnv(VecEnv):
         """Go on where `snapshot` was taken; the arrays have the shapes of this batch's own snapshot."""
         own = {name.removeprefix("simulation."): array for name, array in arrays.items()}
         self.simulation.restore(own)
-        self._returns[:] = arrays["environment.returns"]
-        for sums, column in zip(self._sums.values(), arrays["environment.sums"].T, strict=True):
-            sums[:] = column
+        self._payroll.sums[:] = [arrays["environment.returns"], *arrays["environment.sums"].T]
         self._rngs = pcg_generators(arrays["random.environments"])
 
     def close(self) -> None:

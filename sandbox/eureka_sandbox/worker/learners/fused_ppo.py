@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from eureka_sandbox.worker.learners import torch_exchange, xla
 from eureka_sandbox.worker.learners.lean_torch import skip_dynamo
 from eureka_sandbox.worker.learners.network import Network
-from eureka_sandbox.worker.learners.normalize import lean_step
+from eureka_sandbox.worker.learners.normalize import LeanSteps
 from eureka_sandbox.worker.learners.rollout import Actor, Rollout
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class FusedPPO(PPO):
         """Fill the buffer with `n_rollout_steps` steps of every environment; False if a callback ended the training.
 
         SB3's loop with what does not depend on the next state moved behind it. Callbacks see SB3's local variables,
-        except that `values` and `log_probs` do not exist before the rollout's end.
+        except that `values` and `log_probs` do not exist before the rollout's end, nor `rewards` where the environment
+        can give them all at once then; the `infos` of episodes' ends get their returns at the same time.
         """
         network = self.network()
         if network is None:
@@ -79,22 +80,29 @@ class FusedPPO(PPO):
         rollout_buffer.reset()
         callback.on_rollout_start()
 
-        step, actor = lean_step(env), Actor(self.policy, network, env.num_envs)
-        rollout = Rollout(rollout_buffer, actor)
+        steps, actor = LeanSteps(env, n_rollout_steps), Actor(self.policy, network, env.num_envs)
+        rollout, ended = Rollout(rollout_buffer, actor), []
         low, high = (np.tile(bound, (env.num_envs, 1)) for bound in (self.action_space.low, self.action_space.high))
         for n_steps in range(n_rollout_steps):  # noqa: B007  (callbacks read it among the local variables)
             actions = actor.sample(self._last_obs)
             clipped_actions = np.minimum(np.maximum(actions, low), high)
-            new_obs, rewards, dones, infos = step(clipped_actions)
+            new_obs, rewards, dones, infos = steps.step(clipped_actions)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
+            if not goes_on:
+                break
             if dones.any():
-                self._update_info_buffer(infos, dones)
+                ended.append((infos, dones))
                 rollout.note_truncations(dones, infos)
-            rollout.add(self._last_obs, actions, rewards, self._last_episode_starts)
+            rollout.add(self._last_obs, actions, self._last_episode_starts)
             self._last_obs, self._last_episode_starts = new_obs, dones
+        rewards = steps.rewards()
+        for infos, dones in ended:
+            self._update_info_buffer(infos, dones)
+        if not goes_on:
+            return False
+        rollout_buffer.rewards[:] = rewards
 
         values = th.from_numpy(rollout.finish(self._last_obs, self._last_episode_starts)[:, None])
         n_steps = n_rollout_steps

@@ -1,4 +1,4 @@
-"""`VecNormalize`'s step without its overhead: the same floating-point operations in the same order, on its own state.
+"""`VecNormalize` without its overhead: the same floating-point operations in the same order, on its own state.
 
 The wrapper's `obs_rms`, `ret_rms`, `returns`, `old_obs` and `old_reward` are what they would be after its own `step`,
 so that saving, exporting and evaluation callbacks need not know. Bitwise equality is tested.
@@ -6,8 +6,7 @@ so that saving, exporting and evaluation callbacks need not know. Bitwise equali
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,30 +15,53 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
+
 Step = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]
 
 
-def lean_step(env: VecEnv) -> Callable[[NDArray[Any]], Step]:
-    """The environment's `step`; for a plain `VecNormalize` over `Box` observations, the lean equivalent."""
-    if type(env) is VecNormalize and isinstance(env.observation_space, spaces.Box):
-        return partial(_normalized_step, env, env.venv)
-    return cast(Callable[[NDArray[Any]], Step], env.step)
+class LeanSteps:
+    """The steps of one rollout. A `RewardVecEnv` is asked for their rewards when it is over, in one call."""
 
+    def __init__(self, env: VecEnv, steps: int) -> None:
+        """Begin a rollout of at most `steps` steps; end it with `rewards`."""
+        lean = type(env) is VecNormalize and isinstance(env.observation_space, spaces.Box)
+        self._normalizer = cast(VecNormalize, env) if lean else None
+        self._venv = cast(VecNormalize, env).venv if lean else env
+        self._deferring = self._venv if isinstance(self._venv, RewardVecEnv) else None
+        self._rewards: list[NDArray[Any]] = []
+        self._dones: list[NDArray[np.bool_]] = []
+        if self._deferring:
+            self._deferring.defer_rewards(steps)
 
-def _normalized_step(env: VecNormalize, venv: VecEnv, actions: NDArray[Any]) -> Step:
-    observations, rewards, dones, infos = cast(Step, venv.step(actions))
-    env.old_obs, env.old_reward = observations, rewards
-    if env.training:
-        if env.norm_obs:
-            update_vector(_observation_statistics(env), observations)
-        env.returns = env.returns * env.gamma + rewards
-        update_scalar(env.ret_rms, env.returns)
-    if dones.any():
-        for i in dones.nonzero()[0]:
-            if "terminal_observation" in infos[i]:
-                infos[i]["terminal_observation"] = normalize(env, infos[i]["terminal_observation"])
-        env.returns[dones] = 0
-    return normalize(env, observations), normalize_reward(env, rewards), dones, infos
+    def step(self, actions: NDArray[Any]) -> Step:
+        """`env.step`, but that rewards are NaN where they are deferred."""
+        observations, rewards, dones, infos = cast(Step, self._venv.step(actions))
+        env = self._normalizer
+        if env is not None:
+            env.old_obs = observations
+            if env.training and env.norm_obs:
+                update_vector(_observation_statistics(env), observations)
+            for i in dones.nonzero()[0]:
+                if "terminal_observation" in infos[i]:
+                    infos[i]["terminal_observation"] = normalize(env, infos[i]["terminal_observation"])
+            observations = normalize(env, observations)
+        self._dones.append(dones)
+        if not self._deferring:
+            rewards = rewards if env is None else normalize_rewards(env, rewards[None], [dones])[0]
+            self._rewards.append(rewards)
+        return observations, rewards, dones, infos
+
+    def rewards(self) -> NDArray[np.float32]:
+        """What `env.step` would have given in each step, `(steps, N)`; deferred, they complete the infos.
+
+        Raises:
+            RewardError: the reward broke its contract.
+        """
+        if not self._deferring:
+            return np.array(self._rewards, np.float32)
+        paid = self._deferring.pay()
+        return paid if self._normalizer is None else normalize_rewards(self._normalizer, paid, self._dones)
 
 
 def normalize(env: VecNormalize, observations: NDArray[Any]) -> NDArray[Any]:
@@ -50,11 +72,35 @@ def normalize(env: VecNormalize, observations: NDArray[Any]) -> NDArray[Any]:
     return _clipped((observations - rms.mean) / np.sqrt(rms.var + env.epsilon), env.clip_obs)
 
 
-def normalize_reward(env: VecNormalize, rewards: NDArray[Any]) -> NDArray[np.float32]:
-    """`VecNormalize.normalize_reward`: rewards `(N,)` over the standard deviation of the discounted return, clipped."""
+def normalize_rewards(
+    env: VecNormalize, rewards: NDArray[Any], dones: Sequence[NDArray[np.bool_]]
+) -> NDArray[np.float32]:
+    """`VecNormalize.normalize_reward` for consecutive steps: over the deviation of the discounted return, clipped.
+
+    Args:
+        env: its statistics go on.
+        rewards: `(steps, N)`.
+        dones: of each step, `(N,)`.
+
+    Returns:
+        `(steps, N)`.
+    """
+    env.old_reward = rewards[-1]
+    variances = np.full(len(rewards), env.ret_rms.var)
+    returns = np.empty(rewards.shape)
+    running = env.returns
+    for step, done in enumerate(dones):
+        if env.training:
+            running = running * env.gamma + rewards[step]
+            returns[step] = running
+        if done.any():
+            running[done] = 0
+    env.returns = running
+    if env.training:
+        variances[:] = update_scalar(env.ret_rms, returns)
     if not env.norm_reward:
         return rewards.astype(np.float32)
-    return _clipped(rewards / np.sqrt(env.ret_rms.var + env.epsilon), env.clip_reward)
+    return _clipped(rewards / np.sqrt(variances + env.epsilon)[:, None], env.clip_reward)
 
 
 def _clipped(scaled: NDArray[Any], limit: float) -> NDArray[np.float32]:
@@ -89,17 +135,18 @@ def update_vector(rms: RunningMeanStd, batch: NDArray[Any]) -> None:
     rms.var, rms.count = m2, total
 
 
-def update_scalar(rms: RunningMeanStd, batch: NDArray[np.float64]) -> None:
-    """`RunningMeanStd.update` for a batch `(N,)` of scalars; Python floats are the same doubles, and cheaper."""
-    n = len(batch)
-    batch_mean = float(np.add.reduce(batch)) / n
-    deviations = batch - batch_mean
-    deviations *= deviations
-    batch_m2 = float(np.add.reduce(deviations)) / n * n
-    mean, variance = float(rms.mean), float(rms.var)
-    delta = batch_mean - mean
-    total = rms.count + n
-    m2 = variance * rms.count + batch_m2 + delta * delta * rms.count * n / total
-    rms.mean = np.float64(mean + delta * n / total)  # type: ignore[assignment]  # SB3's own type after an update
-    rms.var = np.float64(m2 / total)  # type: ignore[assignment]
-    rms.count = total
+def update_scalar(rms: RunningMeanStd, batches: NDArray[np.float64]) -> list[float]:
+    """`RunningMeanStd.update` for consecutive batches of scalars, `(steps, N)`; the variance after each of them."""
+    n = batches.shape[1]
+    means = np.add.reduce(batches, 1) / n
+    m2s = np.add.reduce(np.square(batches - means[:, None]), 1) / n * n
+    mean, variance, seen, variances = float(rms.mean), float(rms.var), rms.count, []
+    for batch_mean, batch_m2 in zip(means.tolist(), m2s.tolist(), strict=True):  # Python floats: the same doubles
+        delta = batch_mean - mean
+        total = seen + n
+        m2 = variance * seen + batch_m2 + delta * delta * seen * n / total
+        mean, variance, seen = mean + delta * n / total, m2 / total, total
+        variances.append(variance)
+    rms.mean, rms.var = np.float64(mean), np.float64(variance)  # type: ignore[assignment]  # SB3's own type
+    rms.count = seen
+    return variances

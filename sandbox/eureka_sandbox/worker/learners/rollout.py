@@ -66,14 +66,11 @@ class Rollout:
         self._truncated: list[tuple[int, int]] = []
         self._terminal_observations: list[NDArray[Any]] = []
 
-    def add(
-        self, observations: NDArray[Any], actions: Float32, rewards: Float32, episode_starts: NDArray[np.bool_]
-    ) -> None:
-        """Store one step of all environments; the actor has just sampled these actions."""
+    def add(self, observations: NDArray[Any], actions: Float32, episode_starts: NDArray[np.bool_]) -> None:
+        """Store one step of all environments but its rewards; the actor has just sampled these actions."""
         buffer, step = self._buffer, self._buffer.pos
         buffer.observations[step] = observations
         buffer.actions[step] = actions
-        buffer.rewards[step] = rewards
         buffer.episode_starts[step] = episode_starts
         self._noise[step] = self._actor.noise
         buffer.pos = step + 1
@@ -87,7 +84,7 @@ class Rollout:
                 self._terminal_observations.append(observation)
 
     def finish(self, last_observations: NDArray[Any], last_dones: NDArray[np.bool_]) -> Float32:
-        """Log-probabilities, values, advantages and returns of all T steps.
+        """Log-probabilities, values, advantages and returns of all T steps, whose rewards are in the buffer.
 
         Args:
             last_observations: the states after step T, `(N, *shape)`, as the policy sees them.
