@@ -28,7 +28,8 @@ TOP_LEVEL = ("eureka_agent", "eureka_sandbox", "eureka_evaluation", "eureka_agen
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command and return its stdout; stop with its output if it fails."""
-    done = subprocess.run([str(c) for c in command], cwd=cwd, text=True, capture_output=True)
+    environment = os.environ | {"EUREKA_SANDBOX": "none"}  # no wall shows the packages that the clean venv borrows
+    done = subprocess.run([str(c) for c in command], cwd=cwd, text=True, capture_output=True, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
