@@ -35,8 +35,11 @@ TICK = 0.05
 LONGEST_LOOK = 1.0
 """Between two looks at most so many seconds count as silence: where there were more, it was the host that slept."""
 MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at the memory; longer, up to the next figure, where a look costs much processor time."""
+"""Seconds between two looks at the memory at least; longer, up to the next figure, where a look costs much processor
+time, and where the box could not use up what its limit leaves it so soon."""
 LONGEST_INTERVAL = 2.0
+FASTEST_FILLING = 4 * 2**30
+"""Bytes of new memory that a box may touch in a second, which a core of today hardly can."""
 EXIT_SECONDS = 5.0
 """How long a box may take to exit after its last frame."""
 CLOSE_SECONDS = 0.5
@@ -211,7 +214,8 @@ class Conversation:
         spent = time.thread_time()
         used = self._box.memory_bytes(suspicious=self._memory_limit)
         cost = time.thread_time() - spent  # on a busy machine a look takes long and costs nothing
-        self._next_memory = time.monotonic() + min(max(MEMORY_INTERVAL, 20 * cost), LONGEST_INTERVAL)
+        soonest = (self._memory_limit - used) / FASTEST_FILLING
+        self._next_memory = time.monotonic() + min(max(MEMORY_INTERVAL, 20 * cost, soonest), LONGEST_INTERVAL)
         self._memory_peak = max(self._memory_peak, used)
         if used > self._memory_limit:
             limit = f"memory_mb={self._job.limits.memory_mb}"

@@ -32,7 +32,7 @@ GAPS = (
     "side channels of the hardware",
     "the machine's load, memory and processor, and where the job, Python and this program lie, can be read in /proc",
     "the processor's time is shared, not bounded",
-    "memory is watched every 0.1 s (more slowly on a busy machine), not held by the kernel",
+    "memory is watched every 0.1 to 2 s (the nearer the limit, the sooner), not held by the kernel",
     "up to 110 MB of the kernel's notes on mappings count for nobody",
 )
 
