@@ -91,6 +91,9 @@ class Settings(BaseModel):
     """Pairs of state variables, `x,y`, over which rewards are drawn in the report, beside those that tell most."""
     films: int = Field(default=40, ge=0, le=10_000)
     """Candidates that are filmed at the end of those that were trained to their end; each takes about two seconds."""
+    exhibits: bool = True
+    """Whether policies are filmed, rewards mapped, and the final policies played in the task's held-out variations; a
+    search of which only the figures count spares itself the time."""
     max_seconds: float | None = Field(default=None, gt=0)
     """Wall time that the whole run may take, over all its sittings."""
     wall_seconds: float | None = Field(default=None, gt=0)

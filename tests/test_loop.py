@@ -371,6 +371,25 @@ def test_whoever_leads_is_filmed_before_the_next_generation_and_more_on_request(
     assert sum(bool(getattr(job.spec, "video", None)) for job in other.started) == 2, "of the comparison alone"
 
 
+def test_a_search_of_which_only_the_figures_count_films_maps_and_varies_nothing(
+    make_run: Callable[..., Run],
+) -> None:
+    def jobs(**settings: Any) -> tuple[Run, list[Job]]:
+        run, sandbox = make_run(**settings), ScriptedSandbox()
+        search(run, sandbox=sandbox)
+        return run, sandbox.started
+
+    shown, plain = jobs(), jobs(exhibits=False)
+    for name in ("video", "variation"):
+        assert any(getattr(job.spec, name, None) for job in shown[1])
+        assert not any(getattr(job.spec, name, None) for job in plain[1])
+    compared, expected = plain[0].comparison(), shown[0].comparison()
+    assert compared is not None
+    assert expected is not None
+    assert compared.robustness is None
+    assert [arm.fitness for arm in compared.arms] == [arm.fitness for arm in expected.arms]
+
+
 def test_time_that_runs_out_while_filming_costs_the_films_and_not_the_comparison(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

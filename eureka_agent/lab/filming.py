@@ -36,6 +36,8 @@ def films_of(lab: Lab, arms: Sequence[Arm]) -> list[Arm]:
             return arm.model_copy(update={"video_note": str(film)})
         return arm.model_copy(update={"video": film.video, "video_note": film.video_note})
 
+    if not lab.run.settings.exhibits:
+        return [arm.model_copy(update={"video_note": "no films were asked for"}) for arm in arms]
     lab.watcher.stage("filming the median episode of each")
     try:
         return lab.boxes.side_by_side(filmed, arms)
@@ -51,6 +53,8 @@ def illustrate(lab: Lab, candidate_id: str) -> None:
         limited = replace(job, limits=lab.boxes.limits(MAP_SECONDS))
         return lab.boxes.run("map", "a map of the reward", limited, shown=False)
 
+    if not lab.run.settings.exhibits:
+        return
     population = lab.run.population(curves=False)
     best = population[candidate_id]
     wanted = [c for c in worth_filming(population, best, lab.run.settings.films) if _is_unfilmed(lab.run, c)]
@@ -101,7 +105,7 @@ def seen_by_now(run: Run, population: Population) -> list[Candidate]:
     best = population.best
     if run.task.spec.by_preference:  # nobody can prefer what they cannot see
         return list(population.born(population.generations - 1))
-    return [best][: run.settings.films] if best else []
+    return [best][: run.settings.films] if best and run.settings.exhibits else []
 
 
 def worth_filming(population: Population, best: Candidate, most: int) -> list[Candidate]:

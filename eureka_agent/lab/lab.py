@@ -195,7 +195,7 @@ class Lab:
 
     def _held_out(self, best: Candidate, arms: Sequence[Arm]) -> Robustness | None:
         """Both policies in worlds that they were not trained in; None without such worlds, or without time."""
-        if self.boxes.stopping.is_set():  # as the time ran out while filming
+        if not self.run.settings.exhibits or self.boxes.stopping.is_set():  # as the time ran out while filming
             return None
         try:
             return held_out(self, best.id, arms)

@@ -84,7 +84,7 @@ class Bench(BaseModel):
         given |= {"strategy": contestant.strategy, "model": contestant.model, "seed": repeat, **contestant.options}
         generations = min(ROOM * self.generations, 10_000)
         sized = {"population": self.population, "generations": generations, "steps": self.budget(task)}
-        return Settings.model_validate({**given, **sized})
+        return Settings.model_validate({"exhibits": False, **given, **sized})
 
     def budget(self, task: Task) -> int:
         """Environment steps that each search of a task may take, its last comparison not included."""

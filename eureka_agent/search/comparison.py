@@ -98,7 +98,7 @@ class Comparison(Record):
     """What the candidate's fitness promised when it was selected, minus the mean of its fresh trainings here; None in
     runs of earlier versions."""
     robustness: Robustness | None = None
-    """Both policies in the task's held-out variations; None where there are none, or no time was left."""
+    """Both policies in the task's held-out variations; None where there are none, no time was left, or nobody looks."""
     suspicions: tuple[Finding, ...] | None = None
     """Signs that the candidate's reward is exploited, those included that only the end of a run shows; the weightiest
     first. None in runs of earlier versions."""

@@ -143,7 +143,7 @@ def price(
 
     raced = _over_generations(generation_seconds, size, generations, edits)
     calls, tokens, cost = _asked(task, settings, generations_done)
-    worlds = 1 + len(variations_of(task)) if variations_of(task) else 0
+    worlds = 1 + len(variations_of(task)) if settings.exhibits and variations_of(task) else 0
     scorings = 1 + math.ceil(2 * worlds / side_by_side)  # random play, and both policies in held-out variations
     seconds = raced + waves * one + scorings * speed.score_seconds
     return Estimate(plan.trainings, plan.steps, seconds, cost, calls, tokens)
