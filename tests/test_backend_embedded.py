@@ -26,6 +26,7 @@ import pytest
 from backend_cases import HELLO, SCORE, TRAIN, as_json, frame, policy_blobs, progress, stream, train_result
 
 from eureka_sandbox.backends import conversation, job_folder, make_sandbox
+from eureka_sandbox.backends.conversation import FASTEST_FILLING, LONGEST_INTERVAL, MEMORY_INTERVAL, until_next_look
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.local import box_environment
 from eureka_sandbox.backends.process import BoxProcess
@@ -469,6 +470,13 @@ def test_a_crash_beside_somebody_else_s_lack_of_memory_is_the_candidate_s_own(mo
     monkeypatch.setattr(BoxProcess, "oom_kills", lambda _: next(counts, 5))
     verdict, message = failure_of(run("say(HELLO); os.kill(os.getpid(), 11)"))
     assert (verdict, message) == (Verdict.BAD_RESULT, "the box ended (signal SIGSEGV) without a result")
+
+
+def test_memory_is_looked_at_before_the_box_could_have_used_up_what_is_left() -> None:
+    near, far, farther = (until_next_look(left, cost=0.001) for left in (2**20, FASTEST_FILLING // 2, 2**50))
+    assert (near, far, farther) == (MEMORY_INTERVAL, 0.5, LONGEST_INTERVAL)
+    assert until_next_look(-1.0, cost=0.0) == MEMORY_INTERVAL
+    assert until_next_look(2**20, cost=0.05) == 1.0, "a look that costs much is taken seldom"
 
 
 def test_the_kernel_s_count_of_processes_killed_for_memory_can_be_read() -> None:

@@ -129,18 +129,22 @@ def test_rewards_of_a_rollout_in_one_call_are_those_of_its_steps() -> None:
     np.testing.assert_array_equal(other.step(idle)[1], one.step(idle)[1])
 
 
-def test_native_rewards_can_be_deferred_too_and_what_is_not_paid_is_forgotten() -> None:
+def test_native_rewards_can_be_deferred_too_and_a_reset_forgets_what_is_not_paid() -> None:
     one, other = (RewardVecEnv(environment(), None, None, num_envs=2, seed=0) for _ in range(2))
-    expected = run(one, 8)
-    other.defer_rewards(steps=5)
-    run(other, 3)
-    other.reset()  # as by a second `learn` after a callback has ended the first
+    for env in (one, other):
+        env.reset()
+    idle = np.zeros((2, 3), np.float32)
+    other.defer_rewards(steps=8)
+    expected = [one.step(idle)[1] for _ in range(8)]
+    unpaid = [other.step(idle)[1] for _ in range(8)]
+    assert np.isnan(unpaid).all()
+    np.testing.assert_array_equal(other.pay(), expected)
+    other.defer_rewards(steps=8)
+    other.step(idle)
+    other.reset()  # as after an exception in a rollout
+    assert np.isfinite(other.step(idle)[1]).all()
     other.defer_rewards(steps=8)
     assert other.pay().shape == (0, 2)
-    other = RewardVecEnv(environment(), None, None, num_envs=2, seed=0)
-    other.defer_rewards(steps=8)
-    run(other, 8)
-    np.testing.assert_array_equal(other.pay(), [rewards for _, rewards, _, _ in expected])
 
 
 def test_truncation_is_not_reported_where_the_state_is_terminal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -49,6 +50,28 @@ def normalized(n_envs: int = 3, **settings: Any) -> VecNormalize:
     return env
 
 
+class Written:
+    """A reward of two components, as a file would give it."""
+
+    arguments = ("torso_x_velocity", "actions")
+
+    def __call__(self, state: Any, steps: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        forward, control = state["torso_x_velocity"].copy(), -0.1 * np.square(state["actions"]).sum(axis=1)
+        return forward + control, {"forward": forward, "control": control}
+
+
+def hopping(reward: Written | None, n_envs: int, **settings: Any) -> VecNormalize:
+    spec = EnvironmentSpec(body="hopper", max_episode_steps=17)
+    return VecNormalize(RewardVecEnv(spec, None, reward, n_envs, seed=5), **settings)
+
+
+ENVIRONMENTS: dict[str, Callable[[], VecEnv]] = {
+    "normalised": lambda: normalized(),
+    "plain": lambda: DummyVecEnv([lambda: Monitor(Drift())] * 3),
+    "deferred": lambda: hopping(Written(), 3),
+}
+
+
 def make(cls: type[PPO], env: VecEnv, **settings: Any) -> PPO:
     defaults: dict[str, Any] = {"n_steps": 40, "batch_size": 24, "n_epochs": 2, "seed": 1, "device": "cpu"}
     return cls("MlpPolicy", env, **{**defaults, **settings})
@@ -62,6 +85,7 @@ class Recorder(BaseCallback):
         self.calls: list[str] = []
         self.steps: list[dict[str, Any]] = []
         self.buffers: list[dict[str, Any]] = []
+        self.episodes: list[bool] = []
         self.stop_at = stop_at
 
     def _on_rollout_start(self) -> None:
@@ -81,6 +105,8 @@ class Recorder(BaseCallback):
         buffer = self.locals["rollout_buffer"]
         self.buffers.append({k: np.copy(v) for k, v in vars(buffer).items() if isinstance(v, np.ndarray)})
         self.buffers[-1]["last values"] = self.locals["values"].numpy().ravel()
+        self.buffers[-1]["last dones"] = np.copy(self.locals["dones"])
+        self.episodes.append(any("episode" in info for info in self.locals["infos"]))
 
 
 def train(cls: type[PPO], env: VecEnv, timesteps: int = 360, **settings: Any) -> tuple[PPO, Recorder]:
@@ -91,18 +117,22 @@ def train(cls: type[PPO], env: VecEnv, timesteps: int = 360, **settings: Any) ->
 
 
 @pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
-@pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
-def test_a_whole_training_is_that_of_sb3_seed_for_seed(normalise: bool) -> None:
-    def env() -> VecEnv:
-        return normalized() if normalise else DummyVecEnv([lambda: Monitor(Drift())] * 3)
-
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
+def test_a_whole_training_is_that_of_sb3_seed_for_seed(kind: str) -> None:
+    env = ENVIRONMENTS[kind]
     stock, seen_by_stock = train(PPO, env())
     fused, seen = train(FusedPPO, env())
     assert seen.calls == seen_by_stock.calls
     for ours, theirs in zip(seen.steps, seen_by_stock.steps, strict=True):
-        assert ours.pop("infos") == theirs.pop("infos")
+        infos, rewards = (ours.pop("infos"), theirs.pop("infos")), (ours.pop("rewards"), theirs.pop("rewards"))
+        if kind == "deferred":
+            assert np.isnan(rewards[0]).all()
+        else:
+            assert infos[0] == infos[1]
+            np.testing.assert_allclose(*rewards, rtol=1e-4, atol=1e-4)
         for name in theirs:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    assert seen.episodes == seen_by_stock.episodes
     for ours, theirs in zip(seen.buffers, seen_by_stock.buffers, strict=True):
         assert ours.keys() == theirs.keys()
         for name in theirs:
@@ -189,11 +219,8 @@ DEFERRED = {name: settings for name, settings in SETTINGS.items() if "environmen
 def test_rewards_deferred_to_the_rollout_s_end_are_those_of_vec_normalize_to_the_last_bit(
     settings: dict[str, Any],
 ) -> None:
-    def env() -> VecNormalize:
-        spec = EnvironmentSpec(body="hopper", max_episode_steps=17)
-        return VecNormalize(RewardVecEnv(spec, None, None, num_envs=8, seed=5), **settings)
-
-    theirs, ours = env(), env()
+    reward = None if settings else Written()
+    theirs, ours = hopping(reward, 8, **settings), hopping(reward, 8, **settings)
     assert np.array_equal(theirs.reset(), ours.reset())
     rng, terminal = np.random.default_rng(0), 0
     for rollout in (40, 25):
@@ -214,6 +241,7 @@ def test_rewards_deferred_to_the_rollout_s_end_are_those_of_vec_normalize_to_the
                     terminal += 1
                     assert np.array_equal(info["terminal_observation"], other["terminal_observation"])
                     assert info["episode"]["r"] == other["episode"]["r"]
+                    assert info["episode_components"] == pytest.approx(other["episode_components"], rel=1e-12)
         assert np.array_equal(ours.returns, theirs.returns)
         assert np.array_equal(ours.get_original_reward(), theirs.get_original_reward())
         assert vars(ours.ret_rms) == vars(theirs.ret_rms)
@@ -253,10 +281,14 @@ def test_advantages_equal_those_of_the_rollout_buffer_to_the_last_bit() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
-def test_a_callback_can_stop_the_training_in_the_middle_of_a_rollout() -> None:
-    model, recorder = make(FusedPPO, normalized()), Recorder(stop_at=50)
+@pytest.mark.parametrize("kind", ["normalised", "deferred"])
+def test_a_callback_can_stop_the_training_in_the_middle_of_a_rollout(kind: str) -> None:
+    env = ENVIRONMENTS[kind]()
+    model, recorder = make(FusedPPO, env), Recorder(stop_at=50)
     model.learn(10_000, callback=recorder)
     assert model.num_timesteps == 150
+    assert len(model.ep_info_buffer or ()) >= 6
+    assert np.isfinite(env.step(np.zeros((3, *env.action_space.shape), np.float32))[1]).all()
     assert recorder.calls == ["start"] + ["step"] * 40 + ["end", "start"] + ["step"] * 10
 
 

@@ -111,7 +111,7 @@ def score_job(
 
 
 def smoke_job(task: Task, code: str, bank: bytes, limits: Limits | None = None) -> Job:
-    """Two passes of a reward's code over a bank of recorded transitions; a box without a simulator."""
+    """Two passes of a reward's code over a bank of recorded transitions, in two orders; a box without a simulator."""
     spec = SmokeSpec(environment=task.environment)
     return Job(spec, {"reward.py": code.encode(), BANK_FILE: bank}, limits or Limits())
 

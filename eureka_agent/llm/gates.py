@@ -77,7 +77,10 @@ def objection(result: SmokeResult) -> Failure | None:
     size = max(abs(total.low), abs(total.high))
     problem = ""
     if not result.deterministic:
-        problem = "the same transitions were paid differently the second time; a reward must be a pure function"
+        problem = (
+            "the same transitions were paid differently the second time, in another order; a reward must be a pure "
+            "function of each row"
+        )
     elif total.high - total.low <= STILL * max(size, 1.0):
         problem = (
             f"the total is {total.mean:.3g} on all {result.transitions} transitions; nothing can be learned from it"

@@ -243,7 +243,8 @@ def main() -> int:
         return 0
     report: Callable[[str, Any], None] = report_fitness if arguments.fitness else report_speed
     for body in arguments.bodies:
-        arms = [name for name in arguments.arms if body in WRITTEN or not ARMS[name].written]
+        written = body in WRITTEN and not arguments.fitness
+        arms = [name for name in arguments.arms if written or not ARMS[name].written]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
         for seed in range(arguments.rounds):
             for name in arms:

@@ -361,7 +361,7 @@ TRAINING_PROGRESS = _variable(
     "time",
     "1",
     "-",
-    "Part of the training's environment steps taken so far, from 0 to 1, the same in all environments; for a "
+    "Part of the training's environment steps taken so far, from 0 to 1; for a "
     "curriculum, or shaping that fades out. It is no state of the robot: scores and recordings do not have it.",
 )
 """What a reward may name beside the state of the simulation."""

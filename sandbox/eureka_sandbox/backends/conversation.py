@@ -38,8 +38,8 @@ MEMORY_INTERVAL = 0.1
 """Seconds between two looks at the memory at least; longer, up to the next figure, where a look costs much processor
 time, and where the box could not use up what its limit leaves it so soon."""
 LONGEST_INTERVAL = 2.0
-FASTEST_FILLING = 4 * 2**30
-"""Bytes of new memory that a box may touch in a second, which a core of today hardly can."""
+FASTEST_FILLING = 4 * 2**30 * (os.cpu_count() or 1)
+"""Bytes of new memory that a box may touch in a second: more than a core of today can, for every core."""
 EXIT_SECONDS = 5.0
 """How long a box may take to exit after its last frame."""
 CLOSE_SECONDS = 0.5
@@ -112,6 +112,11 @@ class Tail:
         """The last line that says something (of a traceback: the exception), at most `length` bytes of it."""
         lines = bytes(self.data).strip().splitlines()
         return one_line(lines[-1][:length].decode("utf-8", "replace"), length) if lines else ""
+
+
+def until_next_look(left: float, cost: float) -> float:
+    """Seconds to the next look at a box's memory, given the bytes left to it and the last look's processor time."""
+    return min(max(MEMORY_INTERVAL, 20 * cost, left / FASTEST_FILLING), LONGEST_INTERVAL)
 
 
 class Conversation:
@@ -214,8 +219,7 @@ class Conversation:
         spent = time.thread_time()
         used = self._box.memory_bytes(suspicious=self._memory_limit)
         cost = time.thread_time() - spent  # on a busy machine a look takes long and costs nothing
-        soonest = (self._memory_limit - used) / FASTEST_FILLING
-        self._next_memory = time.monotonic() + min(max(MEMORY_INTERVAL, 20 * cost, soonest), LONGEST_INTERVAL)
+        self._next_memory = time.monotonic() + until_next_look(self._memory_limit - used, cost)
         self._memory_peak = max(self._memory_peak, used)
         if used > self._memory_limit:
             limit = f"memory_mb={self._job.limits.memory_mb}"

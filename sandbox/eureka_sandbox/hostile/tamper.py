@@ -54,9 +54,9 @@ class Honest:
 
 
 def train_job(reward: bytes, limits: Limits) -> Job:
-    """A training of 512 steps, with the same seed always."""
+    """A training of 512 steps, with the same seed always; on the learner that calls the reward most often."""
     recipe = {"n_envs": 2, "n_steps": 128, "batch_size": 64, "n_epochs": 2, "policy_kwargs": {"net_arch": [8]}}
-    spec = TrainSpec(environment=ENVIRONMENT, hyperparameters=recipe, total_timesteps=512, seed=5)
+    spec = TrainSpec(environment=ENVIRONMENT, hyperparameters=recipe, total_timesteps=512, seed=5, learner="sb3")
     return Job(spec, {"reward.py": reward, "task.py": TASK}, limits)
 
 

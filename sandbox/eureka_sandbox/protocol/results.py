@@ -144,7 +144,7 @@ class SmokeResult(Boundary):
     sum_gap: float
     """Largest distance between the total and the sum of the components."""
     deterministic: bool
-    """Whether a second pass over the same transitions gave the same totals."""
+    """Whether a second pass over the same transitions, in another order, gave the same totals within rounding."""
     seconds_per_step: float
     """Wall time of one call divided by its batch."""
     fingerprint: list[float] = Field(max_length=FINGERPRINT_SIZE)

@@ -77,6 +77,8 @@ class RewardVecEnv(VecEnv):
                 self._rngs[i] = np.random.default_rng(seed)
         self._reset_seeds()
         self._begin(np.arange(self.num_envs))
+        self._unpaid = None
+        self._payroll.make_room(1)
         self._payroll.sums[:] = 0.0
         return self.simulation.observation()
 
@@ -130,10 +132,11 @@ class RewardVecEnv(VecEnv):
         Raises:
             RewardError: the reward broke its contract.
         """
-        rewards = self._payroll.pay()
-        self._payroll.make_room(1)
         self._unpaid = None
-        return rewards
+        try:
+            return self._payroll.pay()
+        finally:
+            self._payroll.make_room(1)
 
     def _begin(self, indices: NDArray[np.int64]) -> None:
         self.simulation.reset(indices, [self._rngs[i] for i in indices])

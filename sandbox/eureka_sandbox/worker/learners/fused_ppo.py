@@ -67,8 +67,9 @@ class FusedPPO(PPO):
         """Fill the buffer with `n_rollout_steps` steps of every environment; False if a callback ended the training.
 
         SB3's loop with what does not depend on the next state moved behind it. Callbacks see SB3's local variables,
-        except that `values` and `log_probs` do not exist before the rollout's end, nor `rewards` where the environment
-        can give them all at once then; the `infos` of episodes' ends get their returns at the same time.
+        except that `values` and `log_probs` do not exist before the rollout's end, when `rewards` are `(steps, N)` and
+        the model's buffers get the episodes that ended. A `RewardVecEnv` gives all rewards at once then: in `on_step`
+        they are NaN, and the `infos` of episodes' ends lack the return.
         """
         network = self.network()
         if network is None:
@@ -98,8 +99,8 @@ class FusedPPO(PPO):
             rollout.add(self._last_obs, actions, self._last_episode_starts)
             self._last_obs, self._last_episode_starts = new_obs, dones
         rewards = steps.rewards()
-        for infos, dones in ended:
-            self._update_info_buffer(infos, dones)
+        for ends, flags in ended:
+            self._update_info_buffer(ends, flags)
         if not goes_on:
             return False
         rollout_buffer.rewards[:] = rewards

@@ -1,7 +1,8 @@
 """`VecNormalize` without its overhead: the same floating-point operations in the same order, on its own state.
 
 The wrapper's `obs_rms`, `ret_rms`, `returns`, `old_obs` and `old_reward` are what they would be after its own `step`,
-so that saving, exporting and evaluation callbacks need not know. Bitwise equality is tested.
+so that saving, exporting and evaluation callbacks need not know; where rewards are deferred, `ret_rms`, `returns` and
+`old_reward` stand still until the rollout's end. Bitwise equality is tested.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class LeanSteps:
         self._dones.append(dones)
         if not self._deferring:
             rewards = rewards if env is None else normalize_rewards(env, rewards[None], [dones])[0]
-            self._rewards.append(rewards)
+            self._rewards.append(rewards.copy())
         return observations, rewards, dones, infos
 
     def rewards(self) -> NDArray[np.float32]:
