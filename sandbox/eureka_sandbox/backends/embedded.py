@@ -7,7 +7,7 @@ box outlives the job or the host; only a complete, validated result counts.
 
 Not covered: unknown bugs of the Linux kernel, side channels of the shared hardware, and a share of the processor: a box
 is as hungry as its user may be. The memory limit is watched, ten times a second near it, not held by the kernel;
-what pipes, sockets and page tables hold counts at its most, what mappings cost in eight processes (13 MB each) does not.
+what pipes, sockets and page tables hold counts at its most, what mappings cost in eight processes (13 MB each) not.
 """
 
 from __future__ import annotations
