@@ -242,7 +242,6 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
     from eureka_agent.cli.result import print_result
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.errors import BudgetExhausted
-    from eureka_agent.report.build import write_report
     from eureka_agent.search.estimate import cached_price, learn_from
     from eureka_agent.search.searching import search
     from eureka_agent.terminal.display import watching
@@ -256,8 +255,8 @@ def _search(run: Run, hands: Hands, as_json: bool, console: Console) -> None:
             ask = asking(console) if hands.interactive else None
             search(run, chosen_sandbox(run.settings.sandbox), watcher, ask)
     except BudgetExhausted:
-        print_result(run, write_report(run), as_json)
+        print_result(run, as_json)
         raise
     finally:
         learn_from(run)
-    print_result(run, write_report(run), as_json)
+    print_result(run, as_json)

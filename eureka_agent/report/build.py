@@ -27,14 +27,18 @@ NARROW_TREE = 600
 """Pixels below which the family tree leaves room for the search's chart beside it."""
 
 
-def write_report(run: Run) -> Path:
+def write_report(run: Run, facts: RunFacts | None = None) -> Path:
     """Write `report.html` into the run's folder, whatever its stage, and return its path.
+
+    Args:
+        run: whose report it is.
+        facts: what `gather` has just found in it, if somebody knows that already.
 
     Raises:
         RunError: the file cannot be written, or a blob is damaged.
     """
     path = run.folder / "report.html"
-    page = render(gather(run))
+    page = render(facts or gather(run))
     with storage_errors(path):
         write_file(path, page.encode(), durable=False, step="report")
     return path
