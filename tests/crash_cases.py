@@ -54,7 +54,7 @@ from eureka_sandbox.protocol import Outcome as BoxOutcome
 TASK = load_task("inverted_pendulum_balance")
 SETTINGS = Settings(population=3, generations=2, timesteps=90_000, final_seeds=1, jobs=2, model="openai/test")
 """The second generation races: a third and two thirds of the steps are enough updates. Both are contested."""
-SALT = b"2"
+SALT = b"4"
 """Such that the second generation comes close to the first: after a change of prompts another may be needed."""
 REWARD = '''import torch
 

@@ -291,7 +291,7 @@ def test_the_command_for_the_same_search_gives_the_same_settings(monkeypatch: py
         "max_cost_per_hour": 0.75,
     }
     usual = Settings().model_dump()
-    assert {name for name in usual if unusual.get(name, usual[name]) == usual[name]} == {"seed_rewards"}
+    assert {name for name in usual if unusual.get(name, usual[name]) == usual[name]} == {"seed_rewards", "exhibits"}
     line = dict(commands(dataclasses.replace(facts(), settings=Settings(**unusual))))["The same search from the start"]
     given: dict[str, object] = {}
     monkeypatch.setattr("eureka_agent.cli.evolve._begin", lambda task, flags, *_: given.update(flags))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from eureka_agent.cli.candidates import print_candidates
 from eureka_agent.cli.common import print_json, print_python, result_console
 from eureka_agent.lab.variations import Held, told
-from eureka_agent.report.build import write_report
 from eureka_agent.report.facts import RunFacts, comparison_rows, gather, selection, verdict
 from eureka_agent.runs.catches import caught, in_words
 from eureka_agent.runs.run import Run
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 def print_result(run: Run, as_json: bool) -> None:
     """Write the report and print what a run has come to, at its end or when its time ran out."""
+    from eureka_agent.report.build import write_report
+
     facts = gather(run)
     report = write_report(run, facts)
     if as_json:

@@ -138,6 +138,8 @@ ALWAYS = {"population": "-p", "generations": "-g", "seed": "", "model": "", "lea
 """Settings that the command line of the same search names always, and short flags; any other, if it is not as usual."""
 DURATIONS = ("max_seconds", "wall_seconds")
 """Settings whose flags take seconds as `90s`."""
+UNTYPED = ("seed_rewards", "exhibits")
+"""Settings that no flag takes as they are: rewards come from files, and whoever types a search wants to see it."""
 
 
 def commands(facts: RunFacts) -> list[tuple[str, str]]:
@@ -146,7 +148,7 @@ def commands(facts: RunFacts) -> list[tuple[str, str]]:
     again, usual = ["eureka", "evolve", f"{facts.folder}/task"], Settings()
     for name in dict.fromkeys([*ALWAYS, *Settings.model_fields]):
         value = getattr(settings, name)
-        if name != "seed_rewards" and (name in ALWAYS or value != getattr(usual, name)):
+        if name not in UNTYPED and (name in ALWAYS or value != getattr(usual, name)):
             for each in value if isinstance(value, tuple) else (value,):
                 shown = f"{each:g}s" if name in DURATIONS else str(each)
                 again += [ALWAYS.get(name) or flag_of(name), *([] if each is True else [shown])]
