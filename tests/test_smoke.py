@@ -77,8 +77,12 @@ def test_a_total_that_is_not_the_sum_of_its_components_has_a_gap(tried) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["torch.cos(pole_angle) + torch.rand(())", "torch.cos(pole_angle) + calls.append(0) * 0 + len(calls)"],
-    ids=["random", "with a memory"],
+    [
+        "torch.cos(pole_angle) + torch.rand(())",
+        "torch.cos(pole_angle) + calls.append(0) * 0 + len(calls)",
+        "torch.cos(pole_angle) / pole_angle.abs().max()",
+    ],
+    ids=["random", "with a memory", "by other rows"],
 )
 def test_a_reward_that_pays_the_same_transition_differently_is_found_out(tried, change: str) -> None:
     memory = (
