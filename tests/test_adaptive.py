@@ -14,20 +14,23 @@ import pytest
 from checkpoint_cases import SMALL, files_of, train_in, train_spec
 from safetensors.numpy import load, save
 
-from eureka_agent.contract.reward_code import check_reward_code
+from eureka_agent.contract.reward_code import check_reward_code, is_scheduled
 from eureka_agent.contract.task import Task, load_task, task_from_files
+from eureka_agent.critique.analysis import OWN_RETURN, _component_findings, _own_return
+from eureka_agent.critique.suspicions import _rungs
 from eureka_agent.errors import TaskError
 from eureka_agent.lab import warm as warm_module
 from eureka_agent.lab.lab import Lab
 from eureka_agent.llm.prompting import Prompts
 from eureka_agent.loop import evolve
-from eureka_agent.population import Brief, Candidate, Population, Proposal, Training
+from eureka_agent.population import Brief, Candidate, Population, Proposal, Rung, Training
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search.contest import Incumbency, Spread, decision
 from eureka_agent.settings import Settings
 from eureka_agent.standing import Standing
 from eureka_agent.strategies.incumbent import Incumbent
+from eureka_evaluation.components import LENGTH
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.bodies import TRAINING_PROGRESS, reward_shapes, variable_shapes
 from eureka_sandbox.protocol import TrainSpec
@@ -48,6 +51,22 @@ def compute_reward(pole_angle, training_progress):
 
 
 # ----------------------------------------------------------------------------------------------- training_progress
+
+
+def test_returns_of_a_reward_that_changes_over_training_are_held_against_nothing() -> None:
+    curves = {"reward/shaping": [1.0, 0.8, 0.6, 0.4, 0.2, 0.0], OWN_RETURN: [100.0, 80.0, 60.0, 40.0, 20.0, 10.0]}
+    curves |= {"reward/upright": [0.9, 1.1, 1.0, 1.2, 0.8, 1.0], LENGTH: [1.0] * 6}
+    brief = Brief(id="g0c0", generation=0, slot=0, operator="sample", seed=1)
+    empty = {"seconds": 1.0, "startup_seconds": 0.0, "policy": "", "policy_meta": "", "versions": {}}
+    training = Training(seed=0, timesteps=6, peak_return=100.0, peak_timesteps=1, curves=curves, **empty)
+    rung = Rung(timesteps=3, fitness=1.0, own_return=100.0)
+    fading = Candidate(brief=brief, code=FADING, training=training, rungs=(rung,))
+    steady = fading.model_copy(update={"code": FADING.replace("training_progress", "torso_pitch")})
+    assert (is_scheduled(fading.code), is_scheduled(steady.code), is_scheduled("no code")) == (True, False, False)
+    assert [f.kind for f in _component_findings(steady)] == ["component_given_up"]
+    assert _component_findings(fading) == ()
+    assert (list(_own_return(steady)), list(_own_return(fading))) == (curves[OWN_RETURN], [])
+    assert (_rungs(steady), _rungs(fading)) == (((1.0, 100.0),), ())
 
 
 @pytest.mark.parametrize("learner", ["fused", "sb3"])

@@ -377,6 +377,19 @@ def test_a_score_well_on_the_way_to_the_human_rewards_is_better_than_random_play
         assert bool(kinds(analyse(made)).keys() & {"no_better_than_random", "missing_exploration"}) is told
 
 
+def test_without_a_success_it_is_told_how_far_the_best_came_towards_the_human_reward() -> None:
+    floor = floor_of(*[episode(50, torso_x=wander(50)) for _ in range(2)], fitness=[-1.0, 1.0])
+    played = episode(50, torso_x=wander(50))
+    for human, said in (
+        (20.0, "; the best came 25% of the way from random play to what the human reward reaches, 20."),
+        (4.0, "; the best is beyond what the human reward reaches, 4."),
+        (-1.0, ", median 5."),  # a human reward below random play is no measure
+        (None, ", median 5."),
+    ):
+        found = kinds(analyse(subject(played, fitness=[5.0], floor=floor, limit=50, human=human)))
+        assert found["no_success"].text.endswith(said)
+
+
 def test_a_score_far_above_random_play_is_no_failure_of_exploration() -> None:
     episodes = [walk(speed=s) for s in (0.9, 1.0, 1.1)]
     made = subject(*episodes, fitness=[way(e) for e in episodes], floor=random_play(), own_return=np.zeros(30))

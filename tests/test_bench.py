@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from eureka_agent.contract.reward_code import check_reward_code, normalised_hash
@@ -37,7 +40,7 @@ from figures import Figures  # noqa: E402
 from intervals import Sample, median_interval, ratio_interval, samples  # noqa: E402
 from machine import description  # noqa: E402
 from plan import PLANS, Measurement, Options  # noqa: E402
-from publish import WouldLose, publish  # noqa: E402
+from publish import WouldLose, must_not_lose, publish  # noqa: E402
 from record import Record, Row  # noqa: E402
 from strategies_page import KINDS, Colophon, Tally, page  # noqa: E402
 from work import Sitting  # noqa: E402
@@ -125,11 +128,15 @@ def test_what_is_to_be_measured_again_is_missing_again_and_nothing_else(record: 
         record.add(row(measurement, made_up(measurement)))
     whole = Sitting(record, OPTIONS, ["b"], [0], peers_python=None)
     assert whole.missing() == []
-    record.forget(["b/hopper/ours"])
+    record.doubt(["b/hopper/ours"])
     again = [m.key for m in whole.missing()]
     assert again == [f"b/hopper/ours/{seed}" for seed in range(6)], "b/hopper/ours-cold is known still"
-    assert [m.key for m in Sitting(Record(record.path), OPTIONS, ["b/hopper"], [0], None).missing()] == again
-    assert Sitting(Record(record.path), OPTIONS, ["b/half_cheetah"], [0], None).missing() == []
+    first = next(m for m in plan.training(OPTIONS, record) if m.key == again[0])
+    record.add(row(first, {"new": 1.0}))
+    assert [m.key for m in whole.missing()] == again[1:]
+    kept = Record(record.path)
+    assert kept.under("b/hopper/ours")[0].result == {"new": 1.0}
+    assert Sitting(kept, OPTIONS, ["b"], [0], None).missing() == [], "what was not measured again is as it was"
 
 
 def test_rows_survive_a_crash_in_the_middle_of_a_line(tmp_path: Path) -> None:
@@ -252,10 +259,46 @@ def test_a_page_is_not_replaced_by_one_that_tells_fewer_parts(record: Record, tm
             record.add(row(measurement, made_up(measurement)))
     page, _ = publish(OPTIONS, record, tmp_path, "make bench-full")
     before = page.read_text()
-    record.forget(["b"])
+    fewer = Record(tmp_path / "fewer.jsonl")
+    for measurement in PLANS["a"](OPTIONS, fewer):
+        fewer.add(row(measurement, made_up(measurement)))
     with pytest.raises(WouldLose, match=r"tells of part b, .*--only b\)"):
-        publish(OPTIONS, record, tmp_path, "make bench-full")
+        publish(OPTIONS, fewer, tmp_path, "make bench-full")
     assert page.read_text() == before
+    with pytest.raises(WouldLose, match=r"tells of part b, "):
+        must_not_lose(fewer, {"c"}, tmp_path)
+    must_not_lose(fewer, {"b"}, tmp_path)
+
+
+def test_peers_and_seeds_that_are_missing_here_and_there_do_not_shift_what_is_compared(
+    record: Record, tmp_path: Path
+) -> None:
+    for measurement in plan.stepping(OPTIONS, record):
+        found = made_up(measurement)
+        record.add(row(measurement, found if measurement.parameters["seed"] else found | {"EnvPool (resets)": 70.0}))
+    for measurement in plan.final(OPTIONS, record):
+        seed, ours = measurement.parameters["seed"], measurement.parameters["learner"] == "fused"
+        if (seed, ours) != (2, True):  # this one failed
+            record.add(row(measurement, {"fitness": [10.0 * seed + 3.0 * ours], "seconds": 5.0}))
+    text = publish(OPTIONS, record, tmp_path, "make bench-full")[0].read_text()
+    assert "| EnvPool (resets) | 70 | 0.70 |" in text
+    assert "| +3 [+3, +3] |" in text, "each training is held against that of its own seed"
+
+
+def test_an_interrupted_sitting_leaves_nothing_running(tmp_path: Path) -> None:
+    only = ["--only", "c/ant", "--seeds", "1", "--results", str(tmp_path / "rows.jsonl"), "--docs", str(tmp_path)]
+    script = Path(plan.__file__).with_name("full.py")
+    with subprocess.Popen([sys.executable, str(script), *only], stderr=subprocess.PIPE, text=True) as sitting:
+        own = psutil.Process(sitting.pid)
+        while not (children := [child for child in own.children() if "child.py" in " ".join(child.cmdline())]):
+            assert sitting.poll() is None
+            time.sleep(0.05)
+        sitting.send_signal(signal.SIGINT)
+        _, complaint = sitting.communicate(timeout=60)
+    assert sitting.returncode == 130
+    assert "what had finished is kept" in complaint
+    assert "FAILED" not in complaint
+    assert not any(child.is_running() for child in children)
 
 
 def test_a_report_of_nothing_says_so(record: Record, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from eureka_agent.runs.run import Run
 from eureka_agent.runs.verify_records import Records
 from eureka_agent.search import benching
 from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
-from eureka_agent.search.bench_results import HEADINGS, _clustered, _iqm, cells, markdown, results
+from eureka_agent.search.bench_results import HEADINGS, Row, _clustered, _iqm, cells, markdown, results
 from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
+from eureka_agent.search.comparison import Estimate
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import PUBLISHED, as_published
 from eureka_agent.terminal.watcher import Silent, Watcher
@@ -38,6 +39,7 @@ def compute_reward(pole_angle: torch.Tensor) -> tuple[torch.Tensor, dict[str, to
     return upright, {{"upright": upright}}
 """
 TASKS = {NAME: load_task(NAME)}
+SURE = Estimate(value=1.0, low=1.0, high=1.0)
 WHOLE = 2048
 """Environment steps of the shortest training: a rollout."""
 
@@ -232,6 +234,17 @@ def test_the_first_strategy_is_compared_with_each_option(
     assert main(["bench", NAME, "--prescreen", "--warm-start", "--strategies", "eureka,islands", "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "(eureka, islands, eureka-prescreen, eureka-warm-start, zero_shot, incumbent)" in said
+
+
+def test_odds_from_few_searches_have_no_interval() -> None:
+    """Two above two others would be sure of everything."""
+    row = Row(task=NAME, name="eureka", unit="m", iqm=SURE, over_human=SURE, searches=2, units=4)
+    place = HEADINGS.index("beats human")
+    assert cells(row)[place] == "100 %"
+    assert cells(row.model_copy(update={"units": 5}))[place] == "100 % [100, 100]"
+    bench = plan(repeats=2)
+    assert "An interval takes 5 searches of each" in markdown(bench, [row])
+    assert "An interval takes" not in markdown(bench, [row.model_copy(update={"units": 5})])
 
 
 def test_cpu_time_that_nobody_saw_is_not_told(tmp_path: Path) -> None:

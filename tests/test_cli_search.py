@@ -248,6 +248,19 @@ def test_check_says_which_line_of_the_reward_fails(place: Path, capsys: pytest.C
     assert "reward.py:" in last
 
 
+def test_check_says_that_the_human_reward_pays_rows_by_other_rows(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("tiny", "mean")
+    reward = Path("mean/reward_human.py")
+    reward.write_text(
+        reward.read_text().replace("    return ", "    alive = alive - torch.arange(len(alive))\n    return ")
+    )
+    assert main(["tasks", "check", "./mean"]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "mean/reward_human.py: the same transitions were paid differently the second time" in last
+
+
 def test_measure_writes_anchors_that_the_task_then_has(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "measure", "./tiny", "--learner", "sb3"]) == 0
     captured = capsys.readouterr()

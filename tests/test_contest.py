@@ -152,6 +152,10 @@ def test_only_close_finishers_are_contested_and_two_at_most() -> None:
     assert [s.id for s in contenders(population, INCUMBENT, KNOWN)] == ["high", "above"]
     assert [s.id for s in contenders(population[:2], INCUMBENT, KNOWN)] == ["close"]  # 9.0 − 0.5 × 1
     assert [s.id for s in contenders(population, None, Spread())] == ["high", "above"]
+    alone = standing("lucky", 99.0)
+    assert [s.id for s in contenders(population[:2], alone, KNOWN)] == ["close", "far"], (
+        "it owes its place to one training"
+    )
 
 
 def _candidate(name: str, fitness: float, **changes: object) -> Candidate:
@@ -255,6 +259,23 @@ def test_a_search_is_led_by_those_who_keep_what_they_promise(make_run: Callable[
     assert gone, "the second contest says nothing of somebody in the first"
     assert run.standings().keys() == contested, "prompts tell of everyone's later trainings"
     assert all(run.standings()[s.id] == s for s in second.standings)
+
+
+def test_a_lucky_reward_that_finished_its_generation_alone_is_contested_by_the_next(
+    make_run: Callable[..., Run],
+) -> None:
+    run = make_run(timesteps=90_000, contest_seeds=3)
+    lab = Lab(Noisy(run), run)
+    lab.floor()
+    promised = {"g0c0": (17.6, 1.0), "g1c0": (9.0, 9.0)}
+    evolve(run, Proposals(promised), Incumbent(), lab)
+    first, second = incumbents(run)
+    assert first is not None
+    assert second is not None
+    assert sum(not c.stopped for c in run.population().born(0)) == 1, "of four that race, one finishes"
+    assert first.reason == "g0c0 leads with 17.6 m in one training"
+    assert (second.before, second.id) == ("g0c0", "g1c0")
+    assert {s.id: s.later for s in second.standings} == {"g0c0": (1.0, 1.0), "g1c0": (9.0, 9.0)}
 
 
 def test_the_report_tells_success_over_the_same_trainings_as_fitness(make_run: Callable[..., Run]) -> None:

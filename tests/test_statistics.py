@@ -226,6 +226,8 @@ def test_a_bonus_that_hardly_rose_is_not_saturated_and_a_cost_that_grew_and_stay
     found = component_statistics({key: list(values) for key, values in curves.items()})
     assert [c.name for c in found if c.saturated] == ["low"]
     assert [f.kind for f in component_findings(found) if f.text.startswith("low")] == ["component_costlier"]
+    by_design = [f.kind for f in component_findings(found, scheduled=True)]
+    assert by_design == ["component_dominant"], "what falls by design was not given up by the policy"
 
 
 def test_a_component_as_large_as_numbers_get_has_its_share() -> None:

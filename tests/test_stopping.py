@@ -50,10 +50,13 @@ def test_it_ends_after_its_generations() -> None:
 
 
 def test_it_ends_at_the_target_of_the_contested_mean_and_not_of_one_lucky_training() -> None:
-    wanted = settings(target=5.0)
-    assert reason_to_stop(history(1.0, 4.9), wanted, None) is None
-    assert reason_to_stop(history(1.0, 6.0), wanted, None, unit="m") == (
+    wanted, uncontested = settings(target=5.0), settings(target=5.0, contest_seeds=1)
+    assert reason_to_stop(history(1.0, 4.9), uncontested, None) is None
+    assert reason_to_stop(history(1.0, 6.0), uncontested, None, unit="m") == (
         "target reached: g1c0 with 6.00 m, wanted 5.00 m"
+    )
+    assert reason_to_stop(history(1.0, 6.0), wanted, None) is None, (
+        "one training is no evidence where contests are held"
     )
     lucky = Standing(id="g1c0", screening=6.0, later=(3.0, 3.0))
     unlucky = Standing(id="g1c0", screening=4.0, later=(6.0, 6.5))

@@ -109,6 +109,9 @@ def test_there_is_nothing_to_tune_before_there_is_an_incumbent_with_numbers() ->
         ("g1c2", "tune", ("g0c1",)),
     ]
     assert with_tuning(first, better, Settings()) == first
+    far = better["g0c1"].model_copy(update={"brief": better["g0c1"].brief.model_copy(update={"island": 3})})
+    elsewhere = with_tuning([], Population(candidates=(plain, far)), settings)
+    assert [b.island for b in elsewhere] == [3, 3], "children live where their parent does"
 
 
 def test_siblings_differ_repeat_exactly_and_stay_near_the_first_of_their_structure() -> None:

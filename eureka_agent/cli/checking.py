@@ -6,11 +6,13 @@ from eureka_agent.cli.common import ChecksFailed, result_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
 from eureka_agent.contract.reward_code import component_names
 from eureka_agent.contract.task import Task, load_task
-from eureka_agent.lab.jobs import run_alone, score_job
+from eureka_agent.lab.bank import bank_bytes
+from eureka_agent.lab.jobs import run_alone, score_job, smoke_job
+from eureka_agent.llm.gates import objection
 from eureka_agent.search.estimate import human_job
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.text import command, count, measure, percent, plural
-from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, TrainResult
+from eureka_sandbox.protocol import Failed, Finished, Job, Sandbox, ScoreResult, SmokeResult, TrainResult
 
 TIMESTEPS = 4000
 """Enough for every algorithm to make some updates; far too few to learn."""
@@ -40,8 +42,11 @@ def check_task(name: str) -> None:
     passed(f"reward_human.py: a total and {_components(task, result)}")
     speed = count(result.timesteps / max(result.seconds, 1e-3))
     passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
-    trial = _scored(sandbox, task, trained)
-    random = _scored(sandbox, task, None)
+    trial, _ = _scored(sandbox, task, trained)
+    random, played = _scored(sandbox, task, None)
+    if played:
+        _try_reward(sandbox, task, played)
+        passed("reward_human.py: a pure function of each row, on states of random play")
     unit = task.spec.metric.unit
     passed(f"fitness: {_spread(trial, unit)} after this short training, {_spread(random, unit)} at random")
     passed(f"success: {percent(_share(trial))} after this short training, {percent(_share(random))} at random")
@@ -67,12 +72,27 @@ def _recipe(task: Task) -> str:
     return f"{recipe.algorithm} ({recipe.learner})"
 
 
-def _scored(sandbox: Sandbox, task: Task, trained: Finished | None) -> ScoreResult:
+def _try_reward(sandbox: Sandbox, task: Task, played: bytes) -> None:
+    """Hold the human reward to what every candidate's is held to before it is trained.
+
+    Raises:
+        ChecksFailed: it pays rows by other rows, or by calls before, or nothing can be learned from it.
+    """
+    bank, _ = bank_bytes(played, None, task.environment)
+    what = f"{task.folder}: the human reward"
+    result = _finished(sandbox, smoke_job(task, task.human_reward, bank), what).result
+    assert isinstance(result, SmokeResult)
+    if failure := objection(result):
+        raise ChecksFailed(f"{task.folder}/reward_human.py: {failure.message}")
+
+
+def _scored(sandbox: Sandbox, task: Task, trained: Finished | None) -> tuple[ScoreResult, bytes | None]:
+    """The score, and the recorded episodes if there are any."""
     whose = f"{task.folder}/task.py on {'a trained' if trained else 'a random'} policy"
     job = score_job(task, range(task.spec.evaluation_episodes), trained.blobs if trained else {})
-    result = _finished(sandbox, job, whose).result
-    assert isinstance(result, ScoreResult)
-    return result
+    scored = _finished(sandbox, job, whose)
+    assert isinstance(scored.result, ScoreResult)
+    return scored.result, scored.blobs.get("episodes.npz")
 
 
 def _finished(sandbox: Sandbox, job: Job, what: str) -> Finished:

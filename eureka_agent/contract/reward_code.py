@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from eureka_agent.contract.renaming import number_locals
 from eureka_agent.contract.reward_names import closest, identifiers, lookalike, spelled, undefined
 from eureka_agent.contract.syntax import check_compiles, parse
+from eureka_sandbox.bodies import TRAINING_PROGRESS
 from eureka_sandbox.protocol import COMPONENT_NAME, Failure, VariableSpec, Verdict
 
 FUNCTION = "compute_reward"
@@ -82,6 +83,19 @@ def component_names(source: str) -> tuple[str, ...]:
     except _Mistake:
         return ()
     return tuple(dict.fromkeys(name for name, _ in _components(function)))
+
+
+def arguments(source: str) -> tuple[str, ...]:
+    """The state variables that the code names; empty if it is no reward function."""
+    try:
+        return tuple(argument.arg for argument in _reward_function(_parse(normalised_source(source))).args.args)
+    except _Mistake:
+        return ()
+
+
+def is_scheduled(source: str) -> bool:
+    """Whether a reward may change with the progress of training, so that its own return may fall by design."""
+    return TRAINING_PROGRESS.name in arguments(source)
 
 
 def normalised_hash(source: str) -> str:

@@ -5,9 +5,10 @@ Everything comes from simulator state, the task's own score and what play withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eureka_agent.contract.reward_code import is_scheduled
 from eureka_agent.contract.task import Task
 from eureka_agent.lab.floor import RANDOM
 from eureka_agent.population import Candidate, Population, Score
@@ -63,7 +64,8 @@ def _component_findings(candidate: Candidate) -> tuple[Finding, ...]:
 
     if candidate.training is None:
         return ()
-    return tuple(component_findings(component_statistics(per_step(candidate.training.curves))))
+    statistics = component_statistics(per_step(candidate.training.curves))
+    return tuple(component_findings(statistics, scheduled=is_scheduled(candidate.code)))
 
 
 def _subject(candidate: Candidate, population: Population, run: Run) -> Subject | None:
@@ -84,11 +86,18 @@ def _subject(candidate: Candidate, population: Population, run: Run) -> Subject 
         task.spec.environment.episode_steps,
         floor=_recorded(run.score(RANDOM), run),
         incumbent=incumbent.tracks if incumbent else (),
-        own_return=candidate.training.curves.get(OWN_RETURN, ()) if candidate.training else (),
+        own_return=_own_return(candidate),
         unit=task.spec.metric.unit,
         human=task.anchors.human.mean if task.anchors else None,
         **_declared(task),
     )
+
+
+def _own_return(candidate: Candidate) -> Sequence[float | None]:
+    """Over training; nothing where returns of different times do not compare."""
+    if candidate.training is None or is_scheduled(candidate.code):
+        return ()
+    return candidate.training.curves.get(OWN_RETURN, ())
 
 
 def _declared(task: Task) -> dict[str, Any]:

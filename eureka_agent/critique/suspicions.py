@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from eureka_agent.contract.reward_code import is_scheduled
 from eureka_agent.lab.judging import HUMAN, Judged, JudgedBank, bank_key, judged_key, probes_in, transitions_of
 from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.runs.run import Run
@@ -239,6 +240,9 @@ def _common(run: Run, generation: int) -> _Common:
 
 
 def _rungs(candidate: Candidate) -> tuple[tuple[float, float | None], ...]:
+    """Fitness and own return over training; nothing of a reward that changes with it, whose returns do not compare."""
+    if is_scheduled(candidate.code):
+        return ()
     seen = [(rung.fitness, rung.own_return) for rung in candidate.rungs]
     if not candidate.stopped and candidate.training and candidate.score:
         seen.append((candidate.score.mean, candidate.training.peak_return))

@@ -275,6 +275,12 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
     gap = measure(abs(best.iqm.value - human.iqm.value), facts.unit)
     ours, theirs = measure(best.iqm.value, facts.unit), measure(human.iqm.value, facts.unit)
     settled, each = can_settle(trainings), f"{plural(trainings, 'training')} each"
+    if best.failures and odds.low > 0.5:
+        failed = f"{len(best.failures)} of {plural(len(best.trials), 'fresh training')} failed"
+        return (
+            f"{comparison.candidate} came out ahead of the human reward, {ours} against {theirs}, where it trained at "
+            f"all: {failed}."
+        )
     if odds.low <= 0.5 <= odds.high:
         cannot = f"{each} {'do not' if settled else 'cannot'} settle it"
         return f"{comparison.candidate} reaches {ours}, the human reward {theirs}: {_lead(odds)}, but {cannot}."

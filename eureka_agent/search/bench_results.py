@@ -15,7 +15,7 @@ from eureka_agent.lab.wall import walls
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.search.benching import Bench, cpu_by_search, search_folder
-from eureka_agent.search.comparison import Comparison, Estimate
+from eureka_agent.search.comparison import FEW_SEEDS, Comparison, Estimate
 from eureka_agent.text import count, duration, interval, measure, percent, plural
 from eureka_sandbox.protocol import Failure
 
@@ -59,6 +59,8 @@ class Row(BaseModel):
     """Of the winners' fresh trainings; None while no search has ended."""
     over_human: Estimate | None = None
     """P(a fresh episode of a winner beats one of the human reward)."""
+    units: int = 0
+    """What varies independently on the smaller side of `over_human`: searches, or the trainings of a single one."""
     optimism: Estimate | None = None
     """What selection promised of the winners above what their fresh trainings kept."""
     steps: float | None = None
@@ -100,10 +102,8 @@ def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
                 Row(task=name, name="human reward", unit=unit, iqm=_iqm(every), searches=len(human), fitness=human)
             )
             alone = [score for scores in _distinct(random) for score in scores[:, None]]  # no training joins episodes
-            odds = _better(alone, every)
-            rows.append(
-                Row(task=name, name="random policy", unit=unit, iqm=_iqm(alone), over_human=odds, searches=len(random))
-            )
+            odds = {"over_human": _better(alone, every), "units": len(every)}
+            rows.append(Row(task=name, name="random policy", unit=unit, iqm=_iqm(alone), searches=len(random), **odds))
     return rows
 
 
@@ -136,11 +136,12 @@ def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tupl
     if not won:
         return row
     fitness = tuple(e.fitness("candidate") for e in won)
-    pooled = _clustered(fitness)
+    pooled, beside = _clustered(fitness), _distinct(human)
     cpu = [e.cpu_seconds for e in won if e.cpu_seconds is not None]
     measured = {
         "iqm": _iqm(pooled),
-        "over_human": _better(pooled, _distinct(human)),
+        "over_human": _better(pooled, beside),
+        "units": min(len(pooled), len(beside)),
         "optimism": _optimism(won),
         "steps": fmean(e.steps for e in won),
         "seconds": fmean(e.seconds for e in won),
@@ -202,7 +203,11 @@ def in_searches(amount: int) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row of the table, under `HEADINGS`; a difference from one search or training has no interval."""
+    """A row of the table, under `HEADINGS`.
+
+    A difference from one search or training has no interval, and odds have none from fewer than `FEW_SEEDS`, of which
+    the bootstrap's is far too narrow: two trainings above two others would be sure of everything.
+    """
     barren = f" + {row.barren} barren" if row.barren else ""
     if row.iqm is None:
         return (row.name, *("–",) * 7, f"0{barren}")
@@ -212,13 +217,18 @@ def cells(row: Row) -> tuple[str, ...]:
         row.name,
         measure(row.iqm.value, row.unit),
         interval(row.iqm.low, row.iqm.high) if several else "–",
-        f"{percent(odds.value)} [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if odds else "–",
+        _odds(odds, row.units) if odds else "–",
         measure(optimism.value, row.unit) if optimism else "–",
         f"{count(row.steps)} of {count(row.budget)}" if row.steps is not None and row.budget else "–",
         duration(row.seconds),
         duration(row.cpu_seconds),
         f"{row.searches}{barren}",
     )
+
+
+def _odds(odds: Estimate, units: int) -> str:
+    bounds = f" [{100 * odds.low:.0f}, {100 * odds.high:.0f}]" if units >= FEW_SEEDS else ""
+    return percent(odds.value) + bounds
 
 
 def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
@@ -229,8 +239,18 @@ def remarks(bench: Bench, rows: Sequence[Row]) -> list[str]:
         "(spent, of the budget) and wall time are of one search without its last comparison.",
         "Optimism: what selection promised of the winner above what its fresh trainings kept.",
     ]
+    if any(row.over_human and row.units < FEW_SEEDS for row in rows):
+        said.append(
+            "Beats human: how often a fresh episode of a winner scores above one of the human reward. An interval "
+            f"takes {FEW_SEEDS} searches of each, or fresh trainings of a single one; of fewer it would be too narrow."
+        )
     if any(row.steps is not None and row.cpu_seconds is None for row in rows):
         said.append("CPU time is of host and boxes; it is not known where boxes ran under Docker.")
+    elif any(row.cpu_seconds is not None for row in rows):
+        said.append(
+            "CPU time is of host and boxes, last comparison included: the first search of each repeat trains the human "
+            "reward for all."
+        )
     if bench.repeats == 1:
         said.append("One search each: the intervals say nothing about how much searches differ (--repeats).")
     elif bench.repeats < 5:

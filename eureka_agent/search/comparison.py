@@ -179,6 +179,8 @@ def _scores(name: str, trials: tuple[Trial, ...]) -> NDArray[np.float64]:
 def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
     seeds = min(len(candidate.fitness), len(human.fitness))
     parts = [_verdict(seeds, over_human)]
+    if candidate.failures and over_human.low > 0.5:
+        parts.append("But that is about trainings that ended: a reward that may fail to train is not the better one.")
     if 1 < seeds < FEW_SEEDS:
         parts.append(f"From {seeds} trainings each, the interval of “best is better” is too narrow: a rough range.")
     for arm in (candidate, human):

@@ -139,8 +139,13 @@ def entrants(population: Population, candidates: Sequence[Candidate], earlier: S
 
 
 def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread) -> list[Standing]:
-    """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most."""
-    least = incumbent.mean - CLOSE * spread.deviation if incumbent else float("-inf")
+    """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most.
+
+    An incumbent that was in no contest, as the only one that finished so far, may owe its place to luck in its one
+    training: it is held against the best of the next generation however far below that comes out.
+    """
+    proven = incumbent is not None and bool(incumbent.later)
+    least = incumbent.mean - CLOSE * spread.deviation if incumbent and proven else float("-inf")
     ended = [c for c in candidates if not c.failure and not c.stopped and c.duplicate_of is None]
     close = [Standing.screened(c) for c in ended if c.fitness is not None and c.fitness >= least]
     return sorted(close, key=lambda s: -s.screening)[:CONTENDERS]

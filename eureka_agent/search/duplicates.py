@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOLERANCE = 1e-5
-"""Largest difference of two equal values, in parts of the value itself, or of the largest on recorded states if that is
-more: float32 sums in another order."""
+"""Largest difference of two equal values, in parts of the value itself, or of the usual one on recorded states if that
+is more: float32 sums in another order."""
 
 
 def linked(run: Run, candidates: Sequence[Candidate], population: Population) -> list[Candidate]:
@@ -84,7 +84,8 @@ class _Fingerprints:
 
         own = _unpacked(candidate.fingerprint)
         rows = np.array([row if row.shape == own.shape else np.full(own.shape, np.inf) for row in self._rows])
-        usual = np.abs(own[: len(own) // 2]).max(initial=0.0)  # on recorded states; far ones pay millions more
+        recorded = np.abs(own[: len(own) // 2])  # far states pay millions more, and a terminal one may pay -1000
+        usual = np.median(recorded) if recorded.size else 0.0
         found = np.flatnonzero((np.abs(rows - own) <= TOLERANCE * np.maximum(np.abs(own), usual)).all(axis=1))
         return self._ids[found[0]] if found.size else None
 

@@ -73,9 +73,9 @@ def heard(lab: Lab, population: Population) -> Population:
     return run.steered(population)
 
 
-def with_people(briefs: Sequence[Brief], run: Run, generation: int) -> list[Brief]:
-    """A generation's briefs with those that people write: seeds take the first places, edits come on top."""
-    result = list(briefs)
+def with_people(briefs: Sequence[Brief], run: Run, population: Population) -> list[Brief]:
+    """The next generation's briefs with those that people write: seeds take the first places, edits come on top."""
+    result, generation = list(briefs), population.generations
     if generation == 0:
         for slot in range(min(len(run.settings.seed_rewards), len(result))):
             result[slot] = result[slot].model_copy(update={"operator": "seed", "parents": ()})
@@ -84,7 +84,8 @@ def with_people(briefs: Sequence[Brief], run: Run, generation: int) -> list[Brie
         name = f"g{generation}c{slot}"
         seed = run.settings.derived_seed("propose", name)
         parents = (edit.candidate,)
-        result.append(Brief(id=name, generation=generation, slot=slot, operator="edit", parents=parents, seed=seed))
+        child = Brief(id=name, generation=generation, slot=slot, operator="edit", parents=parents, seed=seed)
+        result.append(child.model_copy(update={"island": population[edit.candidate].brief.island}))
     return result
 
 

@@ -41,7 +41,7 @@ def select(run: Run, strategy: Strategy, population: Population) -> tuple[Brief,
         edits = sum(edit.generation == population.generations for edit in run.steering.edits)
         room = steps_left(run, population).candidates_at_most(edits)
         briefs = briefs if room is None else briefs[: max(0, room - edits)]  # what people write is always tried
-        return Briefs(briefs=tuple(with_people(briefs, run, population.generations)))
+        return Briefs(briefs=tuple(with_people(briefs, run, population)))
 
     return run.decide(f"g{population.generations}/briefs", Briefs, decide).briefs
 

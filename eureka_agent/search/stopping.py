@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import UsageError
 from eureka_agent.lab.racing import most_finishers, most_steps
-from eureka_agent.population import Population, Record
+from eureka_agent.population import Candidate, Population, Record
 from eureka_agent.search.contest import CONTENDERS
 from eureka_agent.settings import Recipe, Settings
 from eureka_agent.text import count, measure, plural
@@ -123,7 +123,7 @@ def reason_to_stop(
     best, done = population.best, population.generations
     if done >= settings.generations:
         return f"{plural(settings.generations, 'generation')} done"
-    if best and settings.target is not None and population.mean(best) >= settings.target:  # over all its trainings
+    if best and settings.target is not None and _reached(best, population, settings):
         reached = measure(population.mean(best), unit)
         return f"target reached: {best.id} with {reached}, wanted {measure(settings.target, unit)}"
     if best and settings.patience is not None and done - 1 - best.brief.generation >= settings.patience:
@@ -136,6 +136,13 @@ def reason_to_stop(
         taken = f"{count(left.taken)} of {count(settings.steps)} environment steps taken"
         return taken if left.taken >= settings.steps else f"{taken}, one more candidate could take {left.needed(1):,}"
     return None
+
+
+def _reached(best: Candidate, population: Population, settings: Settings) -> bool:
+    """Whether the mean of all its trainings reaches the target; a single one is no evidence where contests are held."""
+    held = settings.contest_seeds > 1 and not population.by_preference
+    proven = bool(population.standing(best).later)
+    return settings.target is not None and population.mean(best) >= settings.target and (proven or not held)
 
 
 def check_budget(task: Task, settings: Settings) -> None:

@@ -88,7 +88,8 @@ def with_tuning(briefs: Sequence[Brief], population: Population, settings: Setti
     for slot in range(first, first + settings.tune):
         name = f"g{number}c{slot}"
         seed = settings.derived_seed(OPERATOR, number)
-        result.append(Brief(id=name, generation=number, slot=slot, operator=OPERATOR, parents=(best.id,), seed=seed))
+        brief = Brief(id=name, generation=number, slot=slot, operator=OPERATOR, parents=(best.id,), seed=seed)
+        result.append(brief.model_copy(update={"island": best.brief.island}))
     return result
 
 

@@ -76,7 +76,10 @@ class Island:
 
 
 def settled(population: Population, settings: Settings) -> list[Island]:
-    """The islands as history left them, played through from the first generation."""
+    """The islands, played through from the first generation with the fitness that is known of everyone today.
+
+    Where contests or people have changed what a reward is worth, so have they changed who was admitted.
+    """
     islands = [Island(population) for _ in range(max(1, min(MOST_ISLANDS, settings.population // 2)))]
     for generation in range(population.generations):
         fit = [c for c in population.born(generation) if _may_breed(c)]

@@ -46,6 +46,16 @@ class Figures:
         """One result per seed."""
         return [row.result for row in self.groups.get(group, [])]
 
+    def by_seed(self, group: str) -> dict[int, dict[str, Any]]:
+        """Results by seed; that of a measurement that failed is missing."""
+        return {row.parameters["seed"]: row.result for row in self.groups.get(group, [])}
+
+    def medians(self, group: str) -> dict[str, Interval]:
+        """Of every number in the results, over the seeds that have it: a peer may be missing in some."""
+        results = self.results(group)
+        names = dict.fromkeys(name for result in results for name in result)
+        return {name: median_interval(samples([r[name] for r in results if name in r])) for name in names}
+
     def median(self, group: str, number: str | Number) -> Interval:
         """Of one number over the seeds; `number` is a key of the result or a function of it."""
         return median_interval(samples([_of(number)(result) for result in self.results(group)]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from machine import busy_cores, description
 from plan import PARTS, Options
-from publish import WouldLose, publish
+from publish import WouldLose, must_not_lose, publish
 from record import Record
 from work import Sitting
 
@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=int, default=6, help="repetitions; 6 give a median a 95 %% interval (default 6)"
     )
     parser.add_argument("--results", type=Path, default=DEFAULT_RESULTS, help="JSON lines of finished measurements")
-    parser.add_argument("--again", action="store_true", help="forget what is known of `--only`, and measure it again")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="measure all of `--only` again; what is known of it stays until then, so interrupted, say so again",
+    )
     parser.add_argument("--max-minutes", type=float, help="start nothing after this; 0 only writes the report")
     parser.add_argument("--side-by-side", type=int, default=2, help="measurements at once, each on its own core")
     parser.add_argument(
@@ -74,8 +78,13 @@ def main() -> int:
         peers=arguments.peers_python is not None,
     )
     record = Record(arguments.results)
+    try:
+        must_not_lose(record, {name[0] for name in wanted}, arguments.docs)
+    except WouldLose as why:
+        print(f"error: {why}", file=sys.stderr)
+        return 2
     if arguments.again:
-        record.forget(wanted)
+        record.doubt(wanted)
     sitting = Sitting(record, options, wanted, cores[: max(1, arguments.side_by_side)], arguments.peers_python)
     print(f"{description(arguments.peers_python)}\nresults: {arguments.results}\n{sitting.estimate()}")
     if (busy := busy_cores()) > 0.2:
@@ -85,6 +94,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; what had finished is kept", file=sys.stderr)
         status = 130
+    record.doubt(())
     try:
         for path in publish(options, record, arguments.docs, "make bench-full" + _given()):
             print(f"wrote {path}")

@@ -72,8 +72,7 @@ def plot(figures: Figures) -> str:
     """The SVG of parts (a), (b) and (c), as far as they are there."""
     canvas = Canvas()
     for body in figures.below("a"):
-        rates = {name: figures.median(f"a/{body}", name) for name in figures.results(f"a/{body}")[0]}
-        _bars(canvas, f"Control steps per second, {body}, one thread", list(rates.items()))
+        _bars(canvas, f"Control steps per second, {body}, one thread", list(figures.medians(f"a/{body}").items()))
     for body in figures.below("b"):
         arms = [arm for arm in figures.below(f"b/{body}") if arm != COLD]
         rates = {ARMS[arm].title: figures.median(f"b/{body}/{arm}", "steps_per_second") for arm in arms}

@@ -11,6 +11,7 @@ from plot import plot
 from record import Record
 from tables import TABLES
 
+PAGE = "bench.md"
 NOTHING = "Not measured yet.\n"
 HEAD = """# Benchmark
 
@@ -39,16 +40,29 @@ def publish(options: Options, record: Record, docs: Path, command: str) -> list[
         WouldLose: what is there tells more parts.
     """
     figures = Figures(options, record)
-    page, image = docs / "bench.md", docs / "bench.svg"
-    if lost := _told(page) - {row.key[0] for row in figures.rows}:
-        raise WouldLose(
-            f"{page} tells of part {', '.join(sorted(lost))}, of which {record.path} has no measurement that fits; "
-            f"measure it again (--only {','.join(sorted(lost))}), or write elsewhere (--docs FOLDER)"
-        )
+    page, image = docs / PAGE, docs / "bench.svg"
+    _see(page, {row.key[0] for row in figures.rows}, record)
     sections = [f"## ({part}) {title.capitalize()}\n\n{_table(part, figures)}" for part, title in PARTS.items()]
     page.write_text("\n".join([_head(figures), *sections, _colophon(figures, command)]))
     image.write_text(plot(figures))
     return [page, image]
+
+
+def must_not_lose(record: Record, wanted: set[str], docs: Path) -> None:
+    """See before hours are spent whether the page could be written afterwards.
+
+    Raises:
+        WouldLose: it tells of parts that are neither `wanted` nor among the finished measurements.
+    """
+    _see(docs / PAGE, wanted | {part for part in PARTS if record.under(part)}, record)
+
+
+def _see(page: Path, parts: set[str], record: Record) -> None:
+    if lost := _told(page) - parts:
+        raise WouldLose(
+            f"{page} tells of part {', '.join(sorted(lost))}, of which {record.path} has no measurement that fits; "
+            f"measure it again (--only {','.join(sorted(lost))}), or write elsewhere (--docs FOLDER)"
+        )
 
 
 def _told(page: Path) -> set[str]:

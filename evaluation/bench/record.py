@@ -42,6 +42,7 @@ class Record:
         """
         self.path = path
         self._rows: dict[str, Row] = {}
+        self._stale: set[str] = set()
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text() if path.exists() else ""
@@ -62,22 +63,21 @@ class Record:
             file.flush()
             os.fsync(file.fileno())
             self._rows[row.key] = row
+            self._stale.discard(row.key)
 
-    def forget(self, prefixes: Sequence[str]) -> None:
-        """Drop all rows that `within` finds under one of these."""
+    def doubt(self, prefixes: Sequence[str]) -> None:
+        """Have all rows that `within` finds under one of these measured again; each stays until then."""
         with self._lock:
-            self._rows = {key: row for key, row in self._rows.items() if not within(key, prefixes)}
-            draft = self.path.with_suffix(".draft")
-            draft.write_text("".join(json.dumps(asdict(row)) + "\n" for row in self._rows.values()))
-            draft.replace(self.path)
+            self._stale = {key for key in self._rows if within(key, prefixes)}
 
     def get(self, key: str) -> Row | None:
-        """The latest row of a key."""
-        return self._rows.get(key)
+        """The latest row of a key; None if it is to be measured again."""
+        return None if key in self._stale else self._rows.get(key)
 
     def under(self, prefix: str) -> list[Row]:
         """All rows whose key begins with `prefix/`, one per seed, in the order of the seeds."""
-        found = [row for key, row in self._rows.items() if key.startswith(f"{prefix}/")]
+        with self._lock:
+            found = [row for key, row in self._rows.items() if key.startswith(f"{prefix}/")]
         return sorted(found, key=lambda row: [(len(part), part) for part in row.key.split("/")])
 
 

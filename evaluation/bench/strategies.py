@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from machine import busy_cores, description, revision
-from strategies_page import KINDS, OFFLINE, SCRIPTED, WRITERS, Colophon, Tally, page
+from strategies_page import KINDS, OFFLINE, SCRIPTED, WRITERS, Colophon, Tally, page, told
 
 from eureka_agent.cli.common import progress_console
 from eureka_agent.cli.sandboxes import chosen_sandbox
@@ -215,7 +215,11 @@ def everything(root: Path, arguments: argparse.Namespace) -> Searches:
 
 
 def publish(root: Path, arguments: argparse.Namespace) -> Path | None:
-    """Write the page from whatever has ended; None: nothing has."""
+    """Write the page from whatever has ended; None: nothing has.
+
+    Raises:
+        UsageError: what is there tells of searches that are not here.
+    """
     bench = everything(root, arguments)
     tallies: dict[tuple[str, str], list[Tally]] = {}
     for (task, name, _), of_search in ended(root, bench).items():
@@ -225,6 +229,13 @@ def publish(root: Path, arguments: argparse.Namespace) -> Path | None:
     tasks: Mapping[str, Task] = {name: load_task(name) for name in bench.tasks}
     lines = (root / SITTINGS).read_text(encoding="utf-8").splitlines()
     text = page(bench, results(root, bench, tasks), tallies, [Colophon(**json.loads(line)) for line in lines])
+    before = arguments.page.read_text(encoding="utf-8") if arguments.page.is_file() else ""
+    if lost := told(before) - told(text):
+        some = ", ".join(f"{task} with {strategy}" for _, task, strategy in sorted(lost)[:3])
+        raise UsageError(
+            f"{arguments.page} has {len(lost)} rows whose searches are not in {root}, such as {some}; run those as "
+            "well, or write elsewhere with --page"
+        )
     write_file(arguments.page, text.encode())
     return Path(arguments.page)
 

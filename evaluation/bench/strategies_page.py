@@ -21,9 +21,10 @@ many generations as its steps last.""",
     SCRIPTED: """## A language model wrote
 
 The rewards are {rewards} per task that a language model once wrote
-([evaluation/bench/answers](../evaluation/bench/answers/README.md)): every strategy has the same ones in the same order,
-whatever parents it chose. What differs is who races, who gets contests, and how many whole trainings the steps pay;
-{kinds}. A search ends with the last answer, even if steps are left.""",
+([evaluation/bench/answers](../evaluation/bench/answers/README.md)): every strategy is given them in the same order,
+whatever parents it chose, as far as its steps last: those that contests took pay for no candidate. What differs is who
+races, who gets contests, and how many whole trainings the steps pay; {kinds}. A search ends with the last answer, even
+if steps are left.""",
 }
 """By name, heading and introduction."""
 KINDS = {"incumbent": ("map_elites",), "eureka": ("islands", "zero_shot")}
@@ -40,8 +41,11 @@ HEAD = """# Strategies at matched steps
 {sizes}
 
 **How to read it.** IQM is the interquartile mean of fitness over the winners' fresh trainings, on seeds that no
-selection saw, and its 95 % bootstrap interval resamples whole searches, or the trainings of the winner where there is
-one search only. {settled}
+selection saw. What varies is whole searches, or the trainings of the winner where there is one search only; from 5 of
+them on the 95 % interval is a bootstrap's, of fewer it is Student's t, which two trainings make very wide. {settled}
+
+"Beats human" is how often an episode of a winner's fresh trainings scores above one of the human reward's: of these
+episodes, with an interval only from 5 searches (or trainings, of a single search) of each on.
 
 Steps are those that a search took, of its budget, and wall time is its own, both means over searches and without the
 last comparison. Candidates were trained whole or raced away (stopped at a third or two thirds); contests are whole
@@ -95,6 +99,18 @@ def _head(bench: Bench, tallies: Mapping[tuple[str, str], Sequence[Tally]]) -> s
     )
     fewest = min((len(of) for of in tallies.values()), default=0)
     return _filled(HEAD.format(sizes=sizes, settled=_settled(fewest)))
+
+
+def told(text: str) -> set[tuple[str, str, str]]:
+    """Section, task and strategy of every measured row of a page."""
+    rows, section = set(), ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            section = line
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > len(HEADINGS) and cells[1] != HEADINGS[0] and ":--" not in cells[1]:
+            rows.add((section, cells[1], cells[2]))
+    return rows
 
 
 def _settled(fewest: int) -> str:

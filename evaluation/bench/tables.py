@@ -30,9 +30,9 @@ def stepping(figures: Figures) -> str:
     for body in figures.below("a"):
         results = figures.results(f"a/{body}")
         rows = []
-        for name in results[0]:
-            shares = median_interval(samples([result[name] / result[BARE] for result in results]))
-            rows.append((name, figures.median(f"a/{body}", name).text(), shares.text(".2f")))
+        for name, rate in figures.medians(f"a/{body}").items():
+            shares = median_interval(samples([result[name] / result[BARE] for result in results if name in result]))
+            rows.append((name, rate.text(), shares.text(".2f")))
         text += f"\n**{body}**\n" + table(("", "steps/s", "of bare `mj_step`"), rows)
     return text
 
@@ -80,12 +80,13 @@ def final(figures: Figures) -> str:
     rows = []
     for task in figures.below("d"):
         groups = [f"d/{task}/{learner}" for learner in ("fused", "sb3")]
-        scores = [np.array([result["fitness"] for result in figures.results(group)]) for group in groups]
-        paired = min(len(score) for score in scores)
+        of_seed = [figures.by_seed(group) for group in groups]
+        paired = sorted(of_seed[0].keys() & of_seed[1].keys())
         if not paired:
             continue
-        quality = (interquartile_mean(score, seed=0) for score in scores)
-        difference = paired_difference(*(score[:paired].mean(axis=1) for score in scores))
+        scores = [{seed: np.array(result["fitness"]) for seed, result in found.items()} for found in of_seed]
+        quality = (interquartile_mean(np.array(list(score.values())), seed=0) for score in scores)
+        difference = paired_difference(*(np.array([score[seed].mean() for seed in paired]) for score in scores))
         cost = (figures.median(group, "seconds").text() for group in groups)
         rows.append((task, *(f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality), difference, *cost))
     return texts.FINAL.format(timesteps=figures.options.final_timesteps) + table(head, rows)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,6 +47,8 @@ class Sitting:
         self._running: set[str] = set()
         self._failed: set[str] = set()
         self._deadline = float("inf")
+        self._children: set[subprocess.Popen[str]] = set()
+        self._stopped = False
 
     def missing(self) -> list[Measurement]:
         """Measurements still to be made, in order."""
@@ -72,21 +77,42 @@ class Sitting:
         return median(known) if known else measurement.expected
 
     def work(self, max_minutes: float | None) -> int:
-        """Make every missing measurement, those on one core first; how many failed."""
+        """Make every missing measurement, those on one core first; how many failed.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; what was running is stopped, and nothing begins any more.
+            OSError: a result could not be kept; likewise.
+        """
         if max_minutes is not None:
             self._deadline = time.monotonic() + 60 * max_minutes
-        threads = [threading.Thread(target=self._work_on, args=(core,), daemon=True) for core in self._cores]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        while measurement := self._next(all_cores=True):
-            self._make(measurement, None)
+        try:
+            with ThreadPoolExecutor(len(self._cores)) as pool:
+                workers = [pool.submit(self._work_on, core) for core in self._cores]
+                try:
+                    for worker in as_completed(workers):
+                        worker.result()
+                except BaseException:
+                    self._stop()
+                    raise
+            while measurement := self._next(all_cores=True):
+                self._make(measurement, None)
+        except BaseException:
+            self._stop()
+            raise
         return len(self._failed)
 
     def _work_on(self, core: int) -> None:
         while measurement := self._next(all_cores=False):
             self._make(measurement, core)
+
+    def _stop(self) -> None:
+        """End what is running, whole process groups; nothing begins any more."""
+        with self._change:
+            self._stopped, self._deadline = True, float("-inf")
+            for child in self._children:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+            self._change.notify_all()
 
     def _next(self, *, all_cores: bool) -> Measurement | None:
         """The next measurement of its kind, once those that it waits for are done; None if none is left."""
@@ -120,10 +146,14 @@ class Sitting:
             said = f"{row.wall:6.1f} s"
         except MeasurementFailed as error:
             self._failed.add(measurement.key)
+            if self._stopped:
+                return
             said = f"FAILED: {error}"
+        finally:
+            with self._change:
+                self._running.discard(measurement.key)
+                self._change.notify_all()
         with self._change:
-            self._running.discard(measurement.key)
-            self._change.notify_all()
             missing = self.missing()
         left = f"{len(missing)} left, about {self._minutes(missing):.0f} min"
         print(f"{time.strftime('%H:%M:%S')}  {measurement.key:40}{said}   ({left})", flush=True)
@@ -139,11 +169,34 @@ class Sitting:
         command = [python, str(CHILD), *measurement.function.split("."), json.dumps(parameters)]
         sources = (REPOSITORY, REPOSITORY / "sandbox", REPOSITORY / "evaluation")
         environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            raise MeasurementFailed(f"exit status {done.returncode}\n{done.stderr[-2000:]}")
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        status, said, complaint = self._ended(command, environment)
+        if status:
+            raise MeasurementFailed(f"exit status {status}\n{complaint[-2000:]}")
+        result: dict[str, Any] = json.loads(said.splitlines()[-1])
         return result
+
+    def _ended(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+        """Run a child to its end, in a session of its own: Ctrl-C is for this process, which stops it; its output."""
+        pipe = subprocess.PIPE
+        with self._change:
+            if self._stopped:
+                raise MeasurementFailed("stopped before it began")
+            child = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+                start_new_session=True,
+            )
+            self._children.add(child)
+        try:
+            said, complaint = child.communicate()
+        finally:
+            with self._change:
+                self._children.discard(child)
+        return child.returncode, said, complaint
 
 
 class MeasurementFailed(Exception):

@@ -15,8 +15,17 @@ LOUD = 0.2
 """Share of the magnitude from which that is worth telling."""
 
 
-def component_findings(components: Iterable[ComponentStatistics]) -> list[Finding]:
-    """Dead, constant, dominant, duplicate, saturated, falling and quiet components, by the names that were logged."""
+SCHEDULED = frozenset({"saturated", "given_up", "costlier"})
+"""Faults that a curve shows only of a reward that stays the same over training."""
+
+
+def component_findings(components: Iterable[ComponentStatistics], *, scheduled: bool = False) -> list[Finding]:
+    """Dead, constant, dominant, duplicate, saturated, falling and quiet components, by the names that were logged.
+
+    Args:
+        components: statistics over training.
+        scheduled: the reward changes with the progress of training, so that a curve may rise or fall by design.
+    """
     return [
         Finding(
             f"component_{kind}",
@@ -26,6 +35,7 @@ def component_findings(components: Iterable[ComponentStatistics]) -> list[Findin
         )
         for c in components
         for kind, weight, text in _faults(c)
+        if not (scheduled and kind in SCHEDULED)
     ]
 
 

@@ -187,7 +187,7 @@ def missing(subject: Subject) -> list[Finding]:
     fitness, success = subject.fitness, subject.success
     numbers = {"success_rate": rate, "mean": float(fitness.mean()), "spread": float(fitness.std())}
     if rate == 0.0:
-        text = f"No scored episode succeeds; fitness is {_spread(subject)}."
+        text = f"No scored episode succeeds; fitness is {_spread(subject)}{_way(subject)}."
         short = float((subject.lengths < EARLY * subject.limit).mean())
         return [Finding("no_success", 0.45, text, numbers | {"short": short})]
     enough, best_failure = float(fitness[success].min()), float(fitness[~success].max())
@@ -203,6 +203,20 @@ def missing(subject: Subject) -> list[Finding]:
     if early > 0.5 and early_successes < 0.5:
         text += f"; {early:.0%} of them end early"
     return [Finding("some_success", 0.3 + 0.35 * (1 - rate), text + ".", numbers | {"early_failures": early})]
+
+
+def _way(subject: Subject) -> str:
+    """How far the best episode came towards the human reward, where that is known: what success takes nobody showed."""
+    if subject.floor is None or subject.human is None:
+        return ""
+    random, best = float(subject.floor.fitness.mean()), float(subject.fitness.max())
+    if subject.human <= random:
+        return ""
+    goal = f"what the human reward reaches, {number(subject.human)}"
+    if best >= subject.human:
+        return f"; the best is beyond {goal}"
+    share = max(0.0, (best - random) / (subject.human - random))
+    return f"; the best came {share:.0%} of the way from random play to {goal}"
 
 
 def _spread(subject: Subject) -> str:
