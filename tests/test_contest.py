@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -28,6 +29,8 @@ from eureka_agent.search.contest import (
     Spread,
     contenders,
     decision,
+    entrants,
+    settled,
     still_in,
     sure_of,
     wanted,
@@ -276,6 +279,22 @@ def test_a_lucky_reward_that_finished_its_generation_alone_is_contested_by_the_n
     assert first.reason == "g0c0 leads with 17.6 m in one training"
     assert (second.before, second.id) == ("g0c0", "g1c0")
     assert {s.id: s.later for s in second.standings} == {"g0c0": (1.0, 1.0), "g1c0": (9.0, 9.0)}
+    assert mismatches(run) == []
+
+
+def test_a_run_of_the_version_before_whose_lucky_leader_nobody_challenged_still_verifies(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contesting, "entrants", partial(entrants, rule=1))
+    monkeypatch.setattr(contesting, "settled", lambda *given: settled(*given).model_copy(update={"rule": 1}))
+    run = make_run(timesteps=90_000, contest_seeds=3)
+    lab = Lab(Noisy(run), run)
+    lab.floor()
+    evolve(run, Proposals({"g0c0": (17.6, 1.0), "g1c0": (9.0, 9.0)}), Incumbent(), lab)
+    held = incumbents(run)[1]
+    assert held is not None
+    assert (held.id, held.rule, held.reason) == ("g0c0", 1, "g0c0 stays: nobody came close to 17.6 m")
+    assert mismatches(run) == []
 
 
 def test_the_report_tells_success_over_the_same_trainings_as_fitness(make_run: Callable[..., Run]) -> None:

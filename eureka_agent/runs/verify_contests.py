@@ -39,7 +39,8 @@ def decided_again(
     standings = {s.id: s for one in earlier if one for s in one.standings}
     known = Population(candidates=before, incumbent=last.id if last else None, standings=standings)
     population = run.steered(known, said)
-    began = entrants(population, [c for c in candidates if c.brief.generation == generation], earlier)
+    born = [c for c in candidates if c.brief.generation == generation]
+    began = entrants(population, born, earlier, stored.rule)
     if all(s.warm is None for s in stored.standings):  # of an earlier version
         alike = tuple(s.model_copy(update={"warm": None}) for s in began.contenders)
         began = began._replace(contenders=alike)

@@ -26,6 +26,8 @@ WORSE, BETTER = 0.8, 0.6
 simulated searches, see docs/log.md: who asks for more keeps mediocre incumbents."""
 USUAL = 0.65
 """Share of the trainings that contests may take which they take, by the simulation in docs/log.md."""
+RULE = 2
+"""How contenders are chosen: by 1, of earlier versions, whoever led on one training was challenged only from above."""
 Key = tuple[str, int]
 """A candidate and the number of one of its contest trainings, from 1."""
 
@@ -66,6 +68,8 @@ class Incumbency(Record):
     reason: str
     optimism: float | None = None
     """The leader's, see `Standing.optimism`."""
+    rule: int = 1
+    """By which the contenders were chosen, see `RULE`."""
     seeds: int | None = None
     """Trainings of each at most, where a budget of environment steps had no room for as many as the settings allow."""
 
@@ -121,13 +125,16 @@ class Entrants(NamedTuple):
         return self._replace(contenders=tuple(map(now, self.contenders)), incumbent=incumbent)
 
 
-def entrants(population: Population, candidates: Sequence[Candidate], earlier: Sequence[Incumbency | None]) -> Entrants:
+def entrants(
+    population: Population, candidates: Sequence[Candidate], earlier: Sequence[Incumbency | None], rule: int = RULE
+) -> Entrants:
     """Who is contested after a generation, as they stand before the contest.
 
     Args:
         population: the generations before.
         candidates: those of the generation, measured.
         earlier: what the contests of the generations before came to, in order.
+        rule: that of the version that held the contest.
     """
     last, best = earlier[-1] if earlier else None, population.best
     incumbent = population.standing(best) if best and not best.stopped else None
@@ -135,16 +142,18 @@ def entrants(population: Population, candidates: Sequence[Candidate], earlier: S
     if last and last.leader and incumbent and last.leader.id != incumbent.id:  # a person rejected it
         spread = spread.including([last.leader])
     width = spread.including([incumbent]) if incumbent else spread
-    return Entrants(tuple(contenders(candidates, incumbent, width)), incumbent, spread)
+    return Entrants(tuple(contenders(candidates, incumbent, width, rule)), incumbent, spread)
 
 
-def contenders(candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread) -> list[Standing]:
+def contenders(
+    candidates: Sequence[Candidate], incumbent: Standing | None, spread: Spread, rule: int = RULE
+) -> list[Standing]:
     """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most.
 
     An incumbent that was in no contest, as the only one that finished so far, may owe its place to luck in its one
     training: it is held against the best of the next generation however far below that comes out.
     """
-    proven = incumbent is not None and bool(incumbent.later)
+    proven = incumbent is not None and (bool(incumbent.later) or rule < RULE)
     least = incumbent.mean - CLOSE * spread.deviation if incumbent and proven else float("-inf")
     ended = [c for c in candidates if not c.failure and not c.stopped and c.duplicate_of is None]
     close = [Standing.screened(c) for c in ended if c.fitness is not None and c.fitness >= least]
@@ -267,6 +276,7 @@ def decision(
         standings=(*([leader] if leader else []), *others),
         spread=spread.including(others),
         reason=reason,
+        rule=RULE,
         optimism=leader.optimism if leader else None,
     )
 
