@@ -42,7 +42,7 @@ from machine import description  # noqa: E402
 from plan import PLANS, Measurement, Options  # noqa: E402
 from publish import WouldLose, must_not_lose, publish  # noqa: E402
 from record import Record, Row  # noqa: E402
-from strategies_page import KINDS, Colophon, Tally, page  # noqa: E402
+from strategies_page import KINDS, Colophon, Tally, page, told  # noqa: E402
 from work import Sitting  # noqa: E402
 
 OPTIONS = Options(
@@ -266,8 +266,8 @@ def test_a_page_is_not_replaced_by_one_that_tells_fewer_parts(record: Record, tm
         publish(OPTIONS, fewer, tmp_path, "make bench-full")
     assert page.read_text() == before
     with pytest.raises(WouldLose, match=r"tells of part b, "):
-        must_not_lose(fewer, {"c"}, tmp_path)
-    must_not_lose(fewer, {"b"}, tmp_path)
+        must_not_lose(OPTIONS, fewer, {"c"}, tmp_path)
+    must_not_lose(OPTIONS, fewer, {"b"}, tmp_path)
 
 
 def test_peers_and_seeds_that_are_missing_here_and_there_do_not_shift_what_is_compared(
@@ -285,15 +285,17 @@ def test_peers_and_seeds_that_are_missing_here_and_there_do_not_shift_what_is_co
     assert "| +3 [+3, +3] |" in text, "each training is held against that of its own seed"
 
 
-def test_an_interrupted_sitting_leaves_nothing_running(tmp_path: Path) -> None:
-    only = ["--only", "c/ant", "--seeds", "1", "--results", str(tmp_path / "rows.jsonl"), "--docs", str(tmp_path)]
+@pytest.mark.parametrize("part", ["c/ant", "f/candidates/16"], ids=["on one core", "on all cores"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sitting_leaves_nothing_running(part: str, number: signal.Signals, tmp_path: Path) -> None:
+    only = ["--only", part, "--seeds", "1", "--results", str(tmp_path / "rows.jsonl"), "--docs", str(tmp_path)]
     script = Path(plan.__file__).with_name("full.py")
     with subprocess.Popen([sys.executable, str(script), *only], stderr=subprocess.PIPE, text=True) as sitting:
         own = psutil.Process(sitting.pid)
         while not (children := [child for child in own.children() if "child.py" in " ".join(child.cmdline())]):
             assert sitting.poll() is None
             time.sleep(0.05)
-        sitting.send_signal(signal.SIGINT)
+        sitting.send_signal(number)
         _, complaint = sitting.communicate(timeout=60)
     assert sitting.returncode == 130
     assert "what had finished is kept" in complaint
@@ -370,9 +372,28 @@ def test_the_strategies_page_shows_what_has_ended_and_says_what_is_missing() -> 
     assert "| reacher_reach | human reward | −0.020 m |" in text
     assert text.count("Not measured yet.") == 1  # the scripted writer
     assert "* hopper_forward: everything" in text
+    assert told(text) == {("reacher_reach", "incumbent-offline"): 2}
     assert "* reacher_reach: eureka-offline (0 of 2), incumbent-scripted (0 of 2), eureka-scripted (0 of 2)" in text
     assert "an order of strategies is not" in text
     assert "a machine" in text
+
+
+def test_a_page_of_strategies_is_not_replaced_by_one_of_fewer_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = BENCH.parents[1] / "docs" / "strategies.md"
+    assert len(told(shipped.read_text())) == 4 * (len(STRATEGIES) + len(KINDS))
+    have = told(shipped.read_text())
+    strategies.must_not_lose(shipped, have, tmp_path)
+    del have["reacher_reach", "eureka-offline"]
+    with pytest.raises(
+        UsageError, match=r"tells of 1 searches that are not in .*, such as reacher_reach with eureka-off"
+    ):
+        strategies.must_not_lose(shipped, have, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["strategies.py", "--tasks", "reacher_reach", "--cache", str(tmp_path)])
+    assert strategies.main() == 2
+    assert "such as half_cheetah_backflip with eureka-offline" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "it is said before anything is run"
 
 
 def test_a_script_is_asked_for_no_more_than_it_holds_and_offline_goes_on() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -22,13 +23,13 @@ from eureka_agent.runs.verify_records import Records
 from eureka_agent.search import benching
 from eureka_agent.search.bench_caps import NO_CAPS, Caps, Purse
 from eureka_agent.search.bench_results import HEADINGS, Row, _clustered, _iqm, cells, markdown, results
-from eureka_agent.search.benching import Bench, contestants, keep_plan, run_bench, search_folder
+from eureka_agent.search.benching import Bench, contestants, is_over, keep_plan, run_bench, search_folder
 from eureka_agent.search.comparison import Estimate
 from eureka_agent.settings import Settings
 from eureka_agent.strategies import PUBLISHED, as_published
 from eureka_agent.terminal.watcher import Silent, Watcher
 from eureka_sandbox.backends.scripted import ScriptedSandbox
-from eureka_sandbox.protocol import TrainSpec, Wall
+from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Report, TrainSpec, Verdict, Wall
 
 NAME = "inverted_pendulum_balance"
 REWARD = """import torch
@@ -242,6 +243,8 @@ def test_odds_from_few_searches_have_no_interval() -> None:
     place = HEADINGS.index("beats human")
     assert cells(row)[place] == "100 %"
     assert cells(row.model_copy(update={"units": 5}))[place] == "100 % [100, 100]"
+    assert row.data()["over_human"] == {"value": 1.0, "low": None, "high": None}
+    assert row.model_copy(update={"units": 5}).data()["over_human"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     bench = plan(repeats=2)
     assert "An interval takes 5 searches of each" in markdown(bench, [row])
     assert "An interval takes" not in markdown(bench, [row.model_copy(update={"units": 5})])
@@ -420,6 +423,33 @@ def test_a_folder_keeps_one_bench(tmp_path: Path) -> None:
     keep_plan(tmp_path, plan())
     with pytest.raises(UsageError, match="holds a bench with other tasks or settings"):
         keep_plan(tmp_path, plan(repeats=5))
+    (tmp_path / "plan.json").write_text('{"tasks": 3}')
+    with pytest.raises(UsageError, match=r"plan\.json: no plan that this version can read; choose another --output"):
+        keep_plan(tmp_path, plan())
+
+
+def test_two_tasks_of_one_name_are_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(TASKS[NAME].folder, tmp_path / NAME)
+    assert main(["bench", NAME, str(tmp_path / NAME), "--dry-run"]) == 2
+    assert f"two of the tasks are called {NAME}; rename a folder" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_search_in_which_nothing_trains_is_over(tmp_path: Path) -> None:
+    class Broken(ScriptedSandbox):
+        def run(self, job: Job, on_progress: Callable[[Report], None], stop: threading.Event) -> Outcome:
+            if isinstance(job.spec, TrainSpec):
+                self.started.append(job)
+                return Failed(Failure(verdict=Verdict.RUNTIME_ERROR, message="scripted"), 0.0)
+            return super().run(job, on_progress, stop)
+
+    bench = plan(contestants=contestants([], "offline")[:1], repeats=1)
+    first, again = Broken(), Broken()
+    run_all(tmp_path, bench, first)
+    with Run.open(search_folder(tmp_path, NAME, bench.contestants[0], 0), read_only=True) as run:
+        assert is_over(run)
+    run_all(tmp_path, bench, again)
+    assert (bool(first.started), again.started) == (True, [])
+    assert [row.barren for row in results(tmp_path, bench, TASKS)] == [1]
 
 
 def test_published_strategies_neither_race_nor_contest_unless_asked_to() -> None:

@@ -111,6 +111,8 @@ def test_the_headline_counts_what_is_settled_apart_from_what_came_out_ahead() ->
         "4 runs on 1 task: 2 of 3 finished runs came out above the human reward, 1 of them with trainings enough to "
         "settle it."
     )
+    assert "1 of them with trainings enough" in headline([run_of()])
+    assert "0 of them with trainings enough" in headline([run_of(fails_more=True)])
     assert "none of them compared" in headline([run_of(over_human=None)])
 
 

@@ -155,6 +155,8 @@ def test_only_close_finishers_are_contested_and_two_at_most() -> None:
     assert [s.id for s in contenders(population, INCUMBENT, KNOWN)] == ["high", "above"]
     assert [s.id for s in contenders(population[:2], INCUMBENT, KNOWN)] == ["close"]  # 9.0 − 0.5 × 1
     assert [s.id for s in contenders(population, None, Spread())] == ["high", "above"]
+    for alone in (standing("lucky", 99.0), standing("lucky", 99.0, None)):
+        assert len(contenders(population[:2], alone, KNOWN)) == 2
     alone = standing("lucky", 99.0)
     assert [s.id for s in contenders(population[:2], alone, KNOWN)] == ["close", "far"], (
         "it owes its place to one training"

@@ -179,6 +179,11 @@ def _plan(
     check_flags(model, money)
     build_settings({"model": model, **given, **options, **money})
     repeats, population, generations, steps = sizes
+    folders = [Path(name).name for name in tasks]
+    if twice := next((name for name in tasks if folders.count(Path(name).name) > 1), None):
+        raise UsageError(
+            f"{twice}: two of the tasks are called {Path(twice).name}; rename a folder, or bench them apart"
+        )
     for name, task in tasks.items():
         if task.spec.fitness != "metric":
             raise UsageError(f"{name}: its fitness is {task.spec.fitness}; a bench compares by the metric")
@@ -266,7 +271,7 @@ def _show(root: Path, plan: Bench, rows: list[Any], as_json: bool) -> None:
     from eureka_agent.runs.storage import storage_errors, write_file
     from eureka_agent.search.bench_results import HEADINGS, cells, markdown, remarks
 
-    data = {"plan": plan.model_dump(mode="json"), "rows": [row.model_dump(mode="json") for row in rows]}
+    data = {"plan": plan.model_dump(mode="json"), "rows": [row.data() for row in rows]}
     with storage_errors(root, "choose another folder with --output"):
         write_file(root / "bench.json", json.dumps(data, indent=1).encode())
         write_file(root / "bench.md", markdown(plan, rows).encode())

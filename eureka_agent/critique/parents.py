@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eureka_agent.contract.reward_code import is_scheduled
 from eureka_agent.population import Candidate
 from eureka_evaluation.components import PREFIX, ComponentStatistics, component_statistics, per_step
 from eureka_evaluation.finding import most_telling
@@ -31,6 +32,8 @@ def changes(candidate: Candidate, parent: Candidate) -> list[str]:
     """At most two lines: kinds of findings that are gone or new, and kept components that play another part."""
     mine, theirs = _kinds(candidate), _kinds(parent)
     gone, new = [kind for kind in theirs if kind not in mine], [kind for kind in mine if kind not in theirs]
+    if is_scheduled(candidate.code) != is_scheduled(parent.code):  # what curves show is looked for in one of them alone
+        gone, new = [], []
     told = [f"{word} {_list(kinds)}" for word, kinds in (("no longer", gone), ("now", new)) if kinds and theirs]
     shifts = _shifts(candidate, parent)
     lines = [f"  Findings: {'; '.join(told)}."] if told else []

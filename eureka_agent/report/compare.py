@@ -83,7 +83,8 @@ def headline(runs: Sequence[Summary]) -> str:
     """How many runs did better than the human reward, and with what right that can be said."""
     done = [run for run in runs if run.status == FINISHED and run.score is not None]
     ahead = sum((run.score or 0.0) > _human_level(run) for run in done)
-    settled = [run for run in done if run.over_human and run.over_human.low > 0.5 and can_settle(run.trainings)]
+    sound = [run for run in done if can_settle(run.trainings) and not run.fails_more]
+    settled = [run for run in sound if run.over_human and run.over_human.low > 0.5]
     tasks = text.plural(len({run.task for run in runs}), "task")
     said = f"{text.plural(len(runs), 'run')} on {tasks}"
     if not done:

@@ -23,7 +23,7 @@ from eureka_agent.runs.sittings import Utilisation, utilisation
 from eureka_agent.runs.spending import Spending, spending
 from eureka_agent.runs.summaries import counted_scores
 from eureka_agent.runs.work import Work
-from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle
+from eureka_agent.search.comparison import Arm, Comparison, Estimate, can_settle, fails_more
 from eureka_agent.search.contest import Incumbency, incumbency_key
 from eureka_agent.search.prescreen import Audit, audit
 from eureka_agent.search.stopping import Stop
@@ -275,24 +275,20 @@ def _compared(facts: RunFacts, comparison: Comparison) -> str:
     gap = measure(abs(best.iqm.value - human.iqm.value), facts.unit)
     ours, theirs = measure(best.iqm.value, facts.unit), measure(human.iqm.value, facts.unit)
     settled, each = can_settle(trainings), f"{plural(trainings, 'training')} each"
-    if best.failures and odds.low > 0.5:
-        failed = f"{len(best.failures)} of {plural(len(best.trials), 'fresh training')} failed"
-        return (
-            f"{comparison.candidate} came out ahead of the human reward, {ours} against {theirs}, where it trained at "
-            f"all: {failed}."
-        )
+    fails = fails_more(best, human)
     if odds.low <= 0.5 <= odds.high:
         cannot = f"{each} {'do not' if settled else 'cannot'} settle it"
         return f"{comparison.candidate} reaches {ours}, the human reward {theirs}: {_lead(odds)}, but {cannot}."
     ahead = odds.low > 0.5
-    if settled:
+    if settled and not (ahead and fails):
         deed = f"beats the human reward by {gap}" if ahead else f"falls {gap} short of the human reward"
         return f"{comparison.candidate} {deed}: {ours} against {theirs} over {each}, {_lead(odds)}."
     place = "ahead of" if ahead else "behind"
-    return (
-        f"{comparison.candidate} came out {place} the human reward, {ours} against {theirs}, "
-        f"but {each} cannot settle it."
-    )
+    doubts = [] if settled else [f"{each} cannot settle it"]
+    if ahead and fails:
+        doubts.append(f"{len(best.failures)} of its {plural(len(best.trials), 'fresh training')} failed")
+    deed = f"came out {place} the human reward"
+    return f"{comparison.candidate} {deed}, {ours} against {theirs}, but {' and '.join(doubts)}."
 
 
 def cost(facts: RunFacts) -> str:

@@ -11,7 +11,7 @@ from eureka_agent.lab.wall import walls
 from eureka_agent.population import Candidate, Population, Score
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import has_writer
-from eureka_agent.search.comparison import Estimate
+from eureka_agent.search.comparison import Estimate, fails_more
 from eureka_agent.search.contest import training_key
 from eureka_agent.settings import Recipe
 
@@ -66,6 +66,8 @@ class Summary:
     """Environment steps of the search's candidates and the highest single score until then."""
     walled: bool = True
     """Whether a wall stood around the boxes in every sitting."""
+    fails_more: bool = False
+    """Whether more of the best's fresh trainings failed than of the human reward's, which the figures leave out."""
 
     @property
     def score(self) -> float | None:
@@ -142,4 +144,5 @@ def summary(run: Run) -> Summary:
         began=run.created,
         history=tally.history,
         walled=all(wall.backend != "none" for wall in walls(run)),
+        fails_more=bool(ours) and fails_more(arms["candidate"], arms["human"]),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,10 +14,9 @@ from eureka_agent.contract.task import Task
 from eureka_agent.lab.wall import walls
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
-from eureka_agent.search.benching import Bench, cpu_by_search, search_folder
+from eureka_agent.search.benching import Bench, cpu_by_search, is_over, search_folder
 from eureka_agent.search.comparison import FEW_SEEDS, Comparison, Estimate
 from eureka_agent.text import count, duration, interval, measure, percent, plural
-from eureka_sandbox.protocol import Failure
 
 if TYPE_CHECKING:
     from eureka_evaluation.statistics import Interval, Strata
@@ -79,6 +78,13 @@ class Row(BaseModel):
     fitness: tuple[Trainings, ...] = ()
     """Per search, per fresh training, per episode."""
 
+    def data(self) -> dict[str, Any]:
+        """As JSON; odds of too few have no interval."""
+        data = self.model_dump(mode="json")
+        if data["over_human"] and self.units < FEW_SEEDS:
+            data["over_human"] |= {"low": None, "high": None}
+        return data
+
 
 def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
     """A row per task and way to search as far as searches have ended, then the human reward and random play."""
@@ -115,19 +121,13 @@ def _ended(folder: Path, repeat: int, cpu_seconds: float | None) -> Ended | None
         comparison, stop, last = run.comparison(), run.end(), run.incumbency()
         if stop is None:
             return None
-        best = run.population(curves=False).best
-        if comparison is None and best is not None and not _untrainable(run, best.id):
+        if not is_over(run):
             return None
+        best = run.population(curves=False).best
         if any(wall.backend == "docker" for wall in walls(run)):
             cpu_seconds = None
         promised = last.leader.mean if last and last.leader else best.fitness if best else None
         return Ended(repeat, comparison, promised, stop.steps, stop.seconds, cpu_seconds)
-
-
-def _untrainable(run: Run, best: str) -> bool:
-    """Whether every fresh training with the winner failed: a result like any other, and no search that goes on."""
-    keys = [f"final/{best}/{index}" for index in range(run.settings.final_seeds)]
-    return all(isinstance(run.training(key), Failure) or isinstance(run.score(key), Failure) for key in keys)
 
 
 def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...], budget: int) -> Row:

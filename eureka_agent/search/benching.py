@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eureka_agent.contract.task import Task
 from eureka_agent.errors import BudgetExhausted, EurekaError, OutOfAnswers, Paused, RunError, UsageError
@@ -124,7 +124,11 @@ def keep_plan(root: Path, bench: Bench) -> None:
     path = root / PLAN
     with storage_errors(path, "choose another folder with --output"):
         if path.is_file():
-            if Bench.model_validate_json(path.read_bytes()) != bench:
+            try:
+                same = Bench.model_validate_json(path.read_bytes()) == bench
+            except ValidationError as error:
+                raise UsageError(f"{path}: no plan that this version can read; choose another --output") from error
+            if not same:
                 raise UsageError(f"{root}: holds a bench with other tasks or settings; choose another --output")
             return
         root.mkdir(parents=True, exist_ok=True)
@@ -223,7 +227,21 @@ def _has_ended(folder: Path, task: Task, settings: Settings) -> bool:
                 f"{folder}: begun with {'; '.join(other)}; its result would not compare. Move this folder away, and "
                 "the search is made again when the bench goes on, or choose another --output"
             )
-        return run.comparison() is not None
+        return is_over(run)
+
+
+def is_over(run: Run) -> bool:
+    """Whether a search came to its last comparison, or to where nothing can be compared.
+
+    That is where nothing in it trained, or every fresh training with the winner failed: results like any other.
+    """
+    if run.comparison() is not None:
+        return True
+    if run.end() is None:
+        return False
+    best = run.population(curves=False).best
+    keys = [f"final/{best.id}/{index}" for index in range(run.settings.final_seeds)] if best else []
+    return all(isinstance(run.training(key), Failure) or isinstance(run.score(key), Failure) for key in keys)
 
 
 def _differences(begun: Settings, wanted: Settings) -> list[str]:

@@ -179,14 +179,21 @@ def _scores(name: str, trials: tuple[Trial, ...]) -> NDArray[np.float64]:
 def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
     seeds = min(len(candidate.fitness), len(human.fitness))
     parts = [_verdict(seeds, over_human)]
-    if candidate.failures and over_human.low > 0.5:
-        parts.append("But that is about trainings that ended: a reward that may fail to train is not the better one.")
+    if fails_more(candidate, human) and over_human.low > 0.5:
+        parts.append(
+            "But that is about trainings that ended: a reward that fails more often is not shown to be better."
+        )
     if 1 < seeds < FEW_SEEDS:
         parts.append(f"From {seeds} trainings each, the interval of “best is better” is too narrow: a rough range.")
     for arm in (candidate, human):
         if arm.failures:
             parts.append(f"{len(arm.failures)} of {len(arm.trials)} {arm.name} trainings failed and are left out.")
     return " ".join(parts)
+
+
+def fails_more(candidate: Arm, human: Arm) -> bool:
+    """Whether a larger share of its fresh trainings failed, which the statistics leave out."""
+    return len(candidate.failures) * len(human.trials) > len(human.failures) * len(candidate.trials)
 
 
 def can_settle(seeds: int) -> bool:

@@ -1,8 +1,9 @@
 """Honest selection: who leads is settled on several trainings, not on the one that looked best. Pure functions.
 
-The best of many noisy trainings promises more than its reward keeps. So whoever comes close to the incumbent trains on
-more seeds, the same ones as the incumbent, is dropped as soon as it is clearly worse (as in racing algorithms: Maron
-and Moore 1997, Birattari et al. 2002), and replaces the incumbent only on evidence. `contesting` runs it.
+The best of many noisy trainings promises more than its reward keeps. So whoever comes close to the incumbent
+(anybody, to one of a single training) trains on more seeds, the same ones as the incumbent, is dropped as soon as it is
+clearly worse (as in racing algorithms: Maron and Moore 1997, Birattari et al. 2002), and replaces the incumbent only on
+evidence. `contesting` runs it.
 """
 
 from __future__ import annotations
@@ -150,10 +151,10 @@ def contenders(
 ) -> list[Standing]:
     """Whoever trained to its end and came close to the incumbent or above, the highest first, `CONTENDERS` at most.
 
-    An incumbent that was in no contest, as the only one that finished so far, may owe its place to luck in its one
-    training: it is held against the best of the next generation however far below that comes out.
+    An incumbent of one training, as it was the only one that finished so far or its others failed, may owe its place to
+    luck in that: it is held against the best of the next generation however far below that comes out.
     """
-    proven = incumbent is not None and (bool(incumbent.later) or rule < RULE)
+    proven = incumbent is not None and (bool(incumbent.finished) or rule < RULE)
     least = incumbent.mean - CLOSE * spread.deviation if incumbent and proven else float("-inf")
     ended = [c for c in candidates if not c.failure and not c.stopped and c.duplicate_of is None]
     close = [Standing.screened(c) for c in ended if c.fitness is not None and c.fitness >= least]

@@ -141,7 +141,7 @@ def reason_to_stop(
 def _reached(best: Candidate, population: Population, settings: Settings) -> bool:
     """Whether the mean of all its trainings reaches the target; a single one is no evidence where contests are held."""
     held = settings.contest_seeds > 1 and not population.by_preference
-    proven = bool(population.standing(best).later)
+    proven = bool(population.standing(best).finished)
     return settings.target is not None and population.mean(best) >= settings.target and (proven or not held)
 
 

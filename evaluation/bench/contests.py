@@ -60,7 +60,7 @@ def search(rng: np.random.Generator, noise: float, contested: bool, size: int = 
             leader = best[0] if leader is None or best[0].screening > leader.screening else leader
             continue
         width = spread.including([leader]) if leader else spread
-        least = leader.mean - contest.CLOSE * width.deviation if leader else -np.inf
+        least = leader.mean - contest.CLOSE * width.deviation if leader and leader.finished else -np.inf
         close, known = (
             [s for s in best if s.screening >= least][: contest.CONTENDERS],
             len(leader.later) if leader else 0,

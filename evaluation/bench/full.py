@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Measure what is missing, then write the report."""
+    """Measure what is missing, then write the report; whatever ends a process softly ends what it measures too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     arguments = parser().parse_args()
     wanted = arguments.only.split(",")
     unknown = {name.partition("/")[0] for name in wanted} - set(PARTS)
@@ -79,7 +82,7 @@ def main() -> int:
     )
     record = Record(arguments.results)
     try:
-        must_not_lose(record, {name[0] for name in wanted}, arguments.docs)
+        must_not_lose(options, record, {name[0] for name in wanted}, arguments.docs)
     except WouldLose as why:
         print(f"error: {why}", file=sys.stderr)
         return 2

@@ -48,13 +48,13 @@ def publish(options: Options, record: Record, docs: Path, command: str) -> list[
     return [page, image]
 
 
-def must_not_lose(record: Record, wanted: set[str], docs: Path) -> None:
+def must_not_lose(options: Options, record: Record, wanted: set[str], docs: Path) -> None:
     """See before hours are spent whether the page could be written afterwards.
 
     Raises:
         WouldLose: it tells of parts that are neither `wanted` nor among the finished measurements.
     """
-    _see(docs / PAGE, wanted | {part for part in PARTS if record.under(part)}, record)
+    _see(docs / PAGE, wanted | {row.key[0] for row in Figures(options, record).rows}, record)
 
 
 def _see(page: Path, parts: set[str], record: Record) -> None:

@@ -133,5 +133,5 @@ def generation(task: str, candidates: int, jobs: int, timesteps: int, seed: int)
         asked = propose(lab, make_proposer("offline", known), briefs, Population())
         measured = lab.measure(asked, Population())
         wall = time.perf_counter() - began
-    trained = sum(c.training.timesteps for c in measured if c.training)
+    trained = sum(c.training.timesteps for c in measured if c.training and c.duplicate_of is None)
     return {"wall": wall, "steps": trained, "failed": sum(c.failure is not None for c in measured)}

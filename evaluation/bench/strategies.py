@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import write_file
 from eureka_agent.search.bench_results import results
-from eureka_agent.search.benching import Bench, Contestant, run_bench, search_folder
+from eureka_agent.search.benching import Bench, Contestant, is_over, run_bench, search_folder
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.search.estimate import likely_price
 from eureka_agent.settings import Settings
@@ -119,15 +120,14 @@ def tally(run: Run) -> Tally:
 
 
 def ended(root: Path, bench: Bench) -> dict[tuple[str, str, int], Tally]:
-    """Of every search that is over, one in which nothing trained included, by task, contestant and repeat."""
+    """Of every search that is over, by task, contestant and repeat."""
     found = {}
     for task, contestant, repeat in bench.searches():
         folder = search_folder(root, task, contestant, repeat)
         if not (folder / DATABASE).is_file():
             continue
         with Run.open(folder, read_only=True) as run:
-            barren = run.end() is not None and run.population(curves=False).best is None
-            if barren or run.comparison() is not None:
+            if is_over(run):
                 found[task, contestant.name, repeat] = tally(run)
     return found
 
@@ -228,16 +228,25 @@ def publish(root: Path, arguments: argparse.Namespace) -> Path | None:
         return None
     tasks: Mapping[str, Task] = {name: load_task(name) for name in bench.tasks}
     lines = (root / SITTINGS).read_text(encoding="utf-8").splitlines()
+    must_not_lose(arguments.page, Counter({key: len(of) for key, of in tallies.items()}), root)
     text = page(bench, results(root, bench, tasks), tallies, [Colophon(**json.loads(line)) for line in lines])
-    before = arguments.page.read_text(encoding="utf-8") if arguments.page.is_file() else ""
-    if lost := told(before) - told(text):
-        some = ", ".join(f"{task} with {strategy}" for _, task, strategy in sorted(lost)[:3])
-        raise UsageError(
-            f"{arguments.page} has {len(lost)} rows whose searches are not in {root}, such as {some}; run those as "
-            "well, or write elsewhere with --page"
-        )
     write_file(arguments.page, text.encode())
     return Path(arguments.page)
+
+
+def must_not_lose(page: Path, have: Counter[tuple[str, str]], root: Path) -> None:
+    """See whether a page tells of more searches than there are, by task and contestant.
+
+    Raises:
+        UsageError: it does.
+    """
+    lost = told(page.read_text(encoding="utf-8")) - have if page.is_file() else Counter[tuple[str, str]]()
+    if lost:
+        some = ", ".join(f"{task} with {who}" for task, who in sorted(lost)[:3])
+        raise UsageError(
+            f"{page} tells of {lost.total()} searches that are not in {root}, such as {some}; run those as well, or "
+            "write elsewhere with --page"
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -271,13 +280,21 @@ def main() -> int:
     try:
         bench = plan(arguments)
         root = folder_of(arguments.cache.absolute(), bench)
+        if not arguments.dry_run:
+            wanted = {(task, who.name, repeat) for task, who, repeat in bench.searches()}
+            known = wanted | set(ended(root, everything(root, arguments)))
+            must_not_lose(arguments.page, Counter((task, name) for task, name, _ in known), root)
         status = measure(root, bench, arguments)
         if arguments.dry_run:
             return status
-        written = publish(root, arguments)
     except EurekaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    try:
+        written = publish(root, arguments)
+    except EurekaError as error:
+        print(f"error: {error}; what was measured is kept", file=sys.stderr)
+        return status or 1
     print(f"wrote {written}" if written else "nothing has ended yet, so no page was written")
     return status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
@@ -101,16 +102,16 @@ def _head(bench: Bench, tallies: Mapping[tuple[str, str], Sequence[Tally]]) -> s
     return _filled(HEAD.format(sizes=sizes, settled=_settled(fewest)))
 
 
-def told(text: str) -> set[tuple[str, str, str]]:
-    """Section, task and strategy of every measured row of a page."""
-    rows, section = set(), ""
+def told(text: str) -> Counter[tuple[str, str]]:
+    """How many searches a page tells of, by task and contestant."""
+    found: Counter[tuple[str, str]] = Counter()
+    writers, writer = {words.splitlines()[0]: name for name, words in WRITERS.items()}, ""
     for line in text.splitlines():
-        if line.startswith("## "):
-            section = line
-        cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) > len(HEADINGS) and cells[1] != HEADINGS[0] and ":--" not in cells[1]:
-            rows.add((section, cells[1], cells[2]))
-    return rows
+        writer = writers.get(line, "") if line.startswith("## ") else writer
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if writer and len(cells) == len(HEADINGS) and cells[-1][:1].isdigit() and cells[1] not in BASELINES:
+            found[cells[0], f"{cells[1]}-{writer}"] = int(cells[-1].split()[0])
+    return found
 
 
 def _settled(fewest: int) -> str:

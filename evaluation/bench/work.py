@@ -193,6 +193,11 @@ class Sitting:
             self._children.add(child)
         try:
             said, complaint = child.communicate()
+        except BaseException:  # one on all cores is waited for by the main thread
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+            child.wait()
+            raise
         finally:
             with self._change:
                 self._children.discard(child)
