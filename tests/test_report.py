@@ -154,6 +154,7 @@ def test_the_verdict_says_no_more_than_the_trainings_allow() -> None:
     assert "ahead of the human reward" in verdict(few)
     assert "3 trainings each cannot settle it" in verdict(few)
     assert "not yet compared" in verdict(facts(candidate(0, 4.0)))
+    assert "Nothing has trained" in verdict(facts(candidate(0, None)))
     for seeds, lost in ((8, "but 1 of its 8 fresh trainings failed"), (4, "cannot settle it and 1 of its 4 fresh")):
         assert lost in verdict(with_a_failure(facts(candidate(0, 50.0), human=4.0, seeds=seeds), "candidate"))
     assert "beats the human reward" in verdict(with_a_failure(facts(candidate(0, 50.0), human=4.0, seeds=8), "human"))
@@ -168,7 +169,6 @@ def with_a_failure(given: RunFacts, arm: str) -> RunFacts:
     made = compare(given.comparison.candidate, arms["candidate"], arms["human"], arms["random"], 0)
     assert ("fails more often is not shown" in made.note) is (arm == "candidate")
     return dataclasses.replace(given, comparison=made)
-    assert "Nothing has trained" in verdict(facts(candidate(0, None)))
 
 
 def test_a_mean_that_says_the_opposite_of_the_iqm_is_told() -> None:
