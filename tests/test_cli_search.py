@@ -248,14 +248,13 @@ def test_check_says_which_line_of_the_reward_fails(place: Path, capsys: pytest.C
     assert "reward.py:" in last
 
 
+@pytest.mark.parametrize("company", ["torch.arange(len(alive))", "pole_angle.mean()"])
 def test_check_says_that_the_human_reward_pays_rows_by_other_rows(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    company: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree("tiny", "mean")
+    shutil.copytree("tiny", "mean", dirs_exist_ok=True)
     reward = Path("mean/reward_human.py")
-    reward.write_text(
-        reward.read_text().replace("    return ", "    alive = alive - torch.arange(len(alive))\n    return ")
-    )
+    reward.write_text(reward.read_text().replace("    return ", f"    alive = alive - {company}\n    return "))
     assert main(["tasks", "check", "./mean"]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "mean/reward_human.py: the same transitions were paid differently the second time" in last

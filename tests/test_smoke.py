@@ -96,8 +96,11 @@ def test_every_call_has_the_same_batch_as_in_training(tried) -> None:
     assert tried(code).transitions == TRANSITIONS
 
 
-def test_a_bank_smaller_than_a_batch_is_one_call(tried) -> None:
-    assert tried(REWARD, bank(10)).transitions == 10
+@pytest.mark.parametrize("transitions", [1, 2, 3, 10])
+def test_a_bank_smaller_than_a_batch_is_two_calls_so_that_company_tells(tried, transitions: int) -> None:
+    assert tried(REWARD, bank(transitions)).transitions == transitions
+    beside = REWARD.replace("torch.cos(pole_angle)", "torch.cos(pole_angle) - pole_angle.mean()")
+    assert tried(beside, bank(transitions)).deterministic is (transitions < 3), "one row has no company"
 
 
 def test_the_fingerprint_stays_when_the_bank_grows(tried) -> None:

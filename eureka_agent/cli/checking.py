@@ -36,6 +36,12 @@ def check_task(name: str) -> None:
     passed(f"files: task.yaml, task.py and reward_human.py in {task.folder}")
     passed(f"state variables: {len(task.variables)} that a reward may name; `eureka tasks show {name}` lists them")
     sandbox = chosen_sandbox()
+    random, played = _scored(sandbox, task, None)
+    if played and (doubt := _doubt(sandbox, task, played)):
+        console.print("--", style="yellow", end="  ")
+        console.print(f"reward_human.py, on states of random play: {doubt}", soft_wrap=True)
+    elif played:
+        passed("reward_human.py: no row depends on another, on states of random play")
     trained = _finished(sandbox, human_job(task, Settings(), TIMESTEPS), f"{task.folder}: the human reward")
     result = trained.result
     assert isinstance(result, TrainResult)
@@ -43,12 +49,6 @@ def check_task(name: str) -> None:
     speed = count(result.timesteps / max(result.seconds, 1e-3))
     passed(f"training: {count(result.timesteps)} steps at {speed} steps/s with {_recipe(task)}")
     trial, _ = _scored(sandbox, task, trained)
-    random, played = _scored(sandbox, task, None)
-    if played and (doubt := _doubt(sandbox, task, played)):
-        console.print("--", style="yellow", end="  ")
-        console.print(f"reward_human.py, on states of random play: {doubt}", soft_wrap=True)
-    elif played:
-        passed("reward_human.py: a pure function of each row, on states of random play")
     unit = task.spec.metric.unit
     passed(f"fitness: {_spread(trial, unit)} after this short training, {_spread(random, unit)} at random")
     passed(f"success: {percent(_share(trial))} after this short training, {percent(_share(random))} at random")

@@ -91,6 +91,7 @@ def result_data(facts: RunFacts, report: Path) -> dict[str, Any]:
         "probability_over_human": _estimate(comparison.over_human) if comparison else None,
         "probability_over_random": _estimate(comparison.over_random) if comparison else None,
         "note": comparison.note if comparison else None,
+        "optimism": _estimate(comparison.optimism) if comparison and comparison.optimism else None,
         "suspicions": [finding.text for finding in facts.suspicions(best)] if best else None,
         "held_out": [_held(held) for held in robustness.arms] if robustness else None,
         "scores": {c.id: facts.fitness(c) for c in facts.population.candidates},

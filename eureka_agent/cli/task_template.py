@@ -117,7 +117,7 @@ metric:
   success: >-
     {goal.success}
 
-# State variables that a reward function may name as arguments. All of the body's, unless listed:
+# State variables that a reward may name, beside training_progress (0 to 1). All of the body's, unless listed:
 # state_variables: [{body.variables[0].name}, {body.variables[1].name}, actions]
 #
 {variables}

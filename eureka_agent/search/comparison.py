@@ -183,7 +183,7 @@ def _note(candidate: Arm, human: Arm, over_human: Estimate) -> str:
         parts.append(
             "But that is about trainings that ended: a reward that fails more often is not shown to be better."
         )
-    if 1 < seeds < FEW_SEEDS:
+    if 1 < seeds < FEW_SEEDS and (over_human.low > 0.0 or over_human.high < 1.0):
         parts.append(f"From {seeds} trainings each, the interval of “best is better” is too narrow: a rough range.")
     for arm in (candidate, human):
         if arm.failures:
