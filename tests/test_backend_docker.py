@@ -209,7 +209,7 @@ def test_time_is_up_for_a_box_that_ignores_signals_and_has_children() -> None:
             pass
         """
     outcome = run(text, Limits(wall_seconds=4.0))
-    assert failure_of(outcome) == (Verdict.TIME, "more than wall_seconds=4.0")
+    assert failure_of(outcome) == (Verdict.TIME, "more than wall_seconds=4")
 
 
 def test_a_box_that_stops_its_guard_is_ended_all_the_same() -> None:
