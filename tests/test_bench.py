@@ -20,8 +20,8 @@ from eureka_agent.contract.reward_code import check_reward_code, normalised_hash
 from eureka_agent.contract.task import load_task
 from eureka_agent.errors import UsageError
 from eureka_agent.population import Population
-from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
+from eureka_agent.search.bench_results import Ended
 from eureka_agent.search.bench_results import Row as ResultRow
 from eureka_agent.search.comparison import Estimate
 from eureka_agent.strategies import STRATEGIES, strategy_of
@@ -353,10 +353,24 @@ def test_a_training_that_does_not_get_there_is_stopped_at_its_limit() -> None:
 # ----------------------------------------------------------------------------------------------------- strategies
 
 
-def strategies_asked_for(*arguments: str) -> tuple[strategies.Searches, Path]:
-    given = strategies.parser().parse_args([*arguments])
-    bench = strategies.plan(given)
-    return bench, strategies.folder_of(Path("cache"), bench)
+def strategies_asked_for(*arguments: str) -> tuple[strategies.Searches, str]:
+    bench = strategies.plan(strategies.parser().parse_args([*arguments]))
+    return bench, strategies.sizes_of(bench)
+
+
+ENDED = Ended(
+    fitness={"candidate": ((1.0, 2.0),), "human": ((0.5,),), "random": ((0.0,),)},
+    promised=2.5,
+    steps=1_600_000,
+    seconds=90.0,
+    cpu_seconds=170.0,
+)
+
+
+def line(task: str, contestant: str, repeat: int, sizes: str = "8x2x100000-2") -> strategies.Kept:
+    sitting = Colophon("2026-01-01", "a machine", "abc", 0.0)
+    which = {"sizes": sizes, "task": task, "contestant": contestant, "repeat": repeat}
+    return strategies.Kept.model_validate({**which, "ended": ENDED, "tally": Tally(4, 12, 5), "sitting": sitting})
 
 
 def test_the_strategies_page_shows_what_has_ended_and_says_what_is_missing() -> None:
@@ -384,12 +398,14 @@ def test_a_page_of_strategies_is_not_replaced_by_one_of_fewer_searches(
     shipped = BENCH.parents[1] / "docs" / "strategies.md"
     assert len(told(shipped.read_text())) == 4 * (len(STRATEGIES) + len(KINDS))
     have = told(shipped.read_text())
-    strategies.must_not_lose(shipped, have, tmp_path)
+    strategies.must_not_lose(shipped, have)
     del have["reacher_reach", "eureka-offline"]
     with pytest.raises(
-        UsageError, match=r"tells of 1 searches that are not in .*, such as reacher_reach with eureka-off"
+        UsageError,
+        match=r"more searches than strategies.jsonl has \(1 more, such as reacher_reach with eureka-offline\)",
     ):
-        strategies.must_not_lose(shipped, have, tmp_path)
+        strategies.must_not_lose(shipped, have)
+    monkeypatch.setattr(strategies, "kept", lambda path, sizes: {})
     monkeypatch.setattr(sys, "argv", ["strategies.py", "--tasks", "reacher_reach", "--cache", str(tmp_path)])
     assert strategies.main() == 2
     assert "such as half_cheetah_backflip with eureka-offline" in capsys.readouterr().err
@@ -445,15 +461,40 @@ def test_every_scripted_answer_is_a_reward_of_its_own_in_the_contract(folder: Pa
     assert len(seen) == 16
 
 
-def test_the_page_is_about_everything_that_has_been_begun(tmp_path: Path) -> None:
-    for repeat in range(3):
-        folder = tmp_path / "hopper_forward" / "islands-scripted" / str(repeat)
-        folder.mkdir(parents=True)
-        (folder / DATABASE).touch()
+def test_a_search_that_is_kept_is_not_made_again_on_any_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--tasks", "reacher_reach", "--writers", "offline", "--repeats", "2", "--strategies", "eureka", "islands"]
+    words += ["--cache", str(tmp_path / "cache"), "--page", str(tmp_path / "page.md"), "--max-minutes", "0"]
+    _, sizes = strategies_asked_for(*words)
+    over = [line("reacher_reach", "eureka-offline", 1), line("reacher_reach", "eureka-offline", 1, sizes="4x1x9-1")]
+    (tmp_path / "page.jsonl").write_text("".join(f"{one.model_dump_json()}\n" for one in over))
+    assert list(strategies.kept(tmp_path / "page.jsonl", sizes)) == [("reacher_reach", "eureka-offline", 1)]
+    monkeypatch.setattr(sys, "argv", ["strategies.py", *words])
+    assert strategies.main() == 0
+    assert "3 of 4 searches missing" in capsys.readouterr().out
+    assert "| reacher_reach | eureka | 1.50 m |" in (tmp_path / "page.md").read_text()
+    assert "eureka-offline (1 of 2)" in (tmp_path / "page.md").read_text()
+    (tmp_path / "page.jsonl").write_text(over[0].model_dump_json() + "\nno search\n")
+    assert strategies.main() == 2
+    assert "page.jsonl, line 2 is no search" in capsys.readouterr().err
+
+
+def test_what_ends_is_kept_once_with_its_sitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, sizes = strategies_asked_for("--tasks", "reacher_reach", "--writers", "offline", "--repeats", "1")
+    which = ("reacher_reach", "islands-offline", 0)
+    monkeypatch.setattr(strategies, "ended", lambda root, bench: {which: Tally(4, 12, 5)})
+    monkeypatch.setattr(strategies, "ended_searches", lambda root, bench: {which: ENDED})
+    strategies.keep(tmp_path / "kept.jsonl", tmp_path, bench, Colophon("2026-01-01", "a machine", "abc", 0.0))
+    assert strategies.kept(tmp_path / "kept.jsonl", sizes) == {which: line(*which)}
+
+
+def test_the_page_is_about_everything_that_is_kept() -> None:
+    known = [("hopper_forward", "islands-scripted", repeat) for repeat in range(3)]
     given = strategies.parser().parse_args(
         ["--tasks", "reacher_reach", "--writers", "offline", "--strategies", "eureka"]
     )
-    bench = strategies.everything(tmp_path, given)
+    bench = strategies.everything(known, given)
     names = {c.name for c in bench.contestants}
     assert names == {f"{name}-offline" for name in STRATEGIES} | {
         "incumbent-scripted",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from eureka_agent.lab.wall import walls
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.search.benching import Bench, cpu_by_search, is_over, search_folder
-from eureka_agent.search.comparison import FEW_SEEDS, Comparison, Estimate
+from eureka_agent.search.comparison import FEW_SEEDS, Estimate
 from eureka_agent.text import count, duration, interval, measure, percent, plural
 
 if TYPE_CHECKING:
@@ -28,22 +27,22 @@ Trainings = tuple[tuple[float, ...], ...]
 """Fitness per fresh training, per episode."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """One search that has ended."""
+Which = tuple[str, str, int]
+"""A search: task, contestant's name, repeat."""
 
-    repeat: int
-    comparison: Comparison | None
-    """None: nothing trained."""
+
+class Ended(BaseModel):
+    """What became of one search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fitness: dict[str, Trainings]
+    """By arm of its last comparison; empty: nothing trained."""
     promised: float | None
     """Mean fitness for which its winner was chosen."""
     steps: int
     seconds: float
     cpu_seconds: float | None
-
-    def fitness(self, arm: str) -> Trainings:
-        """Of one side of its last comparison."""
-        return self.comparison.arm(arm).fitness if self.comparison else ()
 
 
 class Row(BaseModel):
@@ -88,20 +87,31 @@ class Row(BaseModel):
 
 def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
     """A row per task and way to search as far as searches have ended, then the human reward and random play."""
-    cpu, rows = cpu_by_search(root), []
+    return rows_of(bench, tasks, ended_searches(root, bench))
+
+
+def ended_searches(root: Path, bench: Bench) -> dict[Which, Ended]:
+    """Those of a bench's folder that are over."""
+    cpu, found = cpu_by_search(root), {}
+    for task, contestant, repeat in bench.searches():
+        spent = cpu.get(f"{task}/{contestant.name}/{repeat}")
+        if ended := _ended(search_folder(root, task, contestant, repeat), spent):
+            found[task, contestant.name, repeat] = ended
+    return found
+
+
+def rows_of(bench: Bench, tasks: Mapping[str, Task], ended: Mapping[Which, Ended]) -> list[Row]:
+    """The same from what became of each search, wherever that is from."""
+    rows = []
     for name in bench.tasks:
-        unit = tasks[name].spec.metric.unit
-        found: dict[str, list[Ended]] = {}
+        unit, budget = tasks[name].spec.metric.unit, bench.budget(tasks[name])
+        of_task = {(who, repeat): one for (task, who, repeat), one in sorted(ended.items()) if task == name}
+        of_repeat = {repeat: one for (_, repeat), one in of_task.items() if one.fitness}
+        human = tuple(of_repeat[repeat].fitness["human"] for repeat in sorted(of_repeat))
+        random = tuple(of_repeat[repeat].fitness["random"] for repeat in sorted(of_repeat))
         for contestant in bench.contestants:
-            for repeat in range(bench.repeats):
-                spent = cpu.get(f"{name}/{contestant.name}/{repeat}")
-                ended = _ended(search_folder(root, name, contestant, repeat), repeat, spent)
-                found.setdefault(contestant.name, []).extend([ended] if ended else [])
-        of_repeat = {e.repeat: e for searches in found.values() for e in reversed(searches) if e.comparison}
-        human = tuple(e.fitness("human") for e in of_repeat.values())
-        random = tuple(e.fitness("random") for e in of_repeat.values())
-        budget = bench.budget(tasks[name])
-        rows += [_row(name, unit, who, searches, human, budget) for who, searches in found.items()]
+            searches = [one for (who, _), one in of_task.items() if who == contestant.name]
+            rows.append(_row(name, unit, contestant.name, searches, human, budget))
         if human:
             every = _distinct(human)
             rows.append(
@@ -113,29 +123,29 @@ def results(root: Path, bench: Bench, tasks: Mapping[str, Task]) -> list[Row]:
     return rows
 
 
-def _ended(folder: Path, repeat: int, cpu_seconds: float | None) -> Ended | None:
+def _ended(folder: Path, cpu_seconds: float | None) -> Ended | None:
     """What became of a search; None while it has not ended."""
     if not (folder / DATABASE).is_file():
         return None
     with Run.open(folder, read_only=True) as run:
         comparison, stop, last = run.comparison(), run.end(), run.incumbency()
-        if stop is None:
-            return None
-        if not is_over(run):
+        if stop is None or not is_over(run):
             return None
         best = run.population(curves=False).best
         if any(wall.backend == "docker" for wall in walls(run)):
             cpu_seconds = None
         promised = last.leader.mean if last and last.leader else best.fitness if best else None
-        return Ended(repeat, comparison, promised, stop.steps, stop.seconds, cpu_seconds)
+        fitness = {arm.name: arm.fitness for arm in comparison.arms} if comparison else {}
+        spent = {"steps": stop.steps, "seconds": stop.seconds, "cpu_seconds": cpu_seconds}
+        return Ended.model_validate({"fitness": fitness, "promised": promised, **spent})
 
 
 def _row(task: str, unit: str, name: str, searches: Sequence[Ended], human: tuple[Trainings, ...], budget: int) -> Row:
-    won = [e for e in searches if e.comparison]
+    won = [e for e in searches if e.fitness]
     row = Row(task=task, name=name, unit=unit, searches=len(won), barren=len(searches) - len(won), budget=budget)
     if not won:
         return row
-    fitness = tuple(e.fitness("candidate") for e in won)
+    fitness = tuple(e.fitness["candidate"] for e in won)
     pooled, beside = _clustered(fitness), _distinct(human)
     cpu = [e.cpu_seconds for e in won if e.cpu_seconds is not None]
     measured = {
@@ -186,7 +196,7 @@ def _optimism(won: Sequence[Ended]) -> Estimate | None:
 
     from eureka_evaluation.statistics import selection_optimism
 
-    pairs = [(e.promised, np.mean(e.fitness("candidate"))) for e in won if e.promised is not None]
+    pairs = [(e.promised, np.mean(np.concatenate(e.fitness["candidate"]))) for e in won if e.promised is not None]
     if not pairs:
         return None
     promised, kept = np.array(pairs, dtype=np.float64).T

@@ -63,7 +63,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure what is missing, then write the report; whatever ends a process softly ends what it measures too."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup a terminal that closes ends nothing
+            signal.signal(number, signal.default_int_handler)
     arguments = parser().parse_args()
     wanted = arguments.only.split(",")
     unknown = {name.partition("/")[0] for name in wanted} - set(PARTS)

@@ -2,24 +2,25 @@
 
     .venv/bin/python evaluation/bench/strategies.py [--tasks hopper_forward] [--writers offline] [--max-minutes 60]
 
-Every search is one of `eureka bench`: a run of its own that can be resumed, kept in a folder named by the sizes, so
-that finished ones are not repeated, and other `--tasks`, `--writers`, `--strategies` and more `--repeats` add to them.
+Every search is one of `eureka bench`: a run of its own that can be resumed, kept in a folder named by the sizes. What
+became of one that has ended is a line of docs/strategies.jsonl, beside the page: it is not repeated, on whichever
+machine, and other `--tasks`, `--writers`, `--strategies` and more `--repeats` add to them.
 The writers are the offline search and `answers/<task>`, what a language model once wrote (see answers/README.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from machine import busy_cores, description, revision
+from pydantic import BaseModel, ConfigDict, ValidationError
 from strategies_page import KINDS, OFFLINE, SCRIPTED, WRITERS, Colophon, Tally, page, told
 
 from eureka_agent.cli.common import progress_console
@@ -29,7 +30,7 @@ from eureka_agent.errors import EurekaError, UsageError
 from eureka_agent.runs.journal import DATABASE
 from eureka_agent.runs.run import Run
 from eureka_agent.runs.storage import write_file
-from eureka_agent.search.bench_results import results
+from eureka_agent.search.bench_results import Ended, Which, ended_searches, rows_of
 from eureka_agent.search.benching import Bench, Contestant, is_over, run_bench, search_folder
 from eureka_agent.search.contest import Incumbency
 from eureka_agent.search.estimate import likely_price
@@ -42,7 +43,6 @@ from eureka_agent.text import count, duration
 REPOSITORY = Path(__file__).resolve().parents[2]
 ANSWERS = Path(__file__).resolve().parent / "answers"
 CACHE = Path.home() / ".cache" / "eureka-agent" / "bench" / "strategies"
-SITTINGS = "sittings.jsonl"
 TASKS = ("hopper_forward", "half_cheetah_backflip", "swimmer_forward", "reacher_reach")
 
 
@@ -50,8 +50,38 @@ class TimeIsUp(Exception):
     """No further search is to begin."""
 
 
+class Kept(BaseModel):
+    """A line of the record: one search that has ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sizes: str
+    """See `sizes_of`: searches of others do not compare."""
+    task: str
+    contestant: str
+    repeat: int
+    ended: Ended
+    tally: Tally
+    sitting: Colophon
+    """The one that kept it."""
+
+    @property
+    def which(self) -> Which:
+        """What it is a search of."""
+        return self.task, self.contestant, self.repeat
+
+
 class Searches(Bench):
     """A bench with two writers; the scripted one has a folder of answers per task, for so many generations."""
+
+    over: frozenset[Which] = frozenset()
+    """Searches that are kept already, and not made again."""
+
+    def searches(self) -> Iterator[tuple[str, Contestant, int]]:
+        """Those that are not."""
+        for task, contestant, repeat in super().searches():
+            if (task, contestant.name, repeat) not in self.over:
+                yield task, contestant, repeat
 
     def settings_of(self, task: Task, contestant: Contestant, repeat: int) -> Settings:
         """Those of one search. A script ends with its last generation, whatever is left of the steps."""
@@ -98,10 +128,44 @@ def must_have_answers(bench: Bench) -> None:
             raise UsageError(f"there is no {path}; smaller --generations and --population do, or --writers {OFFLINE}")
 
 
-def folder_of(cache: Path, bench: Bench) -> Path:
-    """Where searches of these sizes are kept."""
+def sizes_of(bench: Bench) -> str:
+    """`8x2x100000-2`: population, generations, steps per training, fresh trainings."""
     sizes = f"{bench.population}x{bench.generations}x{bench.settings['timesteps']}"
-    return cache / f"{sizes}-{bench.settings['final_seeds']}"
+    return f"{sizes}-{bench.settings['final_seeds']}"
+
+
+def record_of(page: Path) -> Path:
+    """Where a page's searches are kept, a line each."""
+    return page.with_suffix(".jsonl")
+
+
+def kept(path: Path, sizes: str) -> dict[Which, Kept]:
+    """Searches of these sizes in a record.
+
+    Raises:
+        UsageError: a line is none.
+    """
+    found = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            one = Kept.model_validate_json(line)
+        except ValidationError as error:
+            raise UsageError(f"{path}, line {number} is no search ({error.errors()[0]['msg']}); remove it") from error
+        if one.sizes == sizes:
+            found[one.which] = one
+    return found
+
+
+def keep(path: Path, root: Path, bench: Searches, sitting: Colophon) -> None:
+    """Append whatever has ended in a folder and is not kept yet."""
+    tallies, sizes = ended(root, bench), sizes_of(bench)
+    for which, one in ended_searches(root, bench).items():
+        task, contestant, repeat = which
+        names = {"sizes": sizes, "task": task, "contestant": contestant, "repeat": repeat}
+        line = Kept.model_validate({**names, "ended": one, "tally": tallies[which], "sitting": sitting})
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line.model_dump_json() + "\n")
 
 
 def tally(run: Run) -> Tally:
@@ -119,7 +183,7 @@ def tally(run: Run) -> Tally:
     )
 
 
-def ended(root: Path, bench: Bench) -> dict[tuple[str, str, int], Tally]:
+def ended(root: Path, bench: Bench) -> dict[Which, Tally]:
     """Of every search that is over, by task, contestant and repeat."""
     found = {}
     for task, contestant, repeat in bench.searches():
@@ -130,12 +194,6 @@ def ended(root: Path, bench: Bench) -> dict[tuple[str, str, int], Tally]:
             if is_over(run):
                 found[task, contestant.name, repeat] = tally(run)
     return found
-
-
-def missing(root: Path, bench: Bench) -> list[tuple[str, Contestant, int]]:
-    """Searches that are not over."""
-    over = ended(root, bench)
-    return [(task, who, repeat) for task, who, repeat in bench.searches() if (task, who.name, repeat) not in over]
 
 
 class Sitting:
@@ -172,19 +230,19 @@ class Sitting:
 
 
 def measure(root: Path, bench: Searches, arguments: argparse.Namespace) -> int:
-    """Say what is missing and what it takes, and run it; the exit status."""
+    """Say what is missing and what it takes, run it and keep it; the exit status."""
     must_have_answers(bench)
     tasks = {name: load_task(name) for name in bench.tasks}
-    todo = missing(root, bench)
+    todo, planned = list(bench.searches()), len(list(Bench.searches(bench)))
     likely = [likely_price(tasks[name], bench.settings_of(tasks[name], who, repeat)) for name, who, repeat in todo]
     sitting = Sitting([one.seconds for one in likely], arguments.max_minutes)
     steps = count(sum(one.steps for one in likely))
-    print(f"{root}\n{len(todo)} of {len(list(bench.searches()))} searches missing, {steps} steps, {sitting.estimate()}")
+    print(f"{root}\n{len(todo)} of {planned} searches missing, {steps} steps, {sitting.estimate()}")
     if arguments.dry_run or not todo or arguments.max_minutes == 0:
         return 0
     if (busy := busy_cores()) > 0.2:
         print(f"warning: other processes keep {busy:.1f} cores busy; wall times will be worth little", file=sys.stderr)
-    _note_sitting(root, busy)
+    colophon = Colophon(time.strftime("%Y-%m-%d"), description(), revision(), round(busy, 1))
     machine = {"sandbox": arguments.sandbox}
     try:
         run_bench(root, bench, tasks, lambda settings: chosen_sandbox(settings.sandbox), sitting.watching, machine)
@@ -193,48 +251,43 @@ def measure(root: Path, bench: Searches, arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("stopped; what had finished is kept", file=sys.stderr)
         return 130
+    finally:
+        keep(record_of(arguments.page), root, bench, colophon)
     return 0
 
 
-def _note_sitting(root: Path, busy: float) -> None:
-    """Append on what and when something was measured."""
-    line = {"date": time.strftime("%Y-%m-%d"), "machine": description(), "revision": revision(), "busy": round(busy, 1)}
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / SITTINGS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def everything(root: Path, arguments: argparse.Namespace) -> Searches:
-    """What the page may show: all tasks and writers, usual strategies, and whatever else has been begun."""
-    begun = [path.parent.parent for path in root.glob(f"*/*/*/{DATABASE}")]
+def everything(known: Collection[Which], arguments: argparse.Namespace) -> Searches:
+    """What the page may show: all tasks and writers, usual strategies, and whatever else is kept."""
     usual = {contestant.name for contestant in contestants(None, WRITERS)}
-    known = tuple(c for c in contestants(tuple(STRATEGIES), WRITERS) if c.name in usual | {p.name for p in begun})
-    repeats = max([arguments.repeats, *(len(list(path.iterdir())) for path in begun)])
+    names = usual | {contestant for _, contestant, _ in known}
+    who = tuple(contestant for contestant in contestants(tuple(STRATEGIES), WRITERS) if contestant.name in names)
+    repeats = max([arguments.repeats, *(repeat + 1 for _, _, repeat in known)])
     bench = plan(argparse.Namespace(**vars(arguments) | {"tasks": TASKS}))
-    return bench.model_copy(update={"contestants": known, "repeats": repeats})
+    return bench.model_copy(update={"contestants": who, "repeats": repeats})
 
 
-def publish(root: Path, arguments: argparse.Namespace) -> Path | None:
-    """Write the page from whatever has ended; None: nothing has.
+def publish(arguments: argparse.Namespace) -> Path | None:
+    """Write the page from whatever is kept; None: nothing is.
 
     Raises:
-        UsageError: what is there tells of searches that are not here.
+        UsageError: what is there tells of searches that are not kept.
     """
-    bench = everything(root, arguments)
+    known = kept(record_of(arguments.page), sizes_of(plan(arguments)))
     tallies: dict[tuple[str, str], list[Tally]] = {}
-    for (task, name, _), of_search in ended(root, bench).items():
-        tallies.setdefault((task, name), []).append(of_search)
+    for one in known.values():
+        tallies.setdefault((one.task, one.contestant), []).append(one.tally)
     if not tallies:
         return None
+    must_not_lose(arguments.page, Counter({key: len(of) for key, of in tallies.items()}))
+    bench = everything(known, arguments)
     tasks: Mapping[str, Task] = {name: load_task(name) for name in bench.tasks}
-    lines = (root / SITTINGS).read_text(encoding="utf-8").splitlines()
-    must_not_lose(arguments.page, Counter({key: len(of) for key, of in tallies.items()}), root)
-    text = page(bench, results(root, bench, tasks), tallies, [Colophon(**json.loads(line)) for line in lines])
-    write_file(arguments.page, text.encode())
+    rows = rows_of(bench, tasks, {which: one.ended for which, one in known.items()})
+    sittings = list(dict.fromkeys(one.sitting for one in known.values()))
+    write_file(arguments.page, page(bench, rows, tallies, sittings).encode())
     return Path(arguments.page)
 
 
-def must_not_lose(page: Path, have: Counter[tuple[str, str]], root: Path) -> None:
+def must_not_lose(page: Path, have: Counter[tuple[str, str]]) -> None:
     """See whether a page tells of more searches than there are, by task and contestant.
 
     Raises:
@@ -244,8 +297,8 @@ def must_not_lose(page: Path, have: Counter[tuple[str, str]], root: Path) -> Non
     if lost:
         some = ", ".join(f"{task} with {who}" for task, who in sorted(lost)[:3])
         raise UsageError(
-            f"{page} tells of {lost.total()} searches that are not in {root}, such as {some}; run those as well, or "
-            "write elsewhere with --page"
+            f"{page} tells of more searches than {record_of(page).name} has ({lost.total()} more, such as {some}); "
+            "run those as well, or write elsewhere with --page"
         )
 
 
@@ -279,19 +332,19 @@ def main() -> int:
     arguments = parser().parse_args()
     try:
         bench = plan(arguments)
-        root = folder_of(arguments.cache.absolute(), bench)
+        root = arguments.cache.absolute() / sizes_of(bench)
+        known = kept(record_of(arguments.page), sizes_of(bench))
         if not arguments.dry_run:
             wanted = {(task, who.name, repeat) for task, who, repeat in bench.searches()}
-            known = wanted | set(ended(root, everything(root, arguments)))
-            must_not_lose(arguments.page, Counter((task, name) for task, name, _ in known), root)
-        status = measure(root, bench, arguments)
+            must_not_lose(arguments.page, Counter((task, name) for task, name, _ in wanted | known.keys()))
+        status = measure(root, bench.model_copy(update={"over": frozenset(known)}), arguments)
         if arguments.dry_run:
             return status
     except EurekaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     try:
-        written = publish(root, arguments)
+        written = publish(arguments)
     except EurekaError as error:
         print(f"error: {error}; what was measured is kept", file=sys.stderr)
         return status or 1

@@ -110,7 +110,7 @@ def told(text: str) -> Counter[tuple[str, str]]:
         writer = writers.get(line, "") if line.startswith("## ") else writer
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if writer and len(cells) == len(HEADINGS) and cells[-1][:1].isdigit() and cells[1] not in BASELINES:
-            found[cells[0], f"{cells[1]}-{writer}"] = int(cells[-1].split()[0])
+            found[cells[0], f"{cells[1]}-{writer}"] = sum(int(word) for word in cells[-1].split() if word.isdigit())
     return found
 
 
