@@ -303,6 +303,13 @@ def test_an_interrupted_sitting_leaves_nothing_running(part: str, number: signal
     assert not any(child.is_running() for child in children)
 
 
+def test_peers_that_are_not_there_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script, python = str(BENCH / "full.py"), str(tmp_path / "nowhere")
+    command = [sys.executable, script, "--max-minutes", "0", "--docs", str(tmp_path), "--peers-python", python]
+    assert subprocess.run([*command, "--results", str(tmp_path / "rows")]).returncode == 2
+    assert capfd.readouterr().err == f"error: --peers-python {python}: it does not have EnvPool and SBX\n"
+
+
 def test_a_report_of_nothing_says_so(record: Record, tmp_path: Path) -> None:
     page, image = publish(OPTIONS, record, tmp_path, "make bench-full")
     assert page.read_text().count("Not measured yet") == len(PLANS)

@@ -83,6 +83,11 @@ def main() -> int:
     )
     record = Record(arguments.results)
     try:
+        machine = description(arguments.peers_python)
+    except (OSError, subprocess.CalledProcessError):
+        print(f"error: --peers-python {arguments.peers_python}: it does not have EnvPool and SBX", file=sys.stderr)
+        return 2
+    try:
         must_not_lose(options, record, {name[0] for name in wanted}, arguments.docs)
     except WouldLose as why:
         print(f"error: {why}", file=sys.stderr)
@@ -90,7 +95,7 @@ def main() -> int:
     if arguments.again:
         record.doubt(wanted)
     sitting = Sitting(record, options, wanted, cores[: max(1, arguments.side_by_side)], arguments.peers_python)
-    print(f"{description(arguments.peers_python)}\nresults: {arguments.results}\n{sitting.estimate()}")
+    print(f"{machine}\nresults: {arguments.results}\n{sitting.estimate()}")
     if (busy := busy_cores()) > 0.2:
         print(f"warning: other processes keep {busy:.1f} cores busy; the figures will be worth little", file=sys.stderr)
     try:

@@ -11,7 +11,7 @@ from intervals import Interval, median_interval
 from speeds import ARMS, COLD
 from time_to_fitness import GOALS
 
-WIDTH, LABELS, VALUES, ROW = 860, 270, 190, 24
+WIDTH, LABELS, VALUES, ROW = 900, 330, 190, 24
 """Pixels: whole width, column of labels, column of figures at the right, height of a row."""
 LEFT, RIGHT = LABELS, WIDTH - VALUES
 STYLE = """
