@@ -135,3 +135,8 @@ def test_what_behaves_as_an_earlier_reward_is_not_trained_and_the_model_is_told(
     brief = Brief(id="g2c0", generation=2, slot=0, operator="sample", seed=0)
     text = Prompts().compose(brief, TASK, population).messages[1].content
     assert "g1c0 (behaves as g0c0)" in text
+    child = brief.model_copy(update={"operator": "mutate", "parents": ("g0c1",)})
+    for strategy, asked, told in (("eureka", child, True), ("eureka", brief, False), ("zero_shot", brief, False)):
+        prompts = Prompts(settings=Settings(strategy=strategy))
+        said = prompts.compose(asked, TASK, population).messages[1].content
+        assert ("g1c0 (behaves as g0c0)" in said) is told, "independent samples are told of nothing"

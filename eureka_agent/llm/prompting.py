@@ -121,7 +121,7 @@ class Prompts:
             turns=turns,
             history=[facts(c, told_of, self._scores) for c in islice(others, HISTORY)],
             failures=[_failure(c) for c in _last(told_of, lambda c: bool(c.failure) and not c.duplicate_of)],
-            repeats=[_repeat(c) for c in _last(told_of, lambda c: bool(c.duplicate_of))],
+            repeats=[_repeat(c) for c in _last(population if parents else told_of, lambda c: bool(c.duplicate_of))],
         )
         messages = (Message(role="system", content=self._rendered("system.md.j2")), Message(role="user", content=user))
         position = sum(c.brief.generation < brief.generation for c in population.candidates) + brief.slot
