@@ -36,7 +36,8 @@ STRATEGIES = {
 """Lazy dotted paths by the name that `--strategy` takes."""
 
 TELLS_NO_HISTORY = frozenset({"eureka", "zero_shot"})
-"""Strategies whose prompts show no candidates but the parents: as published, or because that is what they measure."""
+"""Strategies whose prompts show no candidates but the parents: as published, or because that is what they measure.
+Which programs only repeated others is told with parents all the same; independent samples are told of nothing."""
 
 PUBLISHED = frozenset({"eureka", "islands", "zero_shot"})
 """Strategies whose papers train every candidate to the end, once. On islands a race would leave most with nobody: of
