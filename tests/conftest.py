@@ -82,13 +82,18 @@ def docker_engine() -> Engine:
 
 @pytest.fixture
 def started() -> Callable[[], list[Process]]:
-    """The living processes below this one that the test has started; servers of other tests may be there before."""
+    """The living processes below this one that the test has started; servers of other tests may be there before.
+
+    Forkservers do not count: they stay for the boxes of later tests.
+    """
+    from eureka_sandbox.backends import forked
     from eureka_sandbox.backends.process_table import ProcessTable
 
     before = {(process.pid, process.started) for process in ProcessTable().descendants(os.getpid())}
 
     def below() -> list[Process]:
-        now = ProcessTable().descendants(os.getpid())
+        forkservers = {server.pid for server in forked._servers.values()}
+        now = [process for process in ProcessTable().descendants(os.getpid()) if process.pid not in forkservers]
         return [process for process in now if (process.pid, process.started) not in before]
 
     return below

@@ -233,7 +233,7 @@ def made_up(measurement: Measurement) -> dict[str, Any]:
         "e": {"wall": 60.0, "search_seconds": 40.0, "comparison_seconds": 20.0, "jobs": 2, "stages": stages}
         | {"host_cpu_seconds": 1.0, "box_cpu_seconds": 99.0, "steps": 8_000_000},
         "f": {"wall": 10.0, "steps": 1000},
-        "g": {"memory_mb": 400.0, "startup_seconds": 1.0},
+        "g": {"memory_mb": 400.0, "first_seconds": 3.0, "later_seconds": 1.0},
     }[part]
 
 

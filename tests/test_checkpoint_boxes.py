@@ -86,13 +86,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trainin
 
 
 def kill_worker() -> None:
-    """Only the process that trains; what supervises it lives."""
-    for process in ProcessTable().descendants(os.getpid()):
-        try:
-            command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"eureka_sandbox.worker" in command:
+    """Only the process that trains; what supervises it, and what it was forked from, lives."""
+    below = ProcessTable().descendants(os.getpid())
+    parents = {process.parent for process in below}
+    for process in below:
+        if process.pid not in parents and process.resident:
             process.kill()
 
 

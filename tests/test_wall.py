@@ -420,6 +420,20 @@ def test_a_box_cannot_set_limits_priority_or_processors_of_its_first_process() -
     assert facts == {"refused": ["EPERM"], "own": ["", "", ""]}
 
 
+ORDINARY = """
+import threading
+import eureka_sandbox.backends.embedded as e
+from eureka_sandbox.backends import forked
+from eureka_sandbox.protocol import EnvironmentSpec, Job, TrainSpec
+sandbox = e.EmbeddedSandbox()
+wall = sandbox.check()
+spec = TrainSpec(environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=9), total_timesteps=64, seed=0)
+outcome = sandbox.run(Job(spec, {}), lambda _: None, threading.Event())
+trainers = [key for key in forked._servers if "train" in key]
+print(wall.contained, wall.probes, len(trainers), type(outcome).__name__)
+"""
+
+
 @walled
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs all the other tests as itself")
 def test_the_wall_stands_for_a_user_without_any_right_too() -> None:
@@ -446,10 +460,21 @@ def test_the_wall_stands_for_a_user_without_any_right_too() -> None:
             break
     else:
         pytest.skip("no Python here can be read by another user")
-    check = imports + "w = e.EmbeddedSandbox().check(); print(w.contained, w.probes)"
-    done = subprocess.run([*as_nobody, python, "-c", check], cwd="/", capture_output=True, text=True, timeout=120)
-    contained, of = done.stdout.split() or ("0", done.stderr)
+    folder = Path(tempfile.mkdtemp(prefix="eureka-test-"))
+    try:
+        folder.chmod(0o755)
+        subprocess.run([python, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        packages = next((folder / "venv" / "lib").glob("python*/site-packages"))
+        (packages / "path.pth").write_text(search.replace(":", "\n"))  # boxes find the packages, as after `pip install`
+        python = str(folder / "venv" / "bin" / "python")
+        done = subprocess.run(
+            [*as_nobody, python, "-c", ORDINARY], cwd="/", capture_output=True, text=True, timeout=120
+        )
+    finally:
+        shutil.rmtree(folder)
+    contained, of, forked, outcome = done.stdout.split() or ("0", done.stderr, "", "")
     assert contained == of
+    assert (forked, outcome) == ("1", "Finished")
 
 
 HOST = """

@@ -32,6 +32,7 @@ from eureka_agent.settings import Recipe, Settings
 from eureka_agent.strategies import as_published
 from eureka_agent.terminal.watcher import Watcher
 from eureka_agent.text import flag_of, plural
+from eureka_sandbox.backends.forked import box_cpu_seconds
 from eureka_sandbox.protocol import Failure, Sandbox
 
 PLAN, CPU = "plan.json", "cpu.json"
@@ -295,8 +296,8 @@ def _copy_trial(key: str, other: Run, run: Run) -> None:
 
 def _cpu_seconds() -> float:
     """User and system time of this process and of the boxes that have ended (those of Docker are not its children)."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usage)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime + box_cpu_seconds()
 
 
 def cpu_by_search(root: Path) -> dict[str, float]:

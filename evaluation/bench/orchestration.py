@@ -25,6 +25,7 @@ from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.backends.forked import box_cpu_seconds
 from eureka_sandbox.protocol import Job, Outcome, Progress, Sandbox
 
 LIMIT = 0.02
@@ -57,9 +58,9 @@ class TimedSandbox:
         return total
 
 
-def cpu_seconds(who: int) -> float:
-    """User and system time."""
-    usage = resource.getrusage(who)
+def cpu_seconds() -> float:
+    """User and system time of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
@@ -82,7 +83,7 @@ def main() -> None:
         evolve(run, make_proposer("offline", task), Incumbent(), Lab(sandbox, run))
         write_report(run)
         wall = time.perf_counter() - start
-    host, boxes = cpu_seconds(resource.RUSAGE_SELF), cpu_seconds(resource.RUSAGE_CHILDREN)
+    host, boxes = cpu_seconds(), box_cpu_seconds()
     idle = wall - sandbox.covered_seconds()
     print(f"search on {task.name}: {len(sandbox.intervals)} boxes in {wall:.1f} s")
     print(f"  wall time without any box running  {idle:6.2f} s  {idle / wall:6.1%}   limit {LIMIT:.0%}")

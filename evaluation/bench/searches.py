@@ -24,6 +24,7 @@ from eureka_agent.search.steps import propose, select
 from eureka_agent.settings import Settings
 from eureka_agent.strategies.incumbent import Incumbent
 from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.backends.forked import box_cpu_seconds, close_all
 from eureka_sandbox.protocol import Finished, Job, Outcome, Report, Sandbox, ScoreSpec, TrainResult, Wall
 
 EVERY_STEP = {"racing": "none", "contest_seeds": 1}
@@ -100,6 +101,7 @@ def search(
         write_report(run)
         ended = time.perf_counter()
         failed, steps = sum(c.failure is not None for c in run.population().candidates), run.searched_steps
+    close_all()
     wall = ended - began
     busy = sum(sandbox.stages.values())
     return {
@@ -112,8 +114,8 @@ def search(
         "boxes": sandbox.boxes,
         "failed": failed,
         "stages": {**sandbox.stages, "cores without a box": wall * lab.boxes.jobs - busy},
-        "host_cpu_seconds": cpu_seconds(resource.RUSAGE_SELF),
-        "box_cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN),
+        "host_cpu_seconds": cpu_seconds(),
+        "box_cpu_seconds": box_cpu_seconds(),
         "memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
         "best": comparison.candidate,
     }

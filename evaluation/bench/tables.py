@@ -159,10 +159,10 @@ def _throughput(result: dict[str, Any]) -> float:
 def memory(figures: Figures) -> str:
     """(g): peak memory of a training box, and how soon it steps."""
     rows = [
-        (body, *(figures.median(f"g/{body}", key).text() for key in ("memory_mb", "startup_seconds")))
+        (body, *(figures.median(f"g/{body}", key).text() for key in ("memory_mb", "first_seconds", "later_seconds")))
         for body in figures.below("g")
     ]
-    head = ("body", "peak memory, MB", "process start to first step, s")
+    head = ("body", "peak memory, MB", "first box, s", "later box, s")
     return texts.MEMORY.format(timesteps=plan.MEMORY_TIMESTEPS) + table(head, rows)
 
 

@@ -49,4 +49,7 @@ SCALING = """One generation of an `offline` search on `{task}`, every candidate 
 the last reward judged.
 """
 
-MEMORY = "Peak resident memory of a training box ({timesteps:,} steps). Goal: at most 800 MB.\n"
+MEMORY = """Peak resident memory of a training box ({timesteps:,} steps), goal: at most 800 MB; and what a box takes
+besides its training, from when the host asks for it to the first step (goal: 2.5 s) and from the last step to its end.
+The first box of a process waits for what all import; later ones are forked from a process that has imported it.
+"""

@@ -18,8 +18,15 @@ from eureka_sandbox.protocol import Job, JobStopped, Limits, Outcome, Report
 
 logger = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.worker")
+SHARED = (sys.executable, "-s", "-P", "-m")
+"""How a module starts afresh that may be run in a process of a forkserver, too."""
+WORKER = (*SHARED, "eureka_sandbox.worker")
 """Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""
+
+NOTHING = "nothing"
+PRELOADED = {"train": "train", "smoke": "train", "score": "score"}
+"""Kind of job → what its forkserver has imported. A warm-up starts afresh: it alone writes compiled programs, and where
+a forkserver lives nothing can be written."""
 
 PASSED_ON = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "EGL_PLATFORM", "LIBGL_ALWAYS_SOFTWARE", "LD_LIBRARY_PATH", "TZ")
 """The user's own choices of how to render and where libraries are."""
@@ -69,13 +76,15 @@ class LocalRunner:
             raise JobStopped("stopped before it started")
         self._sweep_once()
         started = time.monotonic()
-        with job_folder(job) as folder, self.box(place(folder), job.limits) as box:
+        shared = PRELOADED[job.spec.kind] if self._command == WORKER and not job.warm_up else ""
+        with job_folder(job) as folder, self.box(place(folder), job.limits, shared) as box:
             ended = Conversation(box, job, on_progress, stop, started).hold()
         return concluded(ended, job, started)
 
-    def box(self, place: Place, limits: Limits) -> BoxProcess:
-        """Start the command in its place."""
-        return BoxProcess([*self._command, place.job], place.scratch, place.environment, limits, place.wall)
+    def box(self, place: Place, limits: Limits, preloaded: str = "") -> BoxProcess:
+        """Start the command in its place; `preloaded` as for `BoxProcess`."""
+        command = [*self._command, place.job]
+        return BoxProcess(command, place.scratch, place.environment, limits, place.wall, preloaded)
 
     def _sweep_once(self) -> None:
         with self._sweep:

@@ -42,7 +42,7 @@ LAST_CAPABILITY = 63
 _libc = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock: a raw clone must not lose it
 
 
-def spawn(plan: dict[str, Any], become: Callable[[dict[str, Any]], None]) -> tuple[int, int]:
+def spawn(plan: dict[str, Any], become: Callable[[], None]) -> tuple[int, int]:
     """The first process of a new box, and the descriptor on which it tells the command's wait status (4 bytes)."""
     wall = plan["wall"]
     report, tell = os.pipe()
@@ -70,6 +70,23 @@ def spawn(plan: dict[str, Any], become: Callable[[dict[str, Any]], None]) -> tup
     return first, report
 
 
+def seal() -> None:
+    """Move this process into a mount namespace in which nothing can be written, `/proc` excepted.
+
+    Raises:
+        OSError: this machine does not allow that.
+    """
+    user, group, ordinary = os.geteuid(), os.getegid(), os.geteuid() != 0
+    _check(_libc.unshare((0x10000000 if ordinary else 0) | 0x00020000), "unshare")  # CLONE_NEWUSER, CLONE_NEWNS
+    if ordinary:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{user} {user} 1")
+        _write("/proc/self/gid_map", f"{group} {group} 1")
+    _mount(b"none", "/", None, MS_REC | MS_PRIVATE)
+    _restrict("/", RDONLY)
+    _allow("/proc", RDONLY)  # where users of new namespaces are mapped
+
+
 def _map_users(first: int, wall: dict[str, Any]) -> None:
     if not wall["groups"]:  # an ordinary user must give up setgroups before mapping a group
         _write(f"/proc/{first}/setgroups", "deny")
@@ -77,7 +94,7 @@ def _map_users(first: int, wall: dict[str, Any]) -> None:
     _write(f"/proc/{first}/uid_map", wall["uid_map"])
 
 
-def _first(plan: dict[str, Any], become: Callable[[dict[str, Any]], None], mapped: int, tell: int) -> None:
+def _first(plan: dict[str, Any], become: Callable[[], None], mapped: int, tell: int) -> None:
     wall = plan["wall"]
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _forget_the_host(mapped, tell)
@@ -89,7 +106,7 @@ def _first(plan: dict[str, Any], become: Callable[[dict[str, Any]], None], mappe
     _disarm(wall)
     worker = os.fork()
     if worker == 0:
-        become(plan)
+        become()
     os.close(1)
     supervisor = select.poll()
     supervisor.register(tell, 0)
@@ -181,6 +198,12 @@ def _restrict(target: str, attributes: int, recursive: bool = True) -> None:
     flags = AT_RECURSIVE if recursive else 0
     done = _libc.syscall(MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), flags, value, ctypes.c_size_t(len(value)))
     _check(done, f"mount_setattr {target}")
+
+
+def _allow(target: str, attributes: int) -> None:
+    """Take attributes from one mount."""
+    value = bytes(8) + attributes.to_bytes(8, sys.byteorder) + bytes(16)
+    _check(_libc.syscall(MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), 0, value, ctypes.c_size_t(32)), target)
 
 
 # ------------------------------------------------------------------------------------------------------------ rights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import marshal
 import os
 import select
@@ -11,8 +12,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
+from eureka_sandbox.backends.forked import Forkserver, NoFork, forkserver
 from eureka_sandbox.backends.process_table import (
     Process,
     ProcessTable,
@@ -22,6 +24,8 @@ from eureka_sandbox.backends.process_table import (
     socket_bytes,
 )
 from eureka_sandbox.protocol import Limits, SandboxError
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = Path(__file__).parents[2]
 SUPERVISOR = f"""
@@ -63,8 +67,17 @@ class BoxProcess:
         env: Mapping[str, str],
         limits: Limits,
         wall: Mapping[str, Any] | None = None,
+        preloaded: str = "",
     ) -> None:
-        """Start `command` in `folder`, both as the box sees them; `wall` is what `wall.layout` plans.
+        """Start `command` in `folder`, both as the box sees them.
+
+        Args:
+            command: what to execute; where something is preloaded, `python … -m MODULE ARGUMENT…`.
+            folder: its working folder.
+            env: its whole environment.
+            limits: of the box.
+            wall: what `wall.layout` plans; None: no wall.
+            preloaded: kind of job whose imports may come from a forkserver; empty: nothing is shared with other boxes.
 
         Raises:
             SandboxError: the process cannot be started.
@@ -77,7 +90,6 @@ class BoxProcess:
         if wall is not None:
             rlimits |= WALLED
         plan = {
-            "host": os.getpid(),
             "core": NO_CORE,
             "rlimits": rlimits,
             "command": list(command),
@@ -90,15 +102,8 @@ class BoxProcess:
         self._told: int | None = None
         self._line, remote = socket.socketpair()
         try:
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", SUPERVISOR],
-                bufsize=0,
-                env={name: env[name] for name in ("LD_LIBRARY_PATH",) if name in env},
-                start_new_session=True,
-                stdin=remote.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+            server = forkserver(preloaded, env, sealed=self.walled) if preloaded else None
+            self._supervisor, plan["parent"] = _started(remote.fileno(), env, server)
             self._line.sendall(marshal.dumps(plan))
             self._line.setblocking(False)
         except OSError as error:
@@ -119,13 +124,11 @@ class BoxProcess:
     @property
     def stdout(self) -> IO[bytes]:
         """The frame stream; ends when the box has ended."""
-        assert self._supervisor.stdout is not None
         return self._supervisor.stdout
 
     @property
     def stderr(self) -> IO[bytes]:
         """Everything that the box prints."""
-        assert self._supervisor.stderr is not None
         return self._supervisor.stderr
 
     @property
@@ -134,19 +137,20 @@ class BoxProcess:
 
         Where the supervisor could not tell (see `lost`) it is as if the command had been killed.
         """
-        if self._supervisor.poll() is None:
+        ended = self._supervisor.poll()
+        if ended is None:
             return None
         if self._told is None:
             try:
                 told = self._line.recv(4)
             except OSError:  # it never read its plan, or something else still holds its end
                 told = b""
-            self._told = self._supervisor.returncode << 8 if self._supervisor.returncode > 0 else signal.SIGKILL
+            self._told = ended << 8 if ended > 0 else signal.SIGKILL
             if len(told) == 4:
                 self._told = int.from_bytes(told, sys.byteorder)
-            elif self._supervisor.returncode == FIRST_KILLED:
+            elif ended == FIRST_KILLED:
                 self._told = signal.SIGKILL
-            elif self._supervisor.returncode < 0:
+            elif ended < 0:
                 self._told, self.lost = signal.SIGKILL, True
         return os.waitstatus_to_exitcode(self._told)
 
@@ -163,9 +167,11 @@ class BoxProcess:
         hidden = hidden_bytes(self._processes) + mapping_bytes(self._processes)
         if self.walled and self._processes:
             hidden += socket_bytes(self._processes[0].pid)
-        total = hidden + sum(process.resident for process in self._processes)
-        if total > suspicious and len(self._processes) > 1:
-            total = hidden + sum(process.proportional() for process in self._processes)
+        # The first process behind a wall is the wall's own: it grows by nothing, and what it shares counts in the rest.
+        counted = self._processes[1:] if self.walled else self._processes
+        total = hidden + sum(process.resident for process in counted)
+        if total > suspicious and len(counted) > 1:
+            total = hidden + sum(process.proportional() for process in counted)
         return total
 
     @property
@@ -183,35 +189,95 @@ class BoxProcess:
         Raises:
             SandboxError: the supervisor of a walled box was killed; nothing inside has a number for it.
         """
-        self._await(seconds)
+        self._supervisor.ended_within(seconds)
         returncode = self.returncode
         if self.lost and self.walled:
             raise SandboxError("a box was killed from outside; nothing in it could have done that")
         return returncode
 
-    def _await(self, seconds: float) -> bool:
-        """Whether the supervisor ended within `seconds`."""
-        if self._supervisor.poll() is None:
-            descriptor = os.pidfd_open(self._supervisor.pid)
-            try:
-                poller = select.poll()
-                poller.register(descriptor, select.POLLIN)
-                poller.poll(seconds * 1000)
-            finally:
-                os.close(descriptor)
-        return self._supervisor.poll() is not None
-
     def end(self) -> None:
         """Kill whatever is left and reap it. Does nothing to a box that has ended."""
         if self._supervisor.poll() is None:
             self._supervisor.terminate()
-            if not self._await(KILL_SECONDS):  # the box may have stopped or starved it
+            if not self._supervisor.ended_within(KILL_SECONDS):  # the box may have stopped or starved it
                 self._processes += ProcessTable().descendants(self._supervisor.pid)
                 self._supervisor.kill()
-                self._supervisor.wait()
+                self._supervisor.ended_within(None)
         # A supervisor that the box killed has left its processes behind: those last seen are ended here.
         for process in self._processes:
             process.kill()
+
+
+class Supervisor(Protocol):
+    """The process that starts and ends a box, as the host sees it."""
+
+    pid: int
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What the box writes there."""
+
+    @property
+    def stderr(self) -> IO[bytes]:
+        """What the box and its supervisor print."""
+
+    def poll(self) -> int | None:
+        """Its exit code, a signal negated; None while it runs."""
+
+    def ended_within(self, seconds: float | None) -> bool:
+        """Whether it ends within `seconds`; None waits for it."""
+
+    def terminate(self) -> None:
+        """Tell it to end the box."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+class ExecutedSupervisor:
+    """A supervisor that this process has started by itself."""
+
+    def __init__(self, stdin: int, env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", SUPERVISOR],
+            bufsize=0,
+            env={name: env[name] for name in ("LD_LIBRARY_PATH",) if name in env},
+            start_new_session=True,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.stdout, self.stderr = self._process.stdout, self._process.stderr
+        self.pid = self._process.pid
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    def poll(self) -> int | None:
+        """See `Supervisor.poll`."""
+        return self._process.poll()
+
+    def ended_within(self, seconds: float | None) -> bool:
+        """See `Supervisor.ended_within`."""
+        if self.poll() is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                poller = select.poll()
+                poller.register(descriptor, select.POLLIN)
+                poller.poll(None if seconds is None else seconds * 1000)
+            finally:
+                os.close(descriptor)
+        return self.poll() is not None
+
+
+def _started(stdin: int, env: Mapping[str, str], server: Forkserver | None) -> tuple[Supervisor, int]:
+    """A supervisor, and the number of its parent."""
+    if server is not None:
+        try:
+            return server.fork(stdin), server.pid
+        except NoFork as reason:
+            logger.info("a box imports for itself: %s", reason)
+    return ExecutedSupervisor(stdin, env), os.getpid()
 
 
 def ending(returncode: int) -> str:

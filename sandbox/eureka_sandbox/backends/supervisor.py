@@ -7,7 +7,8 @@ that started it). Last it tells the host, on the same socket, how the command en
 word was killed.
 
 A process of its own does what a `preexec_fn` would, without running Python between fork and exec in a host that has
-threads, and does what the host cannot: adopt orphans without becoming the reaper of the user's whole program.
+threads, and does what the host cannot: adopt orphans without becoming the reaper of the user's whole program. The host
+executes it, or has it forked by a process that has imported what the command needs (`forkserver.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import time
 TYPE_CHECKING = False  # `typing` takes as long to import as all the rest
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
     from typing import Any
+
+    Execute = Callable[[list[str], dict[str, str]], None]
 else:
     import _signal as signal  # the same without its enumerations, whose making takes as long as Python's own start
 
@@ -31,8 +35,8 @@ PR_SET_CHILD_SUBREAPER = 36
 FIRST_KILLED = 70  # process.FIRST_KILLED
 
 
-def main() -> None:
-    """Run the command to its end and leave nothing of it behind."""
+def main(execute: Execute | None = None) -> None:
+    """Run the command to its end and leave nothing of it behind; `execute` turns a process into it."""
     with os.fdopen(0, "rb", closefd=False) as stream:
         plan: dict[str, Any] = marshal.load(stream)
     host = os.dup(0)  # not inherited by the box
@@ -40,10 +44,10 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != plan["host"]:  # it died before the death signal was set
+    if os.getppid() != plan["parent"]:  # it died before the death signal was set
         sys.exit("the host is gone")
     _limit("RLIMIT_CORE", plan["core"])  # here already: behind the filter nobody may set it
-    worker, report = _start(plan)
+    worker, report = _start(plan, execute or in_a_new_program)
     os.close(1)  # so that the host sees the end of the stream when the box ends
     status = _wait(worker)
     _kill_all()
@@ -59,7 +63,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
+def _start(plan: dict[str, Any], execute: Execute) -> tuple[int, int | None]:
     """The process to wait for, and where the command's status comes from if that is not the command itself."""
     if plan["wall"] is None:
         parent = os.getpid()
@@ -68,14 +72,14 @@ def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
-            become(plan)
+            become(plan, execute)
         return worker, None
     from eureka_sandbox.backends.namespaces import spawn
 
-    return spawn(plan, become)
+    return spawn(plan, lambda: become(plan, execute))
 
 
-def become(plan: dict[str, Any]) -> None:
+def become(plan: dict[str, Any], execute: Execute) -> None:
     """Turn this process into the command. Does not return."""
     os.setsid()
     for name, number in plan["rlimits"].items():
@@ -87,9 +91,13 @@ def become(plan: dict[str, Any]) -> None:
     os.dup2(null, 0)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    command = plan["command"]
+    execute(plan["command"], plan["environment"])
+
+
+def in_a_new_program(command: list[str], environment: dict[str, str]) -> None:
+    """Execute the command. Does not return."""
     try:
-        os.execve(command[0], command, plan["environment"])
+        os.execve(command[0], command, environment)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(127)

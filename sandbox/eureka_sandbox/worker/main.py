@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from eureka_sandbox.protocol import Failure, ScoreSpec, SmokeSpec, Spec, TrainSpec, Verdict
+from eureka_sandbox.worker import preload
 from eureka_sandbox.worker.emit import Emitter, JobFailed
 from eureka_sandbox.worker.lean_import import put_off_meta_kernels
 from eureka_sandbox.worker.task_code import TaskCodeError
@@ -47,10 +47,7 @@ def main(arguments: list[str], emit: Emitter) -> int:
 def _run(folder: Path, emit: Emitter) -> None:
     spec: TrainSpec | ScoreSpec | SmokeSpec = TypeAdapter(Spec).validate_json((folder / "job.json").read_bytes())
     if isinstance(spec, TrainSpec):
-        # SB3 imports TensorBoard where it is installed; curves leave as frames here, so its 0.1 s is saved
-        os.environ["MUJOCO_GL"] = "disabled"  # training draws nothing: a missing GL library must not stop it
-        sys.modules.setdefault("torch.utils.tensorboard", None)  # type: ignore[arg-type]  # None: ImportError
-        put_off_meta_kernels()
+        preload.for_training()
         from eureka_sandbox.worker.training import train
 
         _started(emit)

@@ -47,10 +47,10 @@ def score(spec: ScoreSpec, folder: Path, emit: Emitter) -> tuple[ScoreResult, di
         JobFailed: the policy does not fit its description or the body.
     """
     started = time.monotonic()
-    simulation_module = _simulation_module()
+    engine = simulation_module()
     task = load_task_code(folder / "task.py")
     policy = _load_policy(folder)
-    simulation = simulation_module.Simulation(
+    simulation = engine.Simulation(
         spec.environment.body, min(len(spec.seeds), MAX_SIMULATORS), spec.environment.max_episode_steps
     )
     _check_fit(policy, simulation, spec.environment)
@@ -245,7 +245,7 @@ class Rollout:
         )
 
 
-def _simulation_module() -> Any:
+def simulation_module() -> Any:
     """Import the engine without OpenGL: stepping needs none, and one that is broken would end the box."""
     wanted = os.environ.get("MUJOCO_GL")
     os.environ["MUJOCO_GL"] = "disabled"

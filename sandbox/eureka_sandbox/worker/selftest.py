@@ -112,6 +112,27 @@ def _write(path: str) -> str:
     return f"wrote {path}"
 
 
+def _program(_: dict[str, Any]) -> str:
+    """The file that this process was executed from; a forked one has it from where its parent was executed."""
+    program = "/proc/self/exe"
+    done = []
+    for what, change in (("written", _open_to_write), ("its mode set", _set_same_mode)):
+        try:
+            change(program)
+        except OSError:
+            continue
+        done.append(what)
+    return ", ".join(done)
+
+
+def _open_to_write(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+
+
+def _set_same_mode(path: str) -> None:
+    os.chmod(path, os.stat(path).st_mode & 0o7777)
+
+
 def _memory(canaries: dict[str, Any]) -> str:
     _write(os.path.join("/dev/shm", canaries["name"]))
     return ""  # a box may have its own: the host looks
@@ -191,6 +212,7 @@ PROBES: dict[str, Callable[[dict[str, Any]], str]] = {
     "files: write beside": lambda c: _write(c["write"]),
     "files: write the code": lambda c: _write(c["code"]),
     "files: write the job": lambda c: _write(os.path.join(sys.argv[1], c["name"])),
+    "files: change the program": _program,
     "files: shared memory": _memory,
     "secrets: environments": _environments,
     "secrets: open descriptors": _descriptors,

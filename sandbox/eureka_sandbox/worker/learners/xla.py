@@ -27,23 +27,22 @@ def cache_folder() -> Path | None:
 def prepare() -> None:
     """Import JAX for this process, on the CPU with one thread and a cache on disk; a user's own settings win.
 
-    Without effect on the flags if JAX was imported before.
+    Without effect on the flags once JAX has computed something.
     """
     os.environ.setdefault("XLA_FLAGS", SINGLE_THREAD)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    folder = cache_folder()
-    if folder is not None:
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-        # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine. A box that may
-        # only read the folder must not try to write: nothing compiles for as long as that.
-        least = "0" if _writable(folder) else str(10**9)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", least)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
     if "jax" not in sys.modules:
         # Importing JAX draws from NumPy's global generator, from which SB3 draws its permutations.
         random_state = np.random.get_state()
         importlib.import_module("jax")
         np.random.set_state(random_state)
+    config, folder = sys.modules["jax"].config, cache_folder()
+    if folder is not None and config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(folder))
+        # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine. A box that may
+        # only read the folder must not try to write: nothing compiles for as long as that.
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0 if _writable(folder) else 1e9)
+        config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _writable(folder: Path) -> bool:

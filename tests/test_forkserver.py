@@ -1,0 +1,273 @@
+"""Boxes that a forkserver starts: their imports are shared, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from backend_cases import TRAIN
+
+from eureka_sandbox.backends import embedded, forked
+from eureka_sandbox.backends.embedded import EmbeddedSandbox
+from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
+from eureka_sandbox.backends.local import NOTHING, SHARED, Place, box_environment
+from eureka_sandbox.backends.process import BoxProcess
+from eureka_sandbox.backends.process_table import ProcessTable
+from eureka_sandbox.backends.unwalled import UnwalledSandbox
+from eureka_sandbox.protocol import (
+    EnvironmentSpec,
+    Finished,
+    Job,
+    Limits,
+    SandboxError,
+    TrainSpec,
+)
+
+LIMITS = Limits(wall_seconds=60)
+RUN = (*SHARED, "timeit", "-n", "1", "-r", "1")
+"""A module of the standard library that runs what it is given."""
+
+
+@pytest.fixture(params=["none", "embedded"])
+def walled(request: pytest.FixtureRequest) -> bool:
+    if request.param == "embedded":
+        request.getfixturevalue("embedded_wall")
+    return bool(request.param == "embedded")
+
+
+@contextmanager
+def box(script: str, walled: bool, kind: str = NOTHING, **environment: str) -> Iterator[BoxProcess]:
+    """A forked box that runs a script."""
+    with job_folder(TRAIN) as folder:
+        scratch = str(folder / JOB / SCRATCH)
+        place = embedded._walled(folder) if walled else Place(str(folder), scratch, box_environment(scratch, "", {}))
+        everything = {**place.environment, **environment}
+        with BoxProcess([*RUN, textwrap.dedent(script)], place.scratch, everything, LIMITS, place.wall, kind) as it:
+            yield it
+
+
+def told(script: str, walled: bool, kind: str = NOTHING, **environment: str) -> Any:
+    """What a script in a forked box prints as its first line, which is JSON."""
+    with box(script, walled, kind, **environment) as it:
+        printed = it.stdout.read()
+        assert it.wait(10) == 0, it.stderr.read()
+    return json.loads(printed.splitlines()[0])
+
+
+def parent_of(box: BoxProcess) -> int:
+    """The process that started a box's supervisor."""
+    return int(Path(f"/proc/{box._supervisor.pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return done
+
+
+def server(environment: Mapping[str, str], walled: bool, kind: str = NOTHING) -> forked.Forkserver:
+    found = forked.forkserver(kind, environment, sealed=walled)
+    assert found is not None
+    return found
+
+
+def test_a_box_has_the_environment_folder_arguments_and_streams_of_its_own(walled: bool) -> None:
+    facts = told(
+        """
+        import os, sys, json, tempfile
+        print("to stderr", file=sys.stderr)
+        print(json.dumps([dict(os.environ), os.getcwd(), sys.argv[0], os.path.samefile(tempfile.gettempdir(), "."),
+                          sorted(map(int, os.listdir("/proc/self/fd")))[:-1], os.getsid(0) == os.getpid(),
+                          os.popen("echo $EUREKA_NOTE").read()]))
+        """,
+        walled,
+        EUREKA_NOTE="one",
+    )
+    environment, folder, program, own_scratch, descriptors, leads, heard = facts
+    assert environment.pop("EUREKA_NOTE") == "one"
+    assert "PATH" not in environment or walled
+    assert folder == environment["HOME"] == environment["TMPDIR"]
+    assert program.endswith("timeit.py")
+    assert own_scratch
+    assert descriptors == [0, 1, 2]
+    assert leads
+    assert heard == "one\n"
+
+
+def test_boxes_of_one_kind_have_one_parent_and_see_nothing_of_each_other(walled: bool) -> None:
+    leave = "import sys, os, builtins; builtins.trace = 1; os.environ['TRACE'] = '1'; print('[]', flush=True)"
+    with box(leave + "; import time; time.sleep(30)", walled) as first:
+        first.stdout.readline()
+        look = "import builtins, os, json; print([hasattr(builtins, 'trace'), 'TRACE' in os.environ], flush=True)"
+        with box(look + "; import time; time.sleep(30)", walled) as second:
+            assert second.stdout.readline() == b"[False, False]\n"
+            assert parent_of(first) == parent_of(second) != os.getpid()
+
+
+def test_what_its_kind_needs_is_there_and_nothing_has_started_a_thread(walled: bool) -> None:
+    names = ("torch", "stable_baselines3", "mujoco", "jax", "torch._dynamo", "eureka_sandbox.worker.training")
+    look = f"""
+        import sys, os, json
+        print(json.dumps([[name in sys.modules for name in {names}], len(os.listdir("/proc/self/task"))]))
+        """
+    assert told(look, walled, "train") == [[True, True, True, True, False, True], 1]
+    assert told(look, walled, "score") == [[False, False, True, False, False, False], 1]
+    assert told(look, walled) == [[False] * 6, 1]
+
+
+@pytest.mark.parametrize(
+    ("script", "returncode"),
+    [("import os; os.kill(os.getpid(), 9)", -9), ("import os; os._exit(4)", 4), ("import os; os.abort()", -6)],
+)
+def test_how_a_box_ended_is_told(script: str, returncode: int, walled: bool) -> None:
+    with box(script, walled) as it:
+        assert it.stdout.read() == b""
+        assert it.wait(10) == returncode
+
+
+@pytest.mark.parametrize(
+    ("command", "returncode", "said"),
+    [
+        ([*SHARED, "no_such_module"], 1, b"No module named no_such_module"),
+        ([*SHARED, "json.tool", "/none"], 2, b"none"),
+    ],
+    ids=["no module", "usage"],
+)
+def test_a_module_that_cannot_run_ends_as_it_would_if_python_had_been_executed(
+    command: list[str], returncode: int, said: bytes
+) -> None:
+    with job_folder(TRAIN) as folder:
+        environment = box_environment(str(folder), "", {})
+        with BoxProcess(command, str(folder), environment, LIMITS, None, NOTHING) as it:
+            printed = it.stderr.read()
+            assert it.wait(10) == returncode
+    assert said in printed
+
+
+def test_a_box_that_is_ended_leaves_nothing_behind(walled: bool) -> None:
+    with box("import os, time; os.fork(); os.setsid() if os.fork() == 0 else 0; print(1, flush=True); time.sleep(60)",
+             walled) as it:  # fmt: skip
+        it.stdout.readline()
+        below = ProcessTable().descendants(it._supervisor.pid)
+        assert len(below) >= 3
+    assert until(lambda: not any(alive(process.pid) for process in below), 2)
+
+
+@pytest.mark.usefixtures("embedded_wall")
+def test_the_program_of_a_walled_box_cannot_be_written_where_it_was_started_from() -> None:
+    look = """
+        import os, json, errno
+        def error(action, *arguments):
+            try:
+                action(*arguments)
+            except OSError as problem:
+                return errno.errorcode[problem.errno]
+        mounts = [line.split() for line in open("/proc/self/mountinfo")]
+        print(json.dumps([error(os.open, "/proc/self/exe", os.O_WRONLY), error(os.chmod, "/proc/self/exe", 0o755),
+                          error(os.open, os.readlink("/proc/self/exe"), os.O_WRONLY)]))
+        """
+    assert all(refused in ("EACCES", "EPERM", "EROFS", "ETXTBSY") for refused in told(look, walled=True))
+    place = embedded._walled(Path("/nonexistent"))
+    flags = Path(f"/proc/{server(place.environment, walled=True).pid}/mountinfo").read_text().splitlines()
+    assert {line.split()[4] for line in flags if "ro" not in line.split()[5].split(",")} == {"/proc"}
+
+
+@pytest.mark.usefixtures("embedded_wall")
+def test_a_forkserver_that_is_killed_takes_its_boxes_along_and_the_next_box_has_another() -> None:
+    with box("import time; print(1, flush=True); time.sleep(60)", walled=True) as it:
+        it.stdout.readline()
+        below = ProcessTable().descendants(it._supervisor.pid)
+        parent = parent_of(it)
+        os.kill(parent, signal.SIGKILL)
+        with pytest.raises(SandboxError, match="killed from outside"):
+            it.wait(10)
+    assert until(lambda: not any(alive(process.pid) for process in below), 5)
+    with box("import time; print(1, flush=True); time.sleep(60)", walled=True) as it:
+        it.stdout.readline()
+        assert parent_of(it) not in (parent, os.getpid())
+
+
+def test_without_a_forkserver_a_box_imports_for_itself(
+    walled: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(forked, "_servers", {})
+    monkeypatch.setattr(forked, "_refused", set())
+    monkeypatch.setattr(forked, "SERVE", (sys.executable, "-c", "import sys; sys.exit('no memory')"))
+    with caplog.at_level("INFO"), box("import time; print(1, flush=True); time.sleep(60)", walled) as it:
+        assert it.stdout.readline() == b"1\n"
+        assert parent_of(it) == os.getpid()
+    assert "every box imports for itself: no forkserver" in caplog.text
+
+
+def test_imports_that_fail_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(forked.NoFork, match="no such kind"):
+        forked.Forkserver("no such kind", box_environment("/nonexistent", "", {}), sealed=False)
+
+
+HOST = """
+import sys, threading
+from eureka_sandbox.backends import make_sandbox
+from eureka_sandbox.protocol import EnvironmentSpec, Job, Limits, TrainSpec
+spec = TrainSpec(environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=50), total_timesteps=10**7,
+                 seed=0, progress_seconds=0.1, learner="sb3")
+job = Job(spec, {}, Limits(wall_seconds=300))
+make_sandbox(sys.argv[1]).run(job, lambda _: print("on", flush=True), threading.Event())
+"""
+
+
+def test_a_host_that_is_killed_leaves_neither_forkserver_nor_box(walled: bool) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, "embedded" if walled else "none"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert host.stdout is not None
+        assert host.stdout.readline() == "on\n"
+        below = ProcessTable().descendants(host.pid)
+        assert len(below) >= 3
+    finally:
+        host.kill()
+        host.wait()
+    host.stdout.close()
+    assert until(lambda: not any(alive(process.pid) for process in below), 5)
+
+
+def test_a_training_is_the_same_whether_its_box_was_forked_or_started_afresh(
+    walled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = TrainSpec(
+        environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=50),
+        total_timesteps=256,
+        seed=5,
+        learner="fused",
+        hyperparameters={"n_envs": 2, "n_steps": 64},
+    )
+    sandbox = EmbeddedSandbox() if walled else UnwalledSandbox()
+
+    def policy() -> dict[str, bytes]:
+        outcome = sandbox.run(Job(spec, {}, Limits(wall_seconds=120)), lambda _: None, Event())
+        assert isinstance(outcome, Finished), outcome
+        return outcome.blobs
+
+    was_forked = policy()
+    monkeypatch.setattr(forked, "_servers", {})
+    monkeypatch.setattr(forked, "_refused", set())
+    monkeypatch.setattr(forked, "SERVE", ("/nonexistent",))
+    assert policy() == was_forked
