@@ -212,7 +212,7 @@ def _boxes_of(pid: int) -> list[psutil.Process]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         children = psutil.Process(pid).children(recursive=True)
-        if any("eureka_sandbox.worker" in _command(child) for child in children):
+        if any(_command(child).endswith("forkserver train") and child.ppid() != pid for child in children):
             return children
         time.sleep(0.1)
     raise AssertionError("no box was started")

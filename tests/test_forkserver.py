@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -20,8 +20,9 @@ from backend_cases import TRAIN
 
 from eureka_sandbox.backends import embedded, forked
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
+from eureka_sandbox.backends.forked import NOTHING
 from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
-from eureka_sandbox.backends.local import NOTHING, SHARED, Place, box_environment
+from eureka_sandbox.backends.local import SHARED, Place, box_environment
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.backends.process_table import ProcessTable
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
@@ -29,6 +30,7 @@ from eureka_sandbox.protocol import (
     EnvironmentSpec,
     Finished,
     Job,
+    JobStopped,
     Limits,
     SandboxError,
     TrainSpec,
@@ -46,6 +48,12 @@ def walled(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "embedded")
 
 
+def server(environment: Mapping[str, str], walled: bool, kind: str = NOTHING) -> forked.Forkserver:
+    found = forked.forkserver(kind, environment, sealed=walled, stop=Event())
+    assert found is not None
+    return found
+
+
 @contextmanager
 def box(script: str, walled: bool, kind: str = NOTHING, **environment: str) -> Iterator[BoxProcess]:
     """A forked box that runs a script."""
@@ -53,7 +61,10 @@ def box(script: str, walled: bool, kind: str = NOTHING, **environment: str) -> I
         scratch = str(folder / JOB / SCRATCH)
         place = embedded._walled(folder) if walled else Place(str(folder), scratch, box_environment(scratch, "", {}))
         everything = {**place.environment, **environment}
-        with BoxProcess([*RUN, textwrap.dedent(script)], place.scratch, everything, LIMITS, place.wall, kind) as it:
+        command = [*RUN, textwrap.dedent(script)]
+        parent = server(everything, walled, kind)
+        with BoxProcess(command, place.scratch, everything, LIMITS, place.wall, parent) as it:
+            assert it.forked
             yield it
 
 
@@ -81,12 +92,6 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     while not (done := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return done
-
-
-def server(environment: Mapping[str, str], walled: bool, kind: str = NOTHING) -> forked.Forkserver:
-    found = forked.forkserver(kind, environment, sealed=walled)
-    assert found is not None
-    return found
 
 
 def test_a_box_has_the_environment_folder_arguments_and_streams_of_its_own(walled: bool) -> None:
@@ -131,6 +136,27 @@ def test_what_its_kind_needs_is_there_and_nothing_has_started_a_thread(walled: b
     assert told(look, walled, "train") == [[True, True, True, True, False, True], 1]
     assert told(look, walled, "score") == [[False, False, True, False, False, False], 1]
     assert told(look, walled) == [[False] * 6, 1]
+    for kind in ("train", "score"):  # a fork has but one thread, whatever its parent has
+        with box("import time; print(1, flush=True); time.sleep(60)", walled, kind) as it:
+            it.stdout.readline()
+            assert len(os.listdir(f"/proc/{parent_of(it)}/task")) == 1
+
+
+THREADED = """
+import sys, threading, types
+module = types.ModuleType("threaded")
+module.preload = lambda kind: threading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()
+sys.modules["threaded"] = module
+from eureka_sandbox.backends import forkserver
+forkserver.PRELOAD = "threaded"
+forkserver.serve(sys.argv[1])
+"""
+
+
+def test_a_forkserver_whose_imports_start_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "SERVE", (sys.executable, "-c", THREADED))
+    with pytest.raises(forked.NoFork, match="has started a thread"):
+        forked.Forkserver(NOTHING, box_environment("/nonexistent", "", {}), sealed=False).wait(Event())
 
 
 @pytest.mark.parametrize(
@@ -185,9 +211,11 @@ def test_the_program_of_a_walled_box_cannot_be_written_where_it_was_started_from
                           error(os.open, os.readlink("/proc/self/exe"), os.O_WRONLY)]))
         """
     assert all(refused in ("EACCES", "EPERM", "EROFS", "ETXTBSY") for refused in told(look, walled=True))
-    place = embedded._walled(Path("/nonexistent"))
-    flags = Path(f"/proc/{server(place.environment, walled=True).pid}/mountinfo").read_text().splitlines()
-    assert {line.split()[4] for line in flags if "ro" not in line.split()[5].split(",")} == {"/proc"}
+    parent = server(embedded._walled(Path("/nonexistent")).environment, walled=True).pid
+    mounts = [line.split() for line in Path(f"/proc/{parent}/mountinfo").read_text().splitlines()]
+    program = os.readlink(f"/proc/{parent}/exe")
+    under = [mount for mount in mounts if program.startswith(mount[4].rstrip("/") + "/")]
+    assert "ro" in max(under, key=lambda mount: len(mount[4]))[5].split(",")
 
 
 @pytest.mark.usefixtures("embedded_wall")
@@ -205,21 +233,87 @@ def test_a_forkserver_that_is_killed_takes_its_boxes_along_and_the_next_box_has_
         assert parent_of(it) not in (parent, os.getpid())
 
 
+SPEC = TrainSpec(
+    environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=50),
+    total_timesteps=256,
+    seed=5,
+    learner="fused",
+    hyperparameters={"n_envs": 2, "n_steps": 64},
+)
+
+
+def boxes_of(monkeypatch: pytest.MonkeyPatch) -> list[BoxProcess]:
+    """Those that it starts from now on."""
+    found: list[BoxProcess] = []
+    enter = BoxProcess.__enter__
+    monkeypatch.setattr(BoxProcess, "__enter__", lambda box: found.append(box) or enter(box))
+    return found
+
+
 def test_without_a_forkserver_a_box_imports_for_itself(
     walled: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(forked, "_servers", {})
     monkeypatch.setattr(forked, "_refused", set())
     monkeypatch.setattr(forked, "SERVE", (sys.executable, "-c", "import sys; sys.exit('no memory')"))
-    with caplog.at_level("INFO"), box("import time; print(1, flush=True); time.sleep(60)", walled) as it:
-        assert it.stdout.readline() == b"1\n"
-        assert parent_of(it) == os.getpid()
-    assert "every box imports for itself: no forkserver" in caplog.text
+    sandbox = EmbeddedSandbox() if walled else UnwalledSandbox()
+    boxes = boxes_of(monkeypatch)
+    with caplog.at_level("INFO"):
+        outcome = sandbox.run(Job(SPEC, {}, Limits(wall_seconds=120)), lambda _: None, Event())
+    assert isinstance(outcome, Finished)
+    assert [box.forked for box in boxes] == [False]
+    assert "boxes import for themselves (train): no forkserver" in caplog.text
+
+
+def test_a_forkserver_that_dies_before_it_forks_leaves_the_box_to_be_started_afresh(walled: bool) -> None:
+    with job_folder(TRAIN) as folder:
+        place = embedded._walled(folder) if walled else Place(str(folder), str(folder), box_environment("/", "", {}))
+        parent = forked.Forkserver(NOTHING, box_environment("/", "", {}), sealed=walled)
+        parent.wait(Event())
+        os.kill(parent.pid, signal.SIGKILL)
+        command = [*RUN, "print(1, flush=True)"]
+        with BoxProcess(command, place.scratch, place.environment, LIMITS, place.wall, parent) as it:
+            assert it.stdout.readline() == b"1\n"
+            assert not it.forked
+
+
+def test_a_stop_is_heard_while_a_forkserver_imports(walled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "_servers", {})
+    monkeypatch.setattr(forked, "SERVE", (sys.executable, "-c", "import time; time.sleep(60)"))
+    sandbox, stop = EmbeddedSandbox() if walled else UnwalledSandbox(), Event()
+    timer = Timer(0.3, stop.set)
+    timer.start()
+    with pytest.raises(JobStopped):
+        sandbox.run(Job(SPEC, {}, Limits(wall_seconds=120)), lambda _: None, stop)
+    forked.close_all()
+
+
+def test_a_box_that_is_stopped_leaves_no_descriptor_open(walled: bool) -> None:
+    sandbox = EmbeddedSandbox() if walled else UnwalledSandbox()
+    long = SPEC.model_copy(update={"total_timesteps": 10**7, "progress_seconds": 0.1, "learner": "sb3"})
+
+    def run_and_stop() -> int:
+        stop = Event()
+        with pytest.raises(JobStopped):
+            sandbox.run(Job(long, {}, Limits(wall_seconds=120)), lambda _: stop.set(), stop)
+        return len(os.listdir("/proc/self/fd"))
+
+    assert run_and_stop() == run_and_stop()
+
+
+def test_a_process_that_is_forked_from_the_host_keeps_no_forkserver_alive() -> None:
+    number = server(box_environment("/", "", {}), walled=False)._line.fileno()
+    line = os.readlink(f"/proc/self/fd/{number}")
+    child = os.fork()
+    if child == 0:
+        held = os.path.exists(f"/proc/self/fd/{number}") and os.readlink(f"/proc/self/fd/{number}") == line
+        os._exit(int(bool(forked._servers) or held))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_imports_that_fail_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(forked.NoFork, match="no such kind"):
-        forked.Forkserver("no such kind", box_environment("/nonexistent", "", {}), sealed=False)
+        forked.Forkserver("no such kind", box_environment("/nonexistent", "", {}), sealed=False).wait(Event())
 
 
 HOST = """
@@ -252,17 +346,11 @@ def test_a_host_that_is_killed_leaves_neither_forkserver_nor_box(walled: bool) -
 def test_a_training_is_the_same_whether_its_box_was_forked_or_started_afresh(
     walled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = TrainSpec(
-        environment=EnvironmentSpec(body="inverted_pendulum", max_episode_steps=50),
-        total_timesteps=256,
-        seed=5,
-        learner="fused",
-        hyperparameters={"n_envs": 2, "n_steps": 64},
-    )
     sandbox = EmbeddedSandbox() if walled else UnwalledSandbox()
+    boxes = boxes_of(monkeypatch)
 
     def policy() -> dict[str, bytes]:
-        outcome = sandbox.run(Job(spec, {}, Limits(wall_seconds=120)), lambda _: None, Event())
+        outcome = sandbox.run(Job(SPEC, {}, Limits(wall_seconds=120)), lambda _: None, Event())
         assert isinstance(outcome, Finished), outcome
         return outcome.blobs
 
@@ -271,3 +359,4 @@ def test_a_training_is_the_same_whether_its_box_was_forked_or_started_afresh(
     monkeypatch.setattr(forked, "_refused", set())
     monkeypatch.setattr(forked, "SERVE", ("/nonexistent",))
     assert policy() == was_forked
+    assert [box.forked for box in boxes] == [True, False]

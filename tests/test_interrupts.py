@@ -86,7 +86,9 @@ def related(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def boxes_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in related(process) if "eureka_sandbox.worker" in command_of(child)]
+    """What has been forked to train."""
+    forkservers = [child for child in related(process) if command_of(child).endswith("forkserver train")]
+    return [child for child in forkservers if child.ppid() != process.pid]
 
 
 def command_of(process: psutil.Process) -> str:

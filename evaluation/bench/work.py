@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -169,7 +170,8 @@ class Sitting:
         command = [python, str(CHILD), *measurement.function.split("."), json.dumps(parameters)]
         sources = (REPOSITORY, REPOSITORY / "sandbox", REPOSITORY / "evaluation")
         environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
-        status, said, complaint = self._ended(command, environment)
+        with tempfile.TemporaryDirectory() as scratch:  # Stable-Baselines3 leaves a folder for each model's log
+            status, said, complaint = self._ended(command, environment | {"TMPDIR": scratch})
         if status:
             raise MeasurementFailed(f"exit status {status}\n{complaint[-2000:]}")
         result: dict[str, Any] = json.loads(said.splitlines()[-1])

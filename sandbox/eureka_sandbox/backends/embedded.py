@@ -20,9 +20,9 @@ from pathlib import Path
 from threading import Event
 
 from eureka_sandbox.backends import compile_cache, probes, wall
-from eureka_sandbox.backends.forked import forkserver
+from eureka_sandbox.backends.forked import NOTHING, forkserver, refuse
 from eureka_sandbox.backends.job_folder import JOB, ROOT, job_folder
-from eureka_sandbox.backends.local import NOTHING, SHARED, WORKER, LocalRunner, Place, box_environment
+from eureka_sandbox.backends.local import SHARED, WORKER, LocalRunner, Place, box_environment
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.protocol import Job, Outcome, Report, SandboxError, Wall
 
@@ -60,9 +60,7 @@ class EmbeddedSandbox:
         wall.must_not_expose(private)
         try:
             proof = probes.prove(_self_test, private)
-            if forkserver(NOTHING, _walled(Path()).environment, sealed=True):
-                fresh, proof = proof, probes.prove(_forked_self_test, private)
-                proof["seconds"] += fresh["seconds"]
+            proof["seconds"] += _prove_forking(private)
         except probes.NoAnswer as error:
             raise SandboxError(_refusal(str(error))) from error
         return Wall(backend="embedded", tier=TIER, gaps=GAPS, **proof)
@@ -98,11 +96,25 @@ def _self_test(job: Job) -> Iterator[BoxProcess]:
         yield box
 
 
-@contextmanager
-def _forked_self_test(job: Job) -> Iterator[BoxProcess]:
-    """The same in a box as candidates get it, except for what its forkserver has imported: nothing."""
-    with job_folder(job) as folder, LocalRunner(FORKED_SELF_TEST).box(_walled(folder), job.limits, NOTHING) as box:
-        yield box
+def _prove_forking(private: Sequence[Path]) -> float:
+    """The same for boxes from a forkserver, and the seconds that it took; if one does not come to an answer, none is
+    forked."""
+    server = forkserver(NOTHING, _walled(Path()).environment, sealed=True, stop=Event())
+    if server is None:
+        return 0.0
+
+    @contextmanager
+    def self_test(job: Job) -> Iterator[BoxProcess]:
+        with job_folder(job) as folder, LocalRunner(FORKED_SELF_TEST).box(_walled(folder), job.limits, server) as box:
+            if not box.forked:
+                raise probes.NoAnswer("its forkserver is gone")
+            yield box
+
+    try:
+        return float(probes.prove(self_test, private)["seconds"])
+    except probes.NoAnswer as error:
+        refuse(NOTHING, True, str(error))
+        return 0.0
 
 
 def _refusal(reason: str) -> str:

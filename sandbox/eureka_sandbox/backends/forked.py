@@ -12,13 +12,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import IO
 
 from eureka_sandbox.backends.forkserver import MOST_BYTES, READY
+from eureka_sandbox.protocol import JobStopped
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,11 @@ begin()
 """
 """Imported, so that Python keeps it compiled."""
 SERVE = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.backends.forkserver")
+NOTHING = "nothing"
+"""Kind of a forkserver that has imported nothing: what the wall's self-test is forked from."""
+TICK = 0.05
+ANSWER_SECONDS = 20.0
+"""How long a fork may take; a forkserver that takes longer is ended."""
 START_SECONDS = 60.0
 """How long its imports may take; on a busy machine they need five."""
 OF_ONE_JOB = ("HOME", "TMPDIR", "MPLCONFIGDIR", "EUREKA_COMPILE_CACHE")
@@ -52,7 +59,7 @@ class ForkedSupervisor:
 
     def poll(self) -> int | None:
         """The exit code, a signal negated, or None while it runs; of one that nobody can tell about, SIGKILL's."""
-        if self._returncode is None and self.ended_within(0):
+        if self._returncode is None and self._tells_within(0):
             told = os.read(self._status, 4)
             lost = len(told) < 4  # the forkserver is gone, and the supervisor with it
             self._returncode = (
@@ -64,8 +71,11 @@ class ForkedSupervisor:
 
     def ended_within(self, seconds: float | None) -> bool:
         """Wait for its end at most so long."""
-        if self._returncode is not None:
-            return True
+        if self._returncode is None:
+            self._tells_within(seconds)
+        return self.poll() is not None
+
+    def _tells_within(self, seconds: float | None) -> bool:
         poller = select.poll()
         poller.register(self._status, select.POLLIN)
         return bool(poller.poll(None if seconds is None else seconds * 1000))
@@ -88,7 +98,7 @@ class Forkserver:
     """One forkserver process; safe to use from several threads."""
 
     def __init__(self, kind: str, environment: Mapping[str, str], sealed: bool) -> None:
-        """Start it, and wait until it has imported all.
+        """Start it; see `wait` for when it can be used.
 
         Args:
             kind: what it imports, see `worker/preload.py`.
@@ -96,12 +106,13 @@ class Forkserver:
             sealed: whether it lives where nothing can be written, as boxes behind a wall need it.
 
         Raises:
-            NoFork: it does not come up.
+            NoFork: no process can be had.
         """
         self._asking = Lock()
-        self._line, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._up = False
+        self._deadline = time.monotonic() + START_SECONDS
         plan = {"command": [*SERVE, kind], "environment": dict(environment), "sealed": sealed}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._line, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", BEGIN],
@@ -111,28 +122,50 @@ class Forkserver:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            remote.close()
-            self._line.settimeout(START_SECONDS)
-            self._line.send(marshal.dumps(plan))
-            answer = self._line.recv(MOST_BYTES)
-            self._line.settimeout(None)
         except OSError as error:
-            self.close()
-            raise NoFork(str(error) or type(error).__name__) from error
-        if answer != READY:
-            self.close()
-            raise NoFork(answer.decode("utf-8", "replace") or "it ended while it imported")
-
-    @property
-    def pid(self) -> int:
+            self._line.close()
+            raise NoFork(str(error)) from error
+        finally:
+            remote.close()
+        self.pid = self._process.pid
         """The parent of all supervisors that it forks."""
-        assert self._process is not None
-        return self._process.pid
+        self._line.settimeout(ANSWER_SECONDS)
+        with suppress(OSError):  # it has ended already: `wait` says so
+            self._line.send(marshal.dumps(plan))
 
     @property
     def gone(self) -> bool:
         """Whether it has ended, and all that it had forked with it."""
-        return self._process is None or self._process.poll() is not None
+        return self._process.poll() is not None
+
+    def wait(self, stop: Event) -> None:
+        """Until it has imported all.
+
+        Raises:
+            NoFork: it does not come up.
+            JobStopped: `stop` was set.
+        """
+        while not self._up:
+            if stop.is_set():
+                raise JobStopped("stopped before it started")
+            if time.monotonic() > self._deadline:
+                raise NoFork(f"its imports took over {START_SECONDS:g} s")
+            if self._asking.acquire(timeout=TICK):
+                try:
+                    self._listen()
+                finally:
+                    self._asking.release()
+
+    def _listen(self) -> None:
+        try:
+            if self._up or not select.select([self._line], [], [], TICK)[0]:
+                return
+            answer = self._line.recv(MOST_BYTES)
+        except (OSError, ValueError) as error:  # among them: another thread has closed it
+            raise NoFork(str(error)) from error
+        if answer != READY:
+            raise NoFork(answer.decode("utf-8", "replace") or "it ended while it imported")
+        self._up = True
 
     def fork(self, stdin: int) -> ForkedSupervisor:
         """A new supervisor with that descriptor as its standard input.
@@ -146,67 +179,108 @@ class Forkserver:
             for _ in range(3):
                 descriptors += os.pipe()
             stdout, its_stdout, stderr, its_stderr, status, its_status = descriptors
-            with self._asking:
-                socket.send_fds(self._line, [b"fork"], [stdin, its_stdout, its_stderr, its_status])
-                answer, given, _, _ = socket.recv_fds(self._line, MOST_BYTES, 1)
-            if not given:
-                raise NoFork(answer.decode("utf-8", "replace") or "it is gone")
+            answer, pidfd = self._asked([stdin, its_stdout, its_stderr, its_status])
+            if pidfd is None:
+                raise NoFork(answer or "it is gone")
             kept = (stdout, stderr, status)
-            return ForkedSupervisor(int(answer), given[0], status, stdout, stderr)
+            return ForkedSupervisor(int(answer), pidfd, status, stdout, stderr)
         except OSError as error:
-            raise NoFork(str(error)) from error
+            raise NoFork(str(error) or type(error).__name__) from error
         finally:
             for descriptor in set(descriptors) - set(kept):
                 os.close(descriptor)
 
+    def _asked(self, descriptors: list[int]) -> tuple[str, int | None]:
+        """Its answer, and the pidfd that came with it. Whatever comes between question and answer ends it."""
+        with self._asking:
+            try:
+                socket.send_fds(self._line, [b"fork"], descriptors)
+                answer, given, _, _ = socket.recv_fds(self._line, MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            except BaseException:
+                self.close()  # or the next question would get this answer
+                raise
+        return answer.decode("utf-8", "replace"), next(iter(given), None)
+
     def close(self) -> None:
         """End it, and whatever it has forked."""
+        self.let_go()
+        self._process.kill()
+        self._process.wait()
+
+    def let_go(self) -> None:
+        """Close this process's end of the line."""
         self._line.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 _servers: dict[tuple[object, ...], Forkserver] = {}
-_refused: set[tuple[int, bool]] = set()
-"""(Process, sealed) where one did not come up: none is tried again."""
-_starting = Lock()
+_refused: set[tuple[str, bool]] = set()
+"""(Kind, sealed) of those that did not come up: they are not tried again."""
+_looking = Lock()
 
 
-def forkserver(kind: str, environment: Mapping[str, str], sealed: bool) -> Forkserver | None:
+def forkserver(kind: str, environment: Mapping[str, str], sealed: bool, stop: Event) -> Forkserver | None:
     """The forkserver of this process for such boxes, started when first asked for; None if there can be none.
 
-    `environment` is a box's; what belongs to one job alone does not count.
+    Args:
+        kind: see `worker/preload.py`.
+        environment: a box's; what belongs to one job alone does not count.
+        sealed: whether its boxes have a wall.
+        stop: ends the wait for one that imports.
+
+    Raises:
+        JobStopped: `stop` was set.
     """
     common = {name: value for name, value in environment.items() if name not in OF_ONE_JOB}
-    key = (os.getpid(), kind, sealed, *sorted(common.items()))
-    with _starting:
-        if (os.getpid(), sealed) in _refused:
-            return None
-        known = _servers.get(key)
-        if known is None or known.gone:
-            try:
-                known = Forkserver(kind, common | {"HOME": "/nonexistent", "EUREKA_COMPILE_CACHE": ""}, sealed)
-            except NoFork as reason:
-                logger.info("every box imports for itself: no forkserver: %s", reason)
-                _refused.add((os.getpid(), sealed))
+    key = (kind, sealed, *sorted(common.items()))
+    try:
+        with _looking:
+            if _refused & {(kind, sealed), (NOTHING, sealed)}:
                 return None
-            _servers[key] = known
-        return known
+            server = _servers.get(key)
+            if server is None or server.gone:
+                common |= {"HOME": "/nonexistent", "EUREKA_COMPILE_CACHE": ""}
+                server = _servers[key] = Forkserver(kind, common, sealed)
+        server.wait(stop)
+    except NoFork as reason:
+        refuse(kind, sealed, str(reason))
+        return None
+    return server
+
+
+def refuse(kind: str, sealed: bool, reason: str) -> None:
+    """Let such boxes import for themselves from now on; if not even `NOTHING` can be forked, all."""
+    logger.info("boxes import for themselves (%s): no forkserver: %s", kind, reason)
+    with _looking:
+        _refused.add((kind, sealed))
+        for key in [key for key in _servers if key[:2] == (kind, sealed)]:
+            _servers.pop(key).close()
 
 
 @atexit.register
 def close_all() -> None:
     """End every forkserver of this process; the next box that could use one starts another."""
-    with _starting:
-        for key in [key for key in _servers if key[0] == os.getpid()]:
-            _servers.pop(key).close()
+    with _looking:
+        while _servers:
+            _servers.popitem()[1].close()
+
+
+def _leave_to_the_parent() -> None:
+    """A process that is forked from this one has no forkserver, and keeps none of its parent's alive."""
+    global _looking
+    _looking = Lock()
+    for server in _servers.values():
+        server.let_go()
+    _servers.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def box_cpu_seconds() -> float:
     """User and system time of the boxes of this process that have ended, and of what forked them."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    living = [server.pid for server in list(_servers.values()) if not server.gone]
+    with _looking:
+        living = [server.pid for server in _servers.values() if not server.gone]
     return usage.ru_utime + usage.ru_stime + sum(map(_cpu_seconds, living))
 
 

@@ -21,6 +21,7 @@ import marshal
 import os
 import runpy
 import select
+import signal
 import socket
 import sys
 import tempfile
@@ -54,10 +55,13 @@ def begin() -> None:
 
 def serve(kind: str) -> NoReturn:
     """Import what a job of that kind needs, then fork a supervisor for every request, until the host is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the host may ignore it, which is inherited and would lose statuses
     gc.disable()  # nothing that imports allocate is garbage
     line = socket.socket(fileno=0)
     try:
         importlib.import_module(PRELOAD).preload(kind)
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise RuntimeError("an import has started a thread, which no fork would have")
     except BaseException as error:
         line.send(f"{type(error).__name__}: {error}".encode()[:MOST_BYTES])
         os._exit(1)
@@ -72,7 +76,7 @@ def serve(kind: str) -> NoReturn:
                 poller.unregister(descriptor)
                 _bury(descriptor, *living.pop(descriptor))
                 continue
-            message, given, _, _ = socket.recv_fds(line, 16, 4)
+            message, given, _, _ = socket.recv_fds(line, 16, 4, socket.MSG_CMSG_CLOEXEC)
             if not message:
                 os._exit(0)
             *streams, status = given
@@ -128,6 +132,8 @@ def in_this_program(command: list[str], environment: dict[str, str]) -> NoReturn
         os.environ.clear()
         os.environ.update(environment)
         tempfile.tempdir = None
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()  # unlike Python's own generator it is not seeded anew by a fork
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:

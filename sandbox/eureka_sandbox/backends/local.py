@@ -12,6 +12,7 @@ from threading import Event, Lock
 from typing import Any
 
 from eureka_sandbox.backends.conversation import Conversation, concluded
+from eureka_sandbox.backends.forked import Forkserver, forkserver
 from eureka_sandbox.backends.job_folder import job_folder, sweep_stale
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.protocol import Job, JobStopped, Limits, Outcome, Report
@@ -23,7 +24,6 @@ SHARED = (sys.executable, "-s", "-P", "-m")
 WORKER = (*SHARED, "eureka_sandbox.worker")
 """Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""
 
-NOTHING = "nothing"
 PRELOADED = {"train": "train", "smoke": "train", "score": "score"}
 """Kind of job → what its forkserver has imported. A warm-up starts afresh: it alone writes compiled programs, and where
 a forkserver lives nothing can be written."""
@@ -76,15 +76,20 @@ class LocalRunner:
             raise JobStopped("stopped before it started")
         self._sweep_once()
         started = time.monotonic()
-        shared = PRELOADED[job.spec.kind] if self._command == WORKER and not job.warm_up else ""
-        with job_folder(job) as folder, self.box(place(folder), job.limits, shared) as box:
-            ended = Conversation(box, job, on_progress, stop, started).hold()
+        with job_folder(job) as folder:
+            where = place(folder)
+            server = None
+            if self._command == WORKER and not job.warm_up:
+                kind = PRELOADED[job.spec.kind]
+                server = forkserver(kind, where.environment, where.wall is not None, stop)
+            with self.box(where, job.limits, server) as box:
+                ended = Conversation(box, job, on_progress, stop, started).hold()
         return concluded(ended, job, started)
 
-    def box(self, place: Place, limits: Limits, preloaded: str = "") -> BoxProcess:
-        """Start the command in its place; `preloaded` as for `BoxProcess`."""
+    def box(self, place: Place, limits: Limits, server: Forkserver | None = None) -> BoxProcess:
+        """Start the command in its place; `server` as for `BoxProcess`."""
         command = [*self._command, place.job]
-        return BoxProcess(command, place.scratch, place.environment, limits, place.wall, preloaded)
+        return BoxProcess(command, place.scratch, place.environment, limits, place.wall, server)
 
     def _sweep_once(self) -> None:
         with self._sweep:

@@ -30,7 +30,7 @@ else:
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 CLONE, PIVOT_ROOT, CAPSET = {"x86_64": (56, 155, 126), "aarch64": (220, 41, 91)}.get(os.uname().machine, (0, 0, 0))
 MOUNT_SETATTR = 442
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 18, 1 << 19
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_*
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MNT_DETACH = 2
@@ -71,7 +71,9 @@ def spawn(plan: dict[str, Any], become: Callable[[], None]) -> tuple[int, int]:
 
 
 def seal() -> None:
-    """Move this process into a mount namespace in which nothing can be written, `/proc` excepted.
+    """Move this process into a mount namespace in which nothing that is mounted now can be written, `/proc` excepted.
+
+    What the host mounts and unmounts later, it does here, too.
 
     Raises:
         OSError: this machine does not allow that.
@@ -82,9 +84,9 @@ def seal() -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{user} {user} 1")
         _write("/proc/self/gid_map", f"{group} {group} 1")
-    _mount(b"none", "/", None, MS_REC | MS_PRIVATE)
+    _mount(b"none", "/", None, MS_REC | MS_SLAVE)
     _restrict("/", RDONLY)
-    _allow("/proc", RDONLY)  # where users of new namespaces are mapped
+    _allow("/proc", RDONLY)  # where users of new namespaces are mapped; and a box's own may be no less restricted
 
 
 def _map_users(first: int, wall: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from eureka_sandbox.backends.forked import Forkserver, NoFork, forkserver
+from eureka_sandbox.backends.forked import Forkserver, NoFork
 from eureka_sandbox.backends.process_table import (
     Process,
     ProcessTable,
@@ -67,17 +67,17 @@ class BoxProcess:
         env: Mapping[str, str],
         limits: Limits,
         wall: Mapping[str, Any] | None = None,
-        preloaded: str = "",
+        server: Forkserver | None = None,
     ) -> None:
         """Start `command` in `folder`, both as the box sees them.
 
         Args:
-            command: what to execute; where something is preloaded, `python … -m MODULE ARGUMENT…`.
+            command: what to execute; with a `server`, `python … -m MODULE ARGUMENT…`.
             folder: its working folder.
             env: its whole environment.
             limits: of the box.
             wall: what `wall.layout` plans; None: no wall.
-            preloaded: kind of job whose imports may come from a forkserver; empty: nothing is shared with other boxes.
+            server: forks the box from a process that has imported what it needs; None, or if it cannot: started afresh.
 
         Raises:
             SandboxError: the process cannot be started.
@@ -100,17 +100,27 @@ class BoxProcess:
         self.walled = wall is not None
         """Whether nothing in the box can reach its supervisor."""
         self._told: int | None = None
-        self._line, remote = socket.socketpair()
+        self._processes: list[Process] = []
+        self.forked = False
+        """Whether a forkserver has started it."""
+        if server is not None:
+            try:
+                self._start(server.fork, plan | {"parent": server.pid})
+                self.forked = True
+                return
+            except (NoFork, OSError) as reason:
+                logger.info("a box imports for itself: %s", reason)
         try:
-            server = forkserver(preloaded, env, sealed=self.walled) if preloaded else None
-            self._supervisor, plan["parent"] = _started(remote.fileno(), env, server)
-            self._line.sendall(marshal.dumps(plan))
-            self._line.setblocking(False)
+            self._start(lambda stdin: ExecutedSupervisor(stdin, env), plan | {"parent": os.getpid()})
         except OSError as error:
             raise SandboxError(f"cannot start a box: {error}") from error
-        finally:
-            remote.close()
-        self._processes: list[Process] = []
+
+    def _start(self, supervisor: Callable[[int], Supervisor], plan: dict[str, Any]) -> None:
+        self._line, remote = socket.socketpair()
+        with remote:
+            self._supervisor = supervisor(remote.fileno())
+        self._line.sendall(marshal.dumps(plan))
+        self._line.setblocking(False)
 
     def __enter__(self) -> BoxProcess:
         return self
@@ -163,7 +173,9 @@ class BoxProcess:
         A page that several processes share counts in each of them, so a sum beyond `suspicious` is taken again with
         shared pages divided among their users, which is dearer to read.
         """
-        self._processes = _TABLE.descendants(self._supervisor.pid)
+        found = _TABLE.descendants(self._supervisor.pid)
+        if self._supervisor.poll() is None:  # or another process may have had its number by then
+            self._processes = found
         hidden = hidden_bytes(self._processes) + mapping_bytes(self._processes)
         if self.walled and self._processes:
             hidden += socket_bytes(self._processes[0].pid)
@@ -200,7 +212,8 @@ class BoxProcess:
         if self._supervisor.poll() is None:
             self._supervisor.terminate()
             if not self._supervisor.ended_within(KILL_SECONDS):  # the box may have stopped or starved it
-                self._processes += ProcessTable().descendants(self._supervisor.pid)
+                found = ProcessTable().descendants(self._supervisor.pid)
+                self._processes += found if self._supervisor.poll() is None else []
                 self._supervisor.kill()
                 self._supervisor.ended_within(None)
         # A supervisor that the box killed has left its processes behind: those last seen are ended here.
@@ -268,16 +281,6 @@ class ExecutedSupervisor:
             finally:
                 os.close(descriptor)
         return self.poll() is not None
-
-
-def _started(stdin: int, env: Mapping[str, str], server: Forkserver | None) -> tuple[Supervisor, int]:
-    """A supervisor, and the number of its parent."""
-    if server is not None:
-        try:
-            return server.fork(stdin), server.pid
-        except NoFork as reason:
-            logger.info("a box imports for itself: %s", reason)
-    return ExecutedSupervisor(stdin, env), os.getpid()
 
 
 def ending(returncode: int) -> str:

@@ -2,8 +2,8 @@
 
 It starts the command, inside a wall of namespaces if the plan has one, gives it its own session, resource limits and a
 death signal, adopts every process that the command leaves behind (also daemons that fled their session), and kills them
-all when the command ends, when it is told to end (SIGTERM), or when the host dies (for the kernel: the host's thread
-that started it). Last it tells the host, on the same socket, how the command ended: a supervisor that goes without a
+all when the command ends, when it is told to end (SIGTERM), or when the host dies (for the kernel: the thread that
+started it). Last it tells the host, on the same socket, how the command ended: a supervisor that goes without a
 word was killed.
 
 A process of its own does what a `preexec_fn` would, without running Python between fork and exec in a host that has

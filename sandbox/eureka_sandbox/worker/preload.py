@@ -26,7 +26,8 @@ def preload(kind: str) -> None:
     """Import all that jobs of one kind may need.
 
     Args:
-        kind: `train` (and whatever else calls rewards), `score`, or `nothing`.
+        kind: `train` (and whatever else calls rewards: another process without JAX would cost more memory than a smoke
+            box without it saves), `score`, or `nothing`.
 
     Raises:
         KeyError: there is no such kind.

@@ -41,8 +41,10 @@ def prepare() -> None:
         config.update("jax_compilation_cache_dir", str(folder))
         # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine. A box that may
         # only read the folder must not try to write: nothing compiles for as long as that.
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.0 if _writable(folder) else 1e9)
-        config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+        least = 0.0 if _writable(folder) else 1e9
+        for name, value in (("min_compile_time_secs", least), ("min_entry_size_bytes", 0)):
+            if f"JAX_PERSISTENT_CACHE_{name.upper()}" not in os.environ:
+                config.update(f"jax_persistent_cache_{name}", value)
 
 
 def _writable(folder: Path) -> bool:
