@@ -182,7 +182,8 @@ def test_a_module_that_cannot_run_ends_as_it_would_if_python_had_been_executed(
 ) -> None:
     with job_folder(TRAIN) as folder:
         environment = box_environment(str(folder), "", {})
-        with BoxProcess(command, str(folder), environment, LIMITS, None, NOTHING) as it:
+        parent = server(environment, walled=False)
+        with BoxProcess(command, str(folder), environment, LIMITS, None, parent) as it:
             printed = it.stderr.read()
             assert it.wait(10) == returncode
     assert said in printed
@@ -301,14 +302,22 @@ def test_a_box_that_is_stopped_leaves_no_descriptor_open(walled: bool) -> None:
     assert run_and_stop() == run_and_stop()
 
 
+FORKING_HOST = """
+import os, threading
+from eureka_sandbox.backends import forked
+server = forked.forkserver(forked.NOTHING, {"PYTHONHASHSEED": "0"}, sealed=False, stop=threading.Event())
+line = f"/proc/self/fd/{server._line.fileno()}"
+held = os.readlink(line)
+child = os.fork()
+if child == 0:
+    os._exit(int(bool(forked._servers) or (os.path.lexists(line) and os.readlink(line) == held)))
+print(held.partition(":")[0], os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), server.gone)
+"""
+
+
 def test_a_process_that_is_forked_from_the_host_keeps_no_forkserver_alive() -> None:
-    number = server(box_environment("/", "", {}), walled=False)._line.fileno()
-    line = os.readlink(f"/proc/self/fd/{number}")
-    child = os.fork()
-    if child == 0:
-        held = os.path.exists(f"/proc/self/fd/{number}") and os.readlink(f"/proc/self/fd/{number}") == line
-        os._exit(int(bool(forked._servers) or held))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    done = subprocess.run([sys.executable, "-c", FORKING_HOST], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "socket 0 False\n", done.stderr
 
 
 def test_imports_that_fail_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
