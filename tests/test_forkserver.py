@@ -251,6 +251,36 @@ def boxes_of(monkeypatch: pytest.MonkeyPatch) -> list[BoxProcess]:
     return found
 
 
+def test_a_supervisor_that_is_killed_takes_its_box_along_and_no_other(walled: bool) -> None:
+    sleeps = "import time; print(1, flush=True); time.sleep(60)"
+    with box(sleeps, walled) as other:
+        other.stdout.readline()
+        with box(sleeps, walled) as it:
+            it.stdout.readline()
+            below = ProcessTable().descendants(it._supervisor.pid)
+            os.kill(it._supervisor.pid, signal.SIGKILL)
+            if walled:
+                with pytest.raises(SandboxError, match="killed from outside"):
+                    it.wait(10)
+            else:
+                assert it.wait(10) == -signal.SIGKILL
+        assert until(lambda: not any(alive(process.pid) for process in below), 5)
+        assert other.wait(0) is None
+
+
+def test_a_forkserver_that_is_stopped_keeps_no_box_from_being_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "_servers", {})
+    monkeypatch.setattr(forked, "TELL_SECONDS", 0.1)
+    with box("import time; print(1, flush=True); time.sleep(60)", walled=False) as it:
+        it.stdout.readline()
+        below = ProcessTable().descendants(it._supervisor.pid)
+        os.kill(parent_of(it), signal.SIGSTOP)
+        it.end()
+        assert not any(alive(process.pid) for process in below)
+        assert it.returncode is not None
+    forked.close_all()
+
+
 def test_without_a_forkserver_a_box_imports_for_itself(
     walled: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ CRASH_WHAT = "EUREKA_CRASH_WHAT"
 BROKER_CRASH_AT = "EUREKA_BROKER_CRASH_AT"
 WHAT = ("controller", "box", "both", "broker", "all")
 BOX, BROKER = b"eureka_sandbox", b"eureka_agent.llm.broker_main"
+FORKSERVER = b"eureka_sandbox.backends.forkserver"
 """In the command lines of what a controller starts."""
 
 COMMITS = (
@@ -171,7 +172,9 @@ def kill_broker() -> int:
 def _kill_below(pid: int, word: bytes) -> int:
     from eureka_sandbox.backends.process_table import ProcessTable
 
-    found = [process for process in ProcessTable().descendants(pid) if _is_called(process.pid, word)]
+    below = [process for process in ProcessTable().descendants(pid) if _is_called(process.pid, word)]
+    # what boxes are forked from is none itself
+    found = [process for process in below if process.parent != pid or not _is_called(process.pid, FORKSERVER)]
     for process in found:
         process.kill()
     return len(found)

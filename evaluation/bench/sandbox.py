@@ -29,6 +29,7 @@ from intervals import median_interval, samples
 
 from eureka_agent.text import plural
 from eureka_sandbox.backends import compile_cache, make_sandbox
+from eureka_sandbox.backends.forked import close_all
 from eureka_sandbox.backends.frames import Answer, FrameDecoder
 from eureka_sandbox.backends.job_folder import JOB, job_folder
 from eureka_sandbox.backends.local import box_environment
@@ -98,7 +99,7 @@ def available(names: Sequence[str]) -> list[Backend]:
 
 
 def startup(backends: Sequence[Backend], starts: int) -> None:
-    """Print the median start-up of each backend above a plain process, measured in turn."""
+    """Print the median start-up of each backend above a plain process, measured in turn; every box starts afresh."""
     job = Job(TrainSpec(environment=ENVIRONMENT, total_timesteps=1, seed=0))
     arms: dict[str, Callable[[], object]] = {"plain process": _plain_start}
     for backend in backends:
@@ -207,6 +208,7 @@ def _problem(backend: Backend, job: Job) -> str:
 
 def leftovers(backend: str) -> list[str]:
     """Processes, job folders and containers of this process that are still there."""
+    close_all()
     left = [f"process {process.pid}" for process in ProcessTable(max_age=0).descendants(os.getpid())]
     left += [str(folder) for folder in Path(tempfile.gettempdir()).iterdir()]
     if backend == "docker":

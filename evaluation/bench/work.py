@@ -170,7 +170,8 @@ class Sitting:
         command = [python, str(CHILD), *measurement.function.split("."), json.dumps(parameters)]
         sources = (REPOSITORY, REPOSITORY / "sandbox", REPOSITORY / "evaluation")
         environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
-        with tempfile.TemporaryDirectory() as scratch:  # Stable-Baselines3 leaves a folder for each model's log
+        # Stable-Baselines3 leaves a folder for each model's log
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             status, said, complaint = self._ended(command, environment | {"TMPDIR": scratch})
         if status:
             raise MeasurementFailed(f"exit status {status}\n{complaint[-2000:]}")

@@ -35,7 +35,9 @@ SERVE = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.backends.forkserver")
 NOTHING = "nothing"
 """Kind of a forkserver that has imported nothing: what the wall's self-test is forked from."""
 TICK = 0.05
-ANSWER_SECONDS = 20.0
+TELL_SECONDS = 1.0
+"""How long a forkserver may take to tell how a supervisor ended."""
+ANSWER_SECONDS = 5.0
 """How long a fork may take; a forkserver that takes longer is ended."""
 START_SECONDS = 60.0
 """How long its imports may take; on a busy machine they need five."""
@@ -59,9 +61,9 @@ class ForkedSupervisor:
 
     def poll(self) -> int | None:
         """The exit code, a signal negated, or None while it runs; of one that nobody can tell about, SIGKILL's."""
-        if self._returncode is None and self._tells_within(0):
-            told = os.read(self._status, 4)
-            lost = len(told) < 4  # the forkserver is gone, and the supervisor with it
+        if self._returncode is None and self._over_within(0):
+            told = os.read(self._status, 4) if _readable(self._status, TELL_SECONDS) else b""
+            lost = len(told) < 4  # the forkserver is gone, and has sent the supervisor away
             self._returncode = (
                 -signal.SIGKILL if lost else os.waitstatus_to_exitcode(int.from_bytes(told, sys.byteorder))
             )
@@ -72,13 +74,12 @@ class ForkedSupervisor:
     def ended_within(self, seconds: float | None) -> bool:
         """Wait for its end at most so long."""
         if self._returncode is None:
-            self._tells_within(seconds)
+            self._over_within(seconds)
         return self.poll() is not None
 
-    def _tells_within(self, seconds: float | None) -> bool:
-        poller = select.poll()
-        poller.register(self._status, select.POLLIN)
-        return bool(poller.poll(None if seconds is None else seconds * 1000))
+    def _over_within(self, seconds: float | None) -> bool:
+        """By the process itself: a forkserver that is gone or stopped tells nothing."""
+        return _readable(self._pidfd, seconds)
 
     def terminate(self) -> None:
         """SIGTERM."""
@@ -92,6 +93,12 @@ class ForkedSupervisor:
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
+
+
+def _readable(descriptor: int, seconds: float | None) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(None if seconds is None else seconds * 1000))
 
 
 class Forkserver:
@@ -148,13 +155,13 @@ class Forkserver:
         while not self._up:
             if stop.is_set():
                 raise JobStopped("stopped before it started")
-            if time.monotonic() > self._deadline:
-                raise NoFork(f"its imports took over {START_SECONDS:g} s")
             if self._asking.acquire(timeout=TICK):
                 try:
                     self._listen()
                 finally:
                     self._asking.release()
+            if not self._up and time.monotonic() > self._deadline:
+                raise NoFork(f"its imports took over {START_SECONDS:g} s")
 
     def _listen(self) -> None:
         try:
@@ -230,6 +237,7 @@ def forkserver(kind: str, environment: Mapping[str, str], sealed: bool, stop: Ev
     Raises:
         JobStopped: `stop` was set.
     """
+    server: Forkserver | None = None
     common = {name: value for name, value in environment.items() if name not in OF_ONE_JOB}
     key = (kind, sealed, *sorted(common.items()))
     try:
@@ -238,11 +246,16 @@ def forkserver(kind: str, environment: Mapping[str, str], sealed: bool, stop: Ev
                 return None
             server = _servers.get(key)
             if server is None or server.gone:
+                if server is not None:
+                    server.let_go()
                 common |= {"HOME": "/nonexistent", "EUREKA_COMPILE_CACHE": ""}
                 server = _servers[key] = Forkserver(kind, common, sealed)
         server.wait(stop)
     except NoFork as reason:
-        refuse(kind, sealed, str(reason))
+        with _looking:
+            closed = _servers.get(key) is not server
+        if not closed:  # by `close_all`, that is
+            refuse(kind, sealed, str(reason))
         return None
     return server
 
@@ -252,16 +265,18 @@ def refuse(kind: str, sealed: bool, reason: str) -> None:
     logger.info("boxes import for themselves (%s): no forkserver: %s", kind, reason)
     with _looking:
         _refused.add((kind, sealed))
-        for key in [key for key in _servers if key[:2] == (kind, sealed)]:
-            _servers.pop(key).close()
+        ended = [_servers.pop(key) for key in list(_servers) if key[:2] == (kind, sealed)]
+    for server in ended:
+        server.close()
 
 
 @atexit.register
 def close_all() -> None:
     """End every forkserver of this process; the next box that could use one starts another."""
     with _looking:
-        while _servers:
-            _servers.popitem()[1].close()
+        ended = [_servers.pop(key) for key in list(_servers)]
+    for server in ended:
+        server.close()
 
 
 def _leave_to_the_parent() -> None:
@@ -278,9 +293,9 @@ os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 def box_cpu_seconds() -> float:
     """User and system time of the boxes of this process that have ended, and of what forked them."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     with _looking:
         living = [server.pid for server in _servers.values() if not server.gone]
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # of those that are gone, too: looking has reaped them
     return usage.ru_utime + usage.ru_stime + sum(map(_cpu_seconds, living))
 
 

@@ -79,24 +79,30 @@ def serve(kind: str) -> NoReturn:
             message, given, _, _ = socket.recv_fds(line, 16, 4, socket.MSG_CMSG_CLOEXEC)
             if not message:
                 os._exit(0)
-            *streams, status = given
-            try:
-                pid = os.fork()
-            except OSError as error:
-                line.send(str(error).encode())
-                pid = -1
-            if pid == 0:
-                line.detach()
-                _supervise(streams)
-            for stream in streams:
-                os.close(stream)
-            if pid < 0:
-                os.close(status)
-                continue
-            pidfd = os.pidfd_open(pid)
-            socket.send_fds(line, [str(pid).encode()], [pidfd])
-            living[pidfd] = pid, status
-            poller.register(pidfd, select.POLLIN)
+            if forked := _fork(line, given):
+                pidfd, pid = forked
+                living[pidfd] = pid, given[-1]
+                poller.register(pidfd, select.POLLIN)
+
+
+def _fork(line: socket.socket, given: list[int]) -> tuple[int, int] | None:
+    """Fork a supervisor with the streams, and tell the host; its pidfd and number. None: no process can be had."""
+    streams = given[:-1]
+    try:
+        pid = os.fork()
+    except OSError as error:
+        line.send(str(error).encode())
+        for descriptor in given:
+            os.close(descriptor)
+        return None
+    if pid == 0:
+        line.detach()
+        _supervise(streams)
+    for stream in streams:
+        os.close(stream)
+    pidfd = os.pidfd_open(pid)
+    socket.send_fds(line, [str(pid).encode()], [pidfd])
+    return pidfd, pid
 
 
 def _bury(pidfd: int, pid: int, status: int) -> None:

@@ -82,14 +82,16 @@ class LocalRunner:
             if self._command == WORKER and not job.warm_up:
                 kind = PRELOADED[job.spec.kind]
                 server = forkserver(kind, where.environment, where.wall is not None, stop)
+            spawned = time.monotonic()  # imports that all boxes share are on no job's clock
             with self.box(where, job.limits, server) as box:
-                ended = Conversation(box, job, on_progress, stop, started).hold()
+                ended = Conversation(box, job, on_progress, stop, spawned).hold()
         return concluded(ended, job, started)
 
     def box(self, place: Place, limits: Limits, server: Forkserver | None = None) -> BoxProcess:
         """Start the command in its place; `server` as for `BoxProcess`."""
         command = [*self._command, place.job]
-        return BoxProcess(command, place.scratch, place.environment, limits, place.wall, server)
+        environment = {**place.environment, "EUREKA_BOX_BEGAN": f"{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"}
+        return BoxProcess(command, place.scratch, environment, limits, place.wall, server)
 
     def _sweep_once(self) -> None:
         with self._sweep:

@@ -39,6 +39,10 @@ class NoAnswer(Exception):
     """The box did not come to an answer; its last words are the message."""
 
 
+class Leak(SandboxError):
+    """Something got out."""
+
+
 @dataclass(frozen=True)
 class Canaries:
     """What the host has planted, and how it sees that something was touched."""
@@ -57,7 +61,8 @@ def prove(open_box: Callable[[Job], AbstractContextManager[Box]], private: Seque
         private: folders that the box must not see, besides the home, the working and the temporary folder.
 
     Raises:
-        SandboxError: something leaked, or a control failed; says what.
+        Leak: something got out; says what.
+        SandboxError: a control failed; says which.
         NoAnswer: the box did not run to its end.
     """
     started = time.monotonic()
@@ -75,7 +80,7 @@ def prove(open_box: Callable[[Job], AbstractContextManager[Box]], private: Seque
         raise SandboxError(f"a box cannot do what it must: {', '.join(failed)}; no candidate was started")
     leaks = [f"{probe} ({what})" for probe, what in sorted(found.items()) if what]
     if leaks:
-        raise SandboxError(f"the wall leaks: {'; '.join(leaks)}; no candidate was started")
+        raise Leak(f"the wall leaks: {'; '.join(leaks)}; no candidate was started")
     covers = dict.fromkeys(probe.partition(":")[0] for probe in found)
     return {
         "covers": tuple(_COVERED[kind] for kind in covers),

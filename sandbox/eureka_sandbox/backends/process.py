@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -117,10 +118,15 @@ class BoxProcess:
 
     def _start(self, supervisor: Callable[[int], Supervisor], plan: dict[str, Any]) -> None:
         self._line, remote = socket.socketpair()
-        with remote:
-            self._supervisor = supervisor(remote.fileno())
-        self._line.sendall(marshal.dumps(plan))
-        self._line.setblocking(False)
+        with ExitStack() as undo:
+            undo.callback(self._line.close)
+            with remote:
+                self._supervisor = supervisor(remote.fileno())
+            undo.callback(self._supervisor.ended_within, None)
+            undo.callback(self._supervisor.kill)
+            self._line.sendall(marshal.dumps(plan))
+            self._line.setblocking(False)
+            undo.pop_all()
 
     def __enter__(self) -> BoxProcess:
         return self

@@ -50,7 +50,7 @@ class Finished:
     result: TrainResult | ScoreResult | SmokeResult
     blobs: Mapping[str, bytes]
     seconds: float
-    """Wall time from spawn to exit."""
+    """Wall time from when the box was asked for to its exit."""
 
 
 @dataclass(frozen=True)
