@@ -90,7 +90,7 @@ def kill_worker() -> None:
     below = ProcessTable().descendants(os.getpid())
     parents = {process.parent for process in below}
     for process in below:
-        if process.pid not in parents and process.resident:
+        if process.pid not in parents and process.parent != os.getpid():  # a forkserver that waits is our own child
             process.kill()
 
 
