@@ -299,12 +299,12 @@ def test_damaged_recordings_never_raise_anything_but_a_violation() -> None:
     assert rejected > 100
 
 
-def test_the_description_of_a_vast_network_costs_nothing_while_its_weights_are_missing() -> None:
-    networks = {"pi": [4096] * 8, "vf": [4096] * 8}
+def test_of_the_largest_network_that_may_be_the_weights_are_missed_by_name() -> None:
+    networks = {"pi": [2048, 2048, 2048, 512], "vf": [512] * 3}
     spec = TRAIN.spec.model_copy(update={"hyperparameters": {"policy_kwargs": {"net_arch": networks}}})
     blobs = policy_blobs() | {"policy.json": as_json(policy_meta(net_arch=networks))}
     message = rejection(lambda: check_train(blobs, replace(TRAIN, spec=spec)))
-    assert "policy.safetensors: mlp_extractor.policy_net.10.bias: is missing" in message
+    assert "policy.safetensors: mlp_extractor.policy_net.4.bias: is missing" in message
 
 
 def raw_meta(text: bytes) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from eureka_sandbox.backends.results import checked
 from eureka_sandbox.backends.untrusted import Violation
 from eureka_sandbox.checkpoint_arrays import ARRAYS, PEAK, PEAK_STATISTICS, RETURNS, STATISTICS
 from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, Progress, TrainingCheckpoint, TrainResult, TrainSpec, Verdict
-from eureka_sandbox.replay_size import REPLAY_BYTES, checkpoint_limit
+from eureka_sandbox.replay_size import REPLAY_BYTES, checkpoint_limit, replay_size
 
 
 def header_of(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -139,8 +139,9 @@ def test_a_checkpoint_of_nearly_the_limit_is_taken_and_a_larger_one_not_even_awa
     payload = payload_of(arrays=arrays)
     assert 0.95 * CHECKPOINT_BYTES < len(payload) < CHECKPOINT_BYTES
     assert check_checkpoint(payload, JOB).meta.timesteps == 512
-    with pytest.raises(Violation, match=f"{CHECKPOINT_BYTES + 1} bytes, at most {CHECKPOINT_BYTES} are allowed"):
-        FrameDecoder(JOB).feed(HELLO + struct.pack(">cI", b"C", CHECKPOINT_BYTES + 1))
+    most = checkpoint_limit(TRAIN)
+    with pytest.raises(Violation, match=f"{most + 1} bytes, at most {most} are allowed"):
+        FrameDecoder(JOB).feed(HELLO + struct.pack(">cI", b"C", most + 1))
 
 
 def off_policy_job(algorithm: Any, **hyperparameters: Any) -> Job:
@@ -176,14 +177,31 @@ def test_a_replay_buffer_is_no_larger_than_the_trainings_own() -> None:
                 check_checkpoint(payload, job)
 
 
-def test_only_a_replay_buffer_raises_the_limit_and_by_no_more_than_it_can_take() -> None:
-    assert checkpoint_limit(TRAIN) == CHECKPOINT_BYTES
+@pytest.mark.parametrize(
+    ("algorithm", "arch", "weights"),
+    [
+        ("ppo", {}, 2 * 64 * 64),
+        ("ppo", {"net_arch": [1024, 512]}, 2 * 1024 * 512),
+        ("sac", {"net_arch": {"pi": [512, 256, 128], "qf": [64, 64]}}, 512 * 256 + 256 * 128 + 4 * 64 * 64),
+        ("td3", {"n_critics": 1}, (2 + 2) * 400 * 300),
+    ],
+)
+def test_networks_raise_the_limit_by_what_they_take(algorithm: str, arch: dict[str, Any], weights: int) -> None:
+    """Parameters, two moments and the peak, four bytes each; wide ones would never be sent otherwise."""
+    changes = {"algorithm": algorithm, "hyperparameters": {"policy_kwargs": arch}}
+    spec = TRAIN.model_copy(update=changes)
+    replay = replay_size(spec)
+    assert checkpoint_limit(spec) - CHECKPOINT_BYTES - (replay.most_bytes if replay else 0) == 16 * weights
+
+
+def test_a_replay_buffer_raises_the_limit_by_no_more_than_it_can_take() -> None:
     small = off_policy_job("sac", buffer_size=100, normalize=False).spec
     large = TRAIN.model_copy(update={"algorithm": "td3", "hyperparameters": {}, "total_timesteps": 10**7})
     assert isinstance(small, TrainSpec)
     # 100 transitions of 11 numbers, 3 actions, a reward and two flags; each may need its next observation and place
-    assert checkpoint_limit(small) == CHECKPOINT_BYTES + 100 * (11 * 4 + 3 * 4 + 4 + 2 + 11 * 4 + 8)
-    most = CHECKPOINT_BYTES + REPLAY_BYTES
+    networks = 16 * 5 * 256 * 256
+    assert checkpoint_limit(small) == CHECKPOINT_BYTES + networks + 100 * (11 * 4 + 3 * 4 + 4 + 2 + 11 * 4 + 8)
+    most = CHECKPOINT_BYTES + REPLAY_BYTES + 16 * 6 * 400 * 300
     assert checkpoint_limit(large) == most
     with pytest.raises(Violation, match=f"{most + 1} bytes, at most {most} are allowed"):
         FrameDecoder(Job(large)).feed(HELLO + struct.pack(">cI", b"C", most + 1))

@@ -17,7 +17,8 @@ from safetensors.numpy import save as save_arrays
 
 from eureka_sandbox.backends.checkpoint_check import check_checkpoint
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.protocol import Job, TrainSpec
+from eureka_sandbox.protocol import CHECKPOINT_BYTES, Job, TrainSpec
+from eureka_sandbox.worker import continuation
 from eureka_sandbox.worker.continuation import Identity
 from eureka_sandbox.worker.envs.simulation import Simulation
 from eureka_sandbox.worker.monitoring import MAX_ROWS, CurveWriter
@@ -97,9 +98,20 @@ def test_no_checkpoint_is_sent_before_the_interval_is_over_or_unasked(tmp_path: 
     assert train_in(tmp_path, train_spec(checkpoint_seconds=None))[2] == []
 
 
-def test_a_network_too_large_for_a_checkpoint_trains_and_says_so(tmp_path: Path) -> None:
-    large = SMALL | {"n_epochs": 1, "batch_size": 128, "policy_kwargs": {"net_arch": [900, 900]}}
-    result, _, sent = train_in(tmp_path, train_spec(hyperparameters=large, total_timesteps=256))
+def test_a_wide_network_has_checkpoints_too(tmp_path: Path) -> None:
+    wide = SMALL | {"n_epochs": 1, "batch_size": 128, "policy_kwargs": {"net_arch": [900, 900]}}
+    spec = train_spec(hyperparameters=wide, total_timesteps=256)
+    result, _, sent = train_in(tmp_path, spec)
+    assert result.checkpoint_note == ""
+    assert len(sent[-1]) > CHECKPOINT_BYTES
+    assert check_checkpoint(sent[-1], Job(spec)).meta.timesteps == 128
+
+
+def test_a_training_too_large_for_a_checkpoint_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(continuation, "checkpoint_limit", lambda spec: 1000)
+    result, _, sent = train_in(tmp_path, train_spec())
     assert sent == []
     assert result.checkpoint_note.startswith("no checkpoint was kept: a checkpoint takes ")
 

@@ -14,6 +14,7 @@ from eureka_agent.lab.lab import Lab
 from eureka_agent.population import Brief, Candidate, Population
 from eureka_agent.runs.run import Run
 from eureka_agent.settings import Settings
+from eureka_sandbox.backends import compile_cache
 from eureka_sandbox.backends.scripted import ScriptedSandbox
 from eureka_sandbox.protocol import Failed, Failure, Job, Outcome, Report, TrainSpec, Verdict
 
@@ -59,6 +60,18 @@ def test_a_task_that_fails_without_any_candidate_s_code_is_named(run: Run, kind:
     sandbox = Fails(lambda job: job.spec.kind == kind)
     with pytest.raises(TaskError, match=r"inverted_pendulum_balance/task.py:9: KeyError: 'height'; correct it and"):
         measured(sandbox, run)
+
+
+def test_a_warm_up_that_fails_in_the_task_s_files_ends_the_search_before_anything_is_spent(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No candidate's code is in its box."""
+    monkeypatch.setenv(compile_cache.VARIABLE, str(tmp_path / "xla"))
+    sandbox = Fails(lambda job: job.warm_up)
+    sandbox.name = "embedded"
+    with pytest.raises(TaskError, match=r"inverted_pendulum_balance/task.py:9: KeyError: 'height'; correct it"):
+        measured(sandbox, run)
+    assert sandbox.started == []
 
 
 def test_one_candidate_that_blames_the_task_costs_no_training(run: Run) -> None:

@@ -180,9 +180,14 @@ def test_a_reward_that_breaks_later_is_a_run_time_error(tmp_path: Path) -> None:
     assert failure.file == "reward.py"
 
 
-def test_a_policy_that_diverges_is_a_run_time_error_that_says_what_to_do(tmp_path: Path) -> None:
-    reward = "def compute_reward(pole_angle):\n    return 3e38 * pole_angle.sign(), {}\n"
-    failure = failure_of(tmp_path, spec(hyperparameters=PPO | {"normalize": False}), reward)
+@pytest.mark.parametrize(("names", "control"), [("pole_angle", "0"), ("pole_angle, actions", "(actions**2).sum(-1)")])
+@pytest.mark.parametrize("learner", ["fused", "sb3"])
+def test_a_policy_that_diverges_is_a_run_time_error_that_says_what_to_do(
+    tmp_path: Path, learner: str, names: str, control: str
+) -> None:
+    """Also where the reward is the first that sees what became of the actions."""
+    reward = f"def compute_reward({names}):\n    return 3e38 * pole_angle.sign() - {control}, {{}}\n"
+    failure = failure_of(tmp_path, spec(learner=learner, hyperparameters=PPO | {"normalize": False}), reward)
     assert failure.verdict is Verdict.RUNTIME_ERROR
     assert "the policy diverged" in failure.message
     assert "scale the reward" in failure.message
@@ -190,7 +195,7 @@ def test_a_policy_that_diverges_is_a_run_time_error_that_says_what_to_do(tmp_pat
 
 def test_running_out_of_memory_has_its_own_verdict(tmp_path: Path) -> None:
     reward = "def compute_reward(pole_angle):\n    return pole_angle, {}\n"
-    hyperparameters = PPO | {"policy_kwargs": {"net_arch": [10**12]}}
+    hyperparameters = PPO | {"n_steps": 10**12}
     failure = failure_of(tmp_path, spec(hyperparameters=hyperparameters), reward)
     assert failure.verdict is Verdict.MEMORY
     assert "net_arch" in failure.message

@@ -104,11 +104,26 @@ def test_options_of_normalize_reach_vecnormalize() -> None:
         ("td3", {"noise_std": 0.1}, "give noise_type as well"),
         ("td3", {"train_freq": [1, "episode"], "n_envs": 2}, "whole episodes need n_envs 1"),
         ("td3", {"train_freq": [1, "year"]}, "train_freq: expected a number"),
+        ("ppo", {"n_envs": 4097}, "n_envs: at most 4096, got 4097"),
+        ("ppo", {"policy_kwargs": {"net_arch": [4097]}}, "net_arch: at most 4096, got 4097"),
+        ("ppo", {"policy_kwargs": {"net_arch": [4096, 4096]}}, "net_arch: 33,554,432 weights between its layers"),
+        ("sac", {"policy_kwargs": {"n_critics": 80}}, "net_arch: 10,551,296 weights between its layers, at most"),
+        ("ppo", {"clip_range_vf": 0}, "clip_range_vf: expected a number above 0, got 0"),
+        ("ppo", {"clip_range_vf": "lin_-0.2"}, "clip_range_vf: expected a number above 0"),
+        ("ppo", {"normalize": {"epsilon": 0}}, "epsilon: expected a number above 0"),
+        ("ppo", {"normalize": {"clip_obs": -1}}, "clip_obs: expected a number above 0"),
+        ("ppo", {"batch_size": 1}, "batch_size: a single advantage cannot be normalised; batch_size 2 or more"),
+        ("ppo", {"n_envs": 1, "n_steps": 1}, "n_steps: a single advantage cannot be normalised"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(algorithm: Any, given: dict[str, Any], message: str) -> None:
     with pytest.raises(HyperparameterError, match=message):
         recipe(algorithm, given, 2, 1000)
+
+
+def test_a_single_advantage_is_enough_where_none_is_normalised() -> None:
+    plan = recipe("ppo", {"n_envs": 1, "n_steps": 1, "batch_size": 1, "normalize_advantage": False}, 1, 100)
+    assert (plan.n_envs, plan.model["n_steps"], plan.model["batch_size"]) == (1, 1, 1)
 
 
 def test_whole_episodes_between_updates_are_possible_with_one_environment() -> None:

@@ -133,12 +133,12 @@ metric:
 training:
   algorithm: ppo          # ppo, sac or td3
   timesteps: {goal.timesteps}       # environment steps per candidate
-  hyperparameters:        # Stable-Baselines3's own arguments; what is not named keeps its default
-    n_envs: 8             # robots stepped side by side
-    n_steps: 256          # steps of each robot between two updates
+  hyperparameters:        # Stable-Baselines3's arguments and defaults; PPO has those marked * without a line, too
+    n_envs: 8             # * robots stepped side by side
+    n_steps: 256          # * steps of each robot between two updates
     batch_size: 64
     n_epochs: 10
-    normalize: true       # running normalisation of observations and rewards (VecNormalize)
+    normalize: true       # * running normalisation of observations and rewards (VecNormalize)
 
 evaluation_episodes: 30   # scored episodes per policy, each from its own fresh seed
 

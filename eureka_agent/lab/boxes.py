@@ -55,7 +55,7 @@ class Boxes:
         self._rested: set[str] = set()
         """Trainings whose last box ended at a rung, as it was asked to."""
         self.training_seconds: defaultdict[str, float] = defaultdict(float)
-        """How long the boxes of a training ran in this sitting, by its key, from request to exit."""
+        """How long the boxes of a training ran in this sitting, by its key, from start to exit."""
         self.stopping = threading.Event()
         """Set once the work must end: boxes and whoever waits for a language model heed it."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from eureka_agent.contract.task import FILES
 from eureka_agent.errors import BudgetExhausted, EnvironmentMissing, EurekaError
 from eureka_agent.lab.bank import bank_of
 from eureka_agent.lab.boxes import Boxes
@@ -28,7 +29,7 @@ from eureka_agent.lab.jobs import (
 from eureka_agent.lab.judging import judge
 from eureka_agent.lab.racing import RUNG_EPISODES, racing_note
 from eureka_agent.lab.scores import box_name, evaluation_seeds, reward_digest, score_record, scoring_job
-from eureka_agent.lab.task_faults import blame_the_task
+from eureka_agent.lab.task_faults import blame_the_task, task_error
 from eureka_agent.lab.variations import Robustness
 from eureka_agent.lab.wall import described, proven_wall
 from eureka_agent.lab.warm import warm_start
@@ -304,6 +305,9 @@ class Lab:
         """Before a sitting's first training: compile what all trainings share, where no candidate's code is near.
 
         Without it, or if it fails, every box compiles for itself.
+
+        Raises:
+            TaskError: it failed in the task's files; as there is no other code in its box, that can be believed.
         """
         with self._ground:
             if self._warm or self.sandbox.name not in BACKENDS:
@@ -312,7 +316,9 @@ class Lab:
             job = warm_up_job(self.run.task, self.recipe, self.boxes.limits(STARTUP_SECONDS))
             if compile_cache.is_cold(job, (self.wall.image if self.wall else "") or self.sandbox.name):
                 self.watcher.stage("compiling the learner, once for this recipe")
-                self.boxes.run("warm-up", "the warm-up", job, shown=False)
+                outcome = self.boxes.run("warm-up", "the warm-up", job, shown=False)
+                if isinstance(outcome, Failed) and outcome.failure.file in FILES:
+                    raise task_error(self.run.task.name, outcome.failure)
 
     def _train(self, place: str, code: str | None, seed: int, stop_at: int | None) -> Training | Failure:
         self._warm_up()

@@ -43,8 +43,13 @@ def blame_the_task(lab: Lab, measured: Sequence[Candidate]) -> None:
             "every box reported a failure of the task, and without a reward there is none: they are not believed"
         )
         return
-    where = f"{lab.run.task.name}/{found.file}" + (f":{found.line}" if found.line else "")
-    raise TaskError(f"{where}: {found.message}; correct it and start a new run (this one keeps its own copy)")
+    raise task_error(lab.run.task.name, found)
+
+
+def task_error(task: str, failure: Failure) -> TaskError:
+    """Where in the task's files it is, and what to do."""
+    where = f"{task}/{failure.file}" + (f":{failure.line}" if failure.line else "")
+    return TaskError(f"{where}: {failure.message}; correct it and start a new run (this one keeps its own copy)")
 
 
 def _failure(lab: Lab, key: str) -> Failure | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 from typing import Any
 
 from eureka_sandbox.backends import forked
@@ -15,12 +16,13 @@ SCORE_STREAM = 2
 
 def train(body: str, episode_steps: int, hyperparameters: dict[str, Any], timesteps: int, seed: int) -> dict[str, Any]:
     """Peak memory of a training box, MB, and what the first one and a later one take besides their training, s."""
-    first, later = (_box_a(body, episode_steps, hyperparameters, timesteps, "fused", seed) for _ in range(2))
+    asked = (_box_a(body, episode_steps, hyperparameters, timesteps, "fused", seed) for _ in range(2))
+    (first, first_seconds), (later, later_seconds) = asked
     return {
         "memory_mb": _memory_mb(),
-        "first_seconds": first.seconds - first.result.seconds,
-        "later_seconds": later.seconds - later.result.seconds,
-        "box_seconds": later.seconds,
+        "first_seconds": first_seconds - first.result.seconds,
+        "later_seconds": later_seconds - later.result.seconds,
+        "box_seconds": later_seconds,
     }
 
 
@@ -33,14 +35,14 @@ def train_and_score(task: str, learner: str, timesteps: int, seed: int) -> dict[
 
     known = load_task(task)
     environment, recipe = known.environment, known.spec.training.hyperparameters
-    trained = _box_a(environment.body, environment.max_episode_steps, recipe, timesteps, learner, seed)
+    trained, seconds = _box_a(environment.body, environment.max_episode_steps, recipe, timesteps, learner, seed)
     memory_mb = _memory_mb()
     seeds = np.random.default_rng([seed, SCORE_STREAM]).integers(2**32, size=SCORE_EPISODES)
     spec = ScoreSpec(environment=environment, seeds=tuple(int(s) for s in seeds), record_episodes=0)
-    scored = _run(spec, {"task.py": known.files["task.py"], **trained.blobs})
+    scored, _ = _run(spec, {"task.py": known.files["task.py"], **trained.blobs})
     return {
         "fitness": scored.result.fitness,
-        "seconds": trained.seconds,
+        "seconds": seconds,
         "startup_seconds": trained.result.startup_seconds,
         "steps_per_second": trained.result.timesteps / trained.result.seconds,
         "memory_mb": memory_mb,
@@ -55,7 +57,7 @@ def _memory_mb() -> float:
 
 def _box_a(
     body: str, episode_steps: int, hyperparameters: dict[str, Any], timesteps: int, learner: str, seed: int
-) -> Any:
+) -> tuple[Any, float]:
     from eureka_sandbox.protocol import EnvironmentSpec, TrainSpec
 
     spec = TrainSpec.model_validate(
@@ -70,12 +72,13 @@ def _box_a(
     return _run(spec, {})
 
 
-def _run(spec: Any, files: dict[str, bytes]) -> Any:
-    """The `Finished` of one box; a box that fails ends the measurement."""
+def _run(spec: Any, files: dict[str, bytes]) -> tuple[Any, float]:
+    """The `Finished` of one box, and seconds from when it was asked for; a box that fails ends the measurement."""
     from eureka_sandbox.backends import make_sandbox
     from eureka_sandbox.protocol import Failed, Job
 
+    asked = time.monotonic()
     outcome = make_sandbox("embedded").run(Job(spec, files), lambda progress: None, threading.Event())
     if isinstance(outcome, Failed):
         raise RuntimeError(f"the box failed after {outcome.seconds:.0f} s: {outcome.failure}")
-    return outcome
+    return outcome, time.monotonic() - asked

@@ -29,7 +29,7 @@ SPEED_ARMS = (
 )
 SPEED_TIMESTEPS = 16_384
 FINAL_TASKS = ("hopper_forward", "half_cheetah_forward")
-SEARCH_TASK = "hopper_forward"
+SEARCH_TASK, SEARCH_BODY = "hopper_forward", "hopper"
 SCALING_CANDIDATES = (1, 4, 16, 64)
 CORES_TIMESTEPS, CANDIDATES_TIMESTEPS, MEMORY_TIMESTEPS = 50_000, 20_000, 60_000
 

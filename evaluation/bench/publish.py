@@ -21,11 +21,11 @@ side by side. `make bench-full` writes this page and the plot; it continues wher
 ![Control steps per second, training steps per second and wall time to a fitness, ours beside its peers](bench.svg)
 
 Figures are medians with 95 % intervals over repetitions (seeds) in processes of their own: `12.3 [11.9, 12.8]`.
-Intervals of medians are the sign test's, of ratios of medians the rank-sum test's: they assume no distribution and hold
-for numbers that are only known as "at least so much" (`≥`); with fewer than 6 repetitions they cover less than 95 %,
-which is then said. Every process has one thread and one core to itself, and at
-most {side_by_side} of them run at once; searches have all cores. Compare within this page only: absolute figures
-depend on the machine.
+Intervals of medians are the sign test's and assume no distribution; those of ratios of medians are the rank-sum
+test's, which takes both sides for alike up to a factor. Both hold for numbers that are only known as "at least so much"
+(`≥`); with fewer than 6 repetitions they cover less than 95 %, which is then said. Every process has one thread and one
+core of its own, as far as a shared machine gives it one, and at most {side_by_side} of them run at once; searches have
+all cores. Compare within this page only: absolute figures depend on the machine.
 """
 
 

@@ -56,16 +56,28 @@ def training_speed(figures: Figures) -> str:
 
 def fitness(figures: Figures) -> str:
     """(c): both arms and their ratio for every goal, and our recipes."""
-    head = ("goal", "ours, s", "reached", "ours, 1000 steps", "SB3, s", "reached", "SB3 / ours")
-    rows, recipes = [], []
+    head = ("goal", "ours, s", "reached", "ours, 1000 steps", "SB3, s", "reached", "SB3 / ours", "steps/s, ours / SB3")
+    rows, recipes, shares = [], [], []
     for name in figures.below("c"):
         ours, sb3 = figures.times(f"c/{name}/ours"), figures.times(f"c/{name}/sb3")
-        steps = figures.median(f"c/{name}/ours", lambda result: result["timesteps"] / 1000).text()
-        columns = (median_interval(sb3).text(), _reached(sb3), ratio_interval(sb3, ours).text()) if sb3 else ("-",) * 3
-        rows.append((GOALS[name].words, median_interval(ours).text(), _reached(ours), steps, *columns))
+        groups = [f"c/{name}/{arm}" for arm in ("ours", "sb3")]
+        shares += [result["cpu_seconds"] / result["seconds"] for group in groups for result in figures.results(group)]
+        steps = [Sample(r["timesteps"] / 1000, not r["reached"]) for r in figures.results(groups[0])]
+        columns = ["-"] * 4
+        if sb3:
+            speeds_ratio = figures.ratio(*groups, lambda result: result["timesteps"] / result["seconds"]).text()
+            columns = [median_interval(sb3).text(), _reached(sb3), ratio_interval(sb3, ours).text(), speeds_ratio]
+        rows.append(
+            (GOALS[name].words, median_interval(ours).text(), _reached(ours), median_interval(steps).text(), *columns)
+        )
         recipes.append(f"* {GOALS[name].words}: `{GOALS[name].hyperparameters()}`")
     text = texts.FITNESS.format(
-        episodes=JUDGE_EPISODES, every=JUDGE_EVERY, censor=figures.options.censor, budget=STEP_BUDGET / 1e6
+        episodes=JUDGE_EPISODES,
+        every=JUDGE_EVERY,
+        censor=figures.options.censor,
+        budget=STEP_BUDGET / 1e6,
+        share=f"{np.median(shares):.0%}",
+        least=f"{min(shares):.0%}",
     )
     return text + table(head, rows) + "\nOur recipes:\n\n" + "\n".join(recipes) + "\n"
 
@@ -105,9 +117,18 @@ def search(figures: Figures) -> str:
         known |= {"manner": texts.EVERY_STEP if asked["every_step"] else texts.BY_DEFAULT}
         known |= {"millions": figures.median(group, _scaled("steps", 1e-6)).text()}
         known |= {"generations": _plural(asked["generations"], "generation"), "runs": _plural(len(results), "run")}
-        text += texts.SEARCH.format(**known, projection=projection)
+        text += texts.SEARCH.format(**known, projection=projection, bare=_bare(figures, group))
         text += _stages(figures, group)
     return text
+
+
+def _bare(figures: Figures, group: str) -> str:
+    """How long the physics of a search alone would take at (a)'s speed and with its interval."""
+    stepping = f"a/{plan.SEARCH_BODY}"
+    if stepping not in figures.groups:
+        return ""
+    core_steps = figures.median(group, lambda result: result["steps"] / result["jobs"]).value
+    return texts.BARE.format(minutes=figures.median(stepping, lambda rates: core_steps / rates[BARE] / 60).text())
 
 
 def _plural(number: int, noun: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eureka_sandbox.hyperparameters import MOST_ENVS
+
 
 @dataclass(frozen=True)
 class ArrayRule:
@@ -79,5 +81,5 @@ ARRAYS: dict[str, ArrayRule] = {
     "curves.rows": ArrayRule(F64, ("M", "K"), finite=False),
     "curves.present": ArrayRule(FLAG, ("M", "K")),
 }
-LARGEST: dict[str, int] = {"N": 4096, "C": 32, "L": 256, "K": 256, "M": 401, "R": 100, "E": 100, "T": 2**16}
+LARGEST: dict[str, int] = {"N": MOST_ENVS, "C": 32, "L": 256, "K": 256, "M": 401, "R": 100, "E": 100, "T": 2**16}
 """Of the sizes that follow from neither the body nor the other arrays."""

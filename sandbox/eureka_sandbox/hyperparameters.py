@@ -10,6 +10,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 Algorithm = Literal["ppo", "sac", "td3"]
@@ -72,6 +73,14 @@ ACTIVATION_NAMES = ("tanh", "relu", "elu")
 NOISE_NAMES = ("normal", "ornstein-uhlenbeck")
 NORMALIZE = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
 MAY_BE_ZERO_OR_LESS = ("gradient_steps", "learning_starts")
+ABOVE_ZERO = ("clip_range_vf", "clip_obs", "clip_reward", "epsilon")
+STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu", [400, 300])}
+"""Activation and hidden widths of a policy that names none, Stable-Baselines3's."""
+CRITIC = {"ppo": "vf", "sac": "qf", "td3": "qf"}
+MOST_ENVS = 4096
+MOST_WIDTH = 4096
+MOST_WEIGHTS = 10_000_000
+"""Between the hidden layers of all networks of a policy, which leaves its box in 48 MB."""
 PPO_ENVS = 8
 PPO_ROLLOUT = 2048
 """Stable-Baselines3's steps per PPO update; spread over eight environments unless the task says otherwise."""
@@ -113,10 +122,11 @@ def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
     _known("hyperparameter", given, (*defaults, *OURS))
     if given.get("policy", "MlpPolicy") != "MlpPolicy":
         raise HyperparameterError(f"policy: only MlpPolicy, got {given['policy']!r}")
-    n_envs = _integer("n_envs", given.get("n_envs", PPO_ENVS if algorithm == "ppo" else 1))
+    n_envs = _integer("n_envs", given.get("n_envs", PPO_ENVS if algorithm == "ppo" else 1), most=MOST_ENVS)
     model = {name: _value(name, given[name], defaults[name]) for name in given if name in defaults}
     if algorithm == "ppo":
         model.setdefault("n_steps", max(2, PPO_ROLLOUT // n_envs))
+        _enough_to_normalise(n_envs, DEFAULTS["ppo"] | model)
     elif n_envs > 1 and isinstance(model.get("train_freq"), tuple) and model["train_freq"][1] == "episode":
         raise HyperparameterError(f"train_freq: whole episodes need n_envs 1, it is {n_envs}; give steps instead")
     policy = _policy_kwargs(algorithm, given.get("policy_kwargs", {}))
@@ -124,7 +134,36 @@ def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
     if noise is not None and algorithm == "ppo":
         raise HyperparameterError("noise_type: PPO explores by its own noise; only SAC and TD3 take it")
     gamma = model.get("gamma", defaults["gamma"])
-    return Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
+    settled = Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
+    if (weights := hidden_weights(algorithm, settled)) > MOST_WEIGHTS:
+        raise HyperparameterError(f"net_arch: {weights:,} weights between its layers, at most {MOST_WEIGHTS:,}")
+    return settled
+
+
+def hidden_weights(algorithm: Algorithm, settled: Settled) -> int:
+    """Weights between hidden layers of all networks of a policy, critics and SAC's and TD3's targets included."""
+    arch = net_arch(algorithm, settled)
+    actors = 2 if algorithm == "td3" else 1
+    critics = 1 if algorithm == "ppo" else 2 * settled.policy.get("n_critics", 2)
+    return actors * _between(arch["pi"]) + critics * _between(arch[CRITIC[algorithm]])
+
+
+def net_arch(algorithm: Algorithm, settled: Settled) -> dict[str, list[int]]:
+    """Hidden widths of actor and critic, Stable-Baselines3's where none are given."""
+    widths = STOCK[algorithm][1]
+    arch: dict[str, list[int]] = settled.policy.get("net_arch", {"pi": widths, CRITIC[algorithm]: widths})
+    return arch
+
+
+def _between(widths: list[int]) -> int:
+    return sum(before * after for before, after in pairwise(widths))
+
+
+def _enough_to_normalise(n_envs: int, model: Mapping[str, Any]) -> None:
+    """As Stable-Baselines3 asserts it: one advantage has no deviation."""
+    for name, size in (("batch_size", model["batch_size"]), ("n_steps", n_envs * model["n_steps"])):
+        if model["normalize_advantage"] and size < 2:
+            raise HyperparameterError(f"{name}: a single advantage cannot be normalised; {name} 2 or more is needed")
 
 
 def replay_transitions(algorithm: Algorithm, settled: Settled, total_timesteps: int) -> int:
@@ -206,7 +245,7 @@ def _policy_kwargs(algorithm: str, given: Any) -> dict[str, Any]:
     _known("key of policy_kwargs:", given, POLICY[algorithm])
     kwargs = dict(given)
     if "net_arch" in kwargs:
-        kwargs["net_arch"] = _net_arch(kwargs["net_arch"], "vf" if algorithm == "ppo" else "qf")
+        kwargs["net_arch"] = _net_arch(kwargs["net_arch"], CRITIC[algorithm])
     if "activation_fn" in kwargs:
         kwargs["activation_fn"] = str(kwargs["activation_fn"]).removeprefix("nn.").lower()
         _known("activation_fn", [kwargs["activation_fn"]], ACTIVATION_NAMES)
@@ -221,7 +260,7 @@ def _net_arch(value: Any, critic: str) -> dict[str, list[int]]:
     named = isinstance(widths, dict) and set(widths) == {"pi", critic}
     if not named or not all(isinstance(layers, list) for layers in widths.values()):
         raise HyperparameterError(f"net_arch: expected [64, 64] or {{pi: [64, 64], {critic}: [64, 64]}}, got {value!r}")
-    return {part: [_integer("net_arch", width) for width in layers] for part, layers in widths.items()}
+    return {part: [_integer("net_arch", width, most=MOST_WIDTH) for width in layers] for part, layers in widths.items()}
 
 
 def _normalize(value: Any, gamma: float) -> dict[str, Any] | None:
@@ -254,11 +293,15 @@ def _number(name: str, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise HyperparameterError(f"{name}: expected a number, got {value!r}")
+    if name in ABOVE_ZERO and number <= 0:
+        raise HyperparameterError(f"{name}: expected a number above 0, got {value!r}")
     return number
 
 
-def _integer(name: str, value: Any, least: int = 1) -> int:
+def _integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     number = _number(name, value)
+    if most is not None and number > most:
+        raise HyperparameterError(f"{name}: at most {most}, got {value!r}")
     if number != int(number) or number < least:
         raise HyperparameterError(f"{name}: expected a whole number, at least {least}, got {value!r}")
     return int(number)

@@ -1,4 +1,4 @@
-"""How much of SAC's and TD3's replay buffer a checkpoint carries. Plain arithmetic, known to host and box.
+"""How large a checkpoint may be, and what of a replay buffer it carries. Plain arithmetic, known to host and box.
 
 A transition is stored without its next observation, which is the observation of the row after it, except at an
 episode's end (a *jump*). Observations are single precision unless they are normalised: the networks take no more.
@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.hyperparameters import HyperparameterError, replay_transitions, settle
+from eureka_sandbox.hyperparameters import HyperparameterError, hidden_weights, replay_transitions, settle
 from eureka_sandbox.protocol import CHECKPOINT_BYTES, TrainSpec
 
 REPLAY_BYTES = 64 * 2**20
 """Most that one checkpoint spends on transitions: about a million of the hopper's, 150,000 of the ant's. The host holds
 three copies of a checkpoint while it checks it."""
+
+
+WEIGHT_BYTES = 4 * 4
+"""A weight, its two moments, and its value at the peak, in single precision."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ def replay_size(spec: TrainSpec) -> ReplaySize | None:
 
 
 def checkpoint_limit(spec: TrainSpec) -> int:
-    """Most bytes of one checkpoint of a training: what PPO's may take, and the replay buffer where there is one."""
+    """Most bytes of one checkpoint of a training: what any may take, wide networks, and the replay buffer if any."""
     try:
         size = replay_size(spec)
+        weights = hidden_weights(spec.algorithm, settle(spec.algorithm, spec.hyperparameters))
     except HyperparameterError:  # such a training never begins
         return CHECKPOINT_BYTES
-    return CHECKPOINT_BYTES + (size.most_bytes if size else 0)
+    return CHECKPOINT_BYTES + WEIGHT_BYTES * weights + (size.most_bytes if size else 0)

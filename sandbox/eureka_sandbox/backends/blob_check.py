@@ -16,14 +16,12 @@ from eureka_evaluation.recording import MAX_MEMBERS, RecordingError, load_episod
 from eureka_sandbox.backends.untrusted import Violation, one_line, parse_json, parse_model
 from eureka_sandbox.bank import VALUES, VALUES_FILE
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.hyperparameters import settle
+from eureka_sandbox.hyperparameters import STOCK, net_arch, settle
 from eureka_sandbox.protocol import PolicyMeta, ScoreResult, ScoreSpec, SheetSpec, TrainResult, TrainSpec, VideoSpec
 
 WEIGHTS, META, EPISODES, VIDEO = "policy.safetensors", "policy.json", "episodes.npz", "video.mp4"
 POSTER, FRAMES = "poster.jpg", "frames.jpg"
 PICTURE_BYTES = 2**18
-STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu", [400, 300])}
-"""Activation and hidden widths of Stable-Baselines3's MlpPolicy where a recipe names none."""
 HEADER_BYTES = 2**18
 """Largest safetensors header: thousands of arrays."""
 META_BYTES = 2**17
@@ -219,16 +217,14 @@ def _check_meta(meta: PolicyMeta, spec: TrainSpec, result: TrainResult) -> None:
     """What was asked for: a candidate that brings a larger network of its own would compete with another recipe's."""
     body = BODIES[spec.environment.body]
     recipe = settle(spec.algorithm, spec.hyperparameters)
-    activation, widths = STOCK[spec.algorithm]
-    stock = {"pi": widths, "vf" if spec.algorithm == "ppo" else "qf": widths}
     expected = {
         "algorithm": (meta.algorithm, spec.algorithm),
         "body": (meta.body, body.name),
         "observation_size": (meta.observation_size, body.observation_size),
         "action_low": (len(meta.action_low), body.action_size),
         "action_high": (len(meta.action_high), body.action_size),
-        "net_arch": (meta.net_arch, recipe.policy.get("net_arch", stock)),
-        "activation": (meta.activation, recipe.policy.get("activation_fn", activation)),
+        "net_arch": (meta.net_arch, net_arch(spec.algorithm, recipe)),
+        "activation": (meta.activation, recipe.policy.get("activation_fn", STOCK[spec.algorithm][0])),
         "normalise": (meta.normalise, recipe.normalize is not None and recipe.normalize.get("norm_obs", True)),
         "timesteps": (meta.timesteps, result.peak_timesteps),
     }

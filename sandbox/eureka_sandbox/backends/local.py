@@ -75,16 +75,15 @@ class LocalRunner:
         if stop.is_set():
             raise JobStopped("stopped before it started")
         self._sweep_once()
-        started = time.monotonic()
         with job_folder(job) as folder:
             where = place(folder)
             server = None
             if self._command == WORKER and not job.warm_up:
                 kind = PRELOADED[job.spec.kind]
                 server = forkserver(kind, where.environment, where.wall is not None, stop)
-            spawned = time.monotonic()  # imports that all boxes share are on no job's clock
+            started = time.monotonic()  # imports that all boxes share are on no job's clock
             with self.box(where, job.limits, server) as box:
-                ended = Conversation(box, job, on_progress, stop, spawned).hold()
+                ended = Conversation(box, job, on_progress, stop, started).hold()
         return concluded(ended, job, started)
 
     def box(self, place: Place, limits: Limits, server: Forkserver | None = None) -> BoxProcess:

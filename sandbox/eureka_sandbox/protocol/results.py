@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field
 
+from eureka_sandbox.hyperparameters import MOST_WIDTH
 from eureka_sandbox.protocol.specs import COMPONENT_NAME, CURVE_NAME, FINGERPRINT_SIZE, Boundary
 
 
@@ -154,7 +155,7 @@ class SmokeResult(Boundary):
     versions: dict[str, str]
 
 
-Width = Annotated[int, Field(gt=0, le=4096)]
+Width = Annotated[int, Field(gt=0, le=MOST_WIDTH)]
 
 
 class PolicyMeta(Boundary):

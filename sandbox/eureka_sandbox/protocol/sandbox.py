@@ -50,7 +50,7 @@ class Finished:
     result: TrainResult | ScoreResult | SmokeResult
     blobs: Mapping[str, bytes]
     seconds: float
-    """Wall time from when the box was asked for to its exit."""
+    """Wall time from the start of the box to its exit; what boxes import together is not in it."""
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _learn(model: BaseAlgorithm, total_timesteps: int, monitor: TrainingMonitor)
         model.learn(total_timesteps - done, callback=monitor, reset_num_timesteps=not done)
     except Halted:
         pass
-    except (ValueError, RuntimeError, FloatingPointError):
+    except (ValueError, RuntimeError, FloatingPointError, RewardError):  # that of actions that are NaN
         monitor.check_finite()
         raise
     monitor.check_finite()
