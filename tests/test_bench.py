@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -231,7 +232,7 @@ def made_up(measurement: Measurement) -> dict[str, Any]:
         "c": {
             "seconds": 10.0 + seed,
             "cpu_seconds": 9.0,
-            "timesteps": 1000,
+            "timesteps": 2000 if "ours" in measurement.key else 1000,
             "reached": "ours" in measurement.key,
             "limit": 1e9,
         },
@@ -250,13 +251,25 @@ def test_the_report_has_a_table_per_part_and_marks_bounds(record: Record, tmp_pa
     page, image = publish(OPTIONS, record, tmp_path, "make bench-full")
     text = page.read_text()
     assert "Not measured yet" not in text
-    assert "| Hopper, 12 m forward | 12.5 [10, 15] | 6 of 6 | 1 [1, 1] | ≥ 12.5 [10, ∞] | 0 of 6 | ≥ 1 [" in text
+    assert "| Hopper, 12 m forward | 12.5 [10, 15] | 6 of 6 | 2 [2, 2] | ≥ 12.5 [10, ∞] | 0 of 6 | ≥ 1 [" in text
+    assert re.search(r"^\| Hopper.* \| 2 \[1\.\d+, [23][.\d]*\] \|$", text, re.MULTILINE), "twice the steps per second"
+    assert "would take\n667 [667, 667] min" in text, "half of 8 million steps on each core, 100 in a second"
     assert "| ours, no state | 92.5 [90, 95] | 0.93 [0.90, 0.95] |" in text
     assert "a machine" in text
     assert "make bench-full" in text
     words = [element.text for element in ElementTree.parse(image).iter("{http://www.w3.org/2000/svg}text")]
     assert "Hopper, 12 m forward: ours" in words
     assert "≥ 12.5 [10, ∞]" in words
+
+
+def test_of_our_own_training_that_did_not_reach_the_goal_steps_are_a_bound_as_well(
+    record: Record, tmp_path: Path
+) -> None:
+    for measurement in plan.fitness(OPTIONS, record):
+        missed = measurement.key == "c/hopper/ours/5"
+        record.add(row(measurement, made_up(measurement) | ({"reached": False, "timesteps": 9000} if missed else {})))
+    text = publish(OPTIONS, record, tmp_path, "make bench-full")[0].read_text()
+    assert "| Hopper, 12 m forward | 12.5 [10, ∞] | 5 of 6 | 2 [2, ∞] |" in text
 
 
 def test_a_page_is_not_replaced_by_one_that_tells_fewer_parts(record: Record, tmp_path: Path) -> None:
@@ -288,7 +301,7 @@ def test_peers_and_seeds_that_are_missing_here_and_there_do_not_shift_what_is_co
             record.add(row(measurement, {"fitness": [10.0 * seed + 3.0 * ours], "seconds": 5.0}))
     text = publish(OPTIONS, record, tmp_path, "make bench-full")[0].read_text()
     assert "| EnvPool (resets) | 70 | 0.70 |" in text
-    assert "| +3 [+3, +3] |" in text, "each training is held against that of its own seed"
+    assert "| +3 [+3, +3] | 5 |" in text, "each training is held against that of its own seed"
 
 
 def measures(process: psutil.Process) -> bool:

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from backend_cases import TRAIN
 
-from eureka_sandbox.backends import embedded, forked
+from eureka_sandbox.backends import embedded, forked, local
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.forked import NOTHING
 from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
@@ -399,3 +400,18 @@ def test_a_training_is_the_same_whether_its_box_was_forked_or_started_afresh(
     monkeypatch.setattr(forked, "SERVE", ("/nonexistent",))
     assert policy() == was_forked
     assert [box.forked for box in boxes] == [True, False]
+
+
+def test_what_all_boxes_wait_for_counts_as_no_box_s_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the first trainings of a search would look as if they had trained for longer than they say."""
+    waited_until = 0.0
+
+    def slow(*given: Any) -> forked.Forkserver | None:
+        nonlocal waited_until
+        time.sleep(0.3)
+        waited_until = time.monotonic()
+        return None
+
+    monkeypatch.setattr(local, "forkserver", slow)
+    outcome = UnwalledSandbox().run(replace(TRAIN, files={}), lambda _: None, Event())
+    assert 0 < outcome.seconds < time.monotonic() - waited_until

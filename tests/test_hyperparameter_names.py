@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,16 @@ def test_a_wrong_hyperparameter_is_told_when_the_task_is_read(line: bytes, compl
         task_from_files("hopper_forward", task.folder, files, None)
     assert complaint in str(caught.value)
     assert "task.yaml:22: training.hyperparameters" in str(caught.value)
+
+
+def test_a_policy_too_large_to_leave_its_box_is_told_when_a_task_is_loaded_but_not_when_a_run_is_read(
+    tmp_path: Path,
+) -> None:
+    task = load_task("hopper_forward")
+    wide = task.files["task.yaml"].replace(b"n_epochs: 10", b"policy_kwargs: {net_arch: [3000, 3000]}")
+    files = task.files | {"task.yaml": wide}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(TaskError, match=r"task.yaml:26: .*policy_kwargs: the policy would have 18,090,007 parameters"):
+        load_task(str(tmp_path))
+    assert task_from_files("old", tmp_path, files, None).spec.training.hyperparameters["policy_kwargs"]

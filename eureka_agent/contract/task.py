@@ -23,7 +23,7 @@ from eureka_agent.contract.syntax import parse
 from eureka_agent.contract.yaml_lines import line_of
 from eureka_agent.errors import TaskError
 from eureka_sandbox.bodies import BODIES, TRAINING_PROGRESS, Body
-from eureka_sandbox.hyperparameters import settle
+from eureka_sandbox.hyperparameters import MOST_PARAMETERS, parameters, settle
 from eureka_sandbox.protocol import EnvironmentSpec, VariableSpec, Variation
 
 M = TypeVar("M", bound=BaseModel)
@@ -256,6 +256,7 @@ def load_task(name_or_path: str) -> Task:
         anchors = _validated(Anchors, anchors_path.read_bytes(), anchors_path)
     task = task_from_files(folder.name, folder, files, anchors)
     _check_human_reward(task)
+    _check_network(task)
     return task
 
 
@@ -340,6 +341,19 @@ def _check_human_reward(task: Task) -> None:
     if failure:
         where = task.folder / "reward_human.py"
         raise TaskError(f"{where}:{failure.line or 1}: {failure.message}")
+
+
+def _check_network(task: Task) -> None:
+    """A policy that could not leave its box is told before it is trained."""
+    training = task.spec.training
+    settled = settle(training.algorithm, training.hyperparameters)
+    size = parameters(training.algorithm, settled, task.body.observation_size, task.body.action_size)
+    if size > MOST_PARAMETERS:
+        line = line_of(yaml.compose(task.files["task.yaml"].decode()), ("training", "hyperparameters", "policy_kwargs"))
+        raise TaskError(
+            f"{task.folder / 'task.yaml'}:{line}: training.hyperparameters.policy_kwargs: the policy would have "
+            f"{size:,} parameters with its critics and their targets, at most {MOST_PARAMETERS:,}; lower net_arch"
+        )
 
 
 def _check_python(path: Path, source: bytes, required: tuple[str, ...]) -> None:

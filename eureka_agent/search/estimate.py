@@ -250,10 +250,9 @@ def measure_speed(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | 
     """
     side_by_side = jobs or settings.jobs or cores()
     seeds = range(task.spec.evaluation_episodes)
-    for _ in range(2):  # the first boxes of a process wait for imports that all later ones share
-        # one batch costs what every box pays besides its steps: start, compilation, export
-        short = _run(task, sandbox, human_job(task, settings, timesteps=1), NO_TRAINING)
-        scored = _run(task, sandbox, score_job(task, seeds, short.blobs), "its policy cannot be scored")
+    # one batch costs what every box pays besides its steps: start, compilation, export
+    short = _run(task, sandbox, human_job(task, settings, timesteps=1), NO_TRAINING)
+    scored = _run(task, sandbox, score_job(task, seeds, short.blobs), "its policy cannot be scored")
     with ThreadPoolExecutor(side_by_side) as pool:
         paces = list(pool.map(lambda _: _pace(task, settings, sandbox), range(side_by_side)))
     speed = Speed(fmean(paces), short.seconds, scored.seconds, time.strftime("%Y-%m-%d %H:%M"))

@@ -88,7 +88,7 @@ def _reached(times: Sequence[Sample]) -> str:
 
 def final(figures: Figures) -> str:
     """(d): both learners' final scores, their difference and what they cost."""
-    head = ("task", "ours", "SB3's learner", "ours - SB3", "ours, s per training", "SB3, s per training")
+    head = ("task", "ours", "SB3's learner", "ours - SB3", "seeds", "ours, s per training", "SB3, s per training")
     rows = []
     for task in figures.below("d"):
         groups = [f"d/{task}/{learner}" for learner in ("fused", "sb3")]
@@ -96,11 +96,12 @@ def final(figures: Figures) -> str:
         paired = sorted(of_seed[0].keys() & of_seed[1].keys())
         if not paired:
             continue
-        scores = [{seed: np.array(result["fitness"]) for seed, result in found.items()} for found in of_seed]
+        scores = [{seed: np.array(found[seed]["fitness"]) for seed in paired} for found in of_seed]
         quality = (interquartile_mean(np.array(list(score.values())), seed=0) for score in scores)
         difference = paired_difference(*(np.array([score[seed].mean() for seed in paired]) for score in scores))
         cost = (figures.median(group, "seconds").text() for group in groups)
-        rows.append((task, *(f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality), difference, *cost))
+        figures_of_both = (f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality)
+        rows.append((task, *figures_of_both, difference, str(len(paired)), *cost))
     return texts.FINAL.format(timesteps=figures.options.final_timesteps) + table(head, rows)
 
 

@@ -48,9 +48,8 @@ trainings, other worlds, films and maps).{projection}{bare}
 
 PROJECTION = " Five generations take five times the search, {whole} min, and the end."
 
-BARE = (
-    " Bare `mj_step`, at its speed in (a), would take {minutes} min for the steps of the search alone, at (a)'s hour."
-)
+BARE = """ Bare `mj_step` on as many cores, at its speed in (a) and at that hour, would take
+{minutes} min for the steps of the search alone."""
 
 SCALING = """One generation of an `offline` search on `{task}`, every candidate trained to the end, from selection to
 the last reward judged.

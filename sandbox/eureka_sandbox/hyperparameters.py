@@ -79,8 +79,8 @@ STOCK = {"ppo": ("tanh", [64, 64]), "sac": ("relu", [256, 256]), "td3": ("relu",
 CRITIC = {"ppo": "vf", "sac": "qf", "td3": "qf"}
 MOST_ENVS = 4096
 MOST_WIDTH = 4096
-MOST_WEIGHTS = 10_000_000
-"""Between the hidden layers of all networks of a policy, which leaves its box in 48 MB."""
+MOST_PARAMETERS = 12_000_000
+"""Of all networks of a policy, which leaves its box in 48 MB."""
 PPO_ENVS = 8
 PPO_ROLLOUT = 2048
 """Stable-Baselines3's steps per PPO update; spread over eight environments unless the task says otherwise."""
@@ -134,18 +134,20 @@ def settle(algorithm: Algorithm, given: Mapping[str, Any]) -> Settled:
     if noise is not None and algorithm == "ppo":
         raise HyperparameterError("noise_type: PPO explores by its own noise; only SAC and TD3 take it")
     gamma = model.get("gamma", defaults["gamma"])
-    settled = Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
-    if (weights := hidden_weights(algorithm, settled)) > MOST_WEIGHTS:
-        raise HyperparameterError(f"net_arch: {weights:,} weights between its layers, at most {MOST_WEIGHTS:,}")
-    return settled
+    return Settled(n_envs, model, policy, _normalize(given.get("normalize", algorithm == "ppo"), gamma), noise)
 
 
-def hidden_weights(algorithm: Algorithm, settled: Settled) -> int:
-    """Weights between hidden layers of all networks of a policy, critics and SAC's and TD3's targets included."""
+def parameters(algorithm: Algorithm, settled: Settled, observation: int, action: int) -> int:
+    """Numbers in all networks of Stable-Baselines3's policy, critics and SAC's and TD3's targets included."""
     arch = net_arch(algorithm, settled)
-    actors = 2 if algorithm == "td3" else 1
-    critics = 1 if algorithm == "ppo" else 2 * settled.policy.get("n_critics", 2)
-    return actors * _between(arch["pi"]) + critics * _between(arch[CRITIC[algorithm]])
+    pi, critic = arch["pi"], arch[CRITIC[algorithm]]
+    actor = _dense([observation, *pi, action])
+    if algorithm == "ppo":
+        return actor + action + _dense([observation, *critic, 1])  # and the noise's log std
+    critics = int(settled.policy.get("n_critics", 2)) * _dense([observation + action, *critic, 1])
+    if algorithm == "sac":
+        return actor + _dense([pi[-1] if pi else observation, action]) + 2 * critics  # and the noise's head
+    return 2 * (actor + critics)
 
 
 def net_arch(algorithm: Algorithm, settled: Settled) -> dict[str, list[int]]:
@@ -155,8 +157,9 @@ def net_arch(algorithm: Algorithm, settled: Settled) -> dict[str, list[int]]:
     return arch
 
 
-def _between(widths: list[int]) -> int:
-    return sum(before * after for before, after in pairwise(widths))
+def _dense(sizes: list[int]) -> int:
+    """Weights and biases of linear layers, one after the other."""
+    return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
 def _enough_to_normalise(n_envs: int, model: Mapping[str, Any]) -> None:
@@ -294,7 +297,8 @@ def _number(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise HyperparameterError(f"{name}: expected a number, got {value!r}")
     if name in ABOVE_ZERO and number <= 0:
-        raise HyperparameterError(f"{name}: expected a number above 0, got {value!r}")
+        none = " (or null, for none)" * (name == "clip_range_vf")
+        raise HyperparameterError(f"{name}: expected a number above 0{none}, got {value!r}")
     return number
 
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eureka_sandbox.bodies import BODIES
-from eureka_sandbox.hyperparameters import HyperparameterError, hidden_weights, replay_transitions, settle
+from eureka_sandbox.hyperparameters import (
+    MOST_PARAMETERS,
+    HyperparameterError,
+    parameters,
+    replay_transitions,
+    settle,
+)
 from eureka_sandbox.protocol import CHECKPOINT_BYTES, TrainSpec
 
 REPLAY_BYTES = 64 * 2**20
@@ -17,8 +23,8 @@ REPLAY_BYTES = 64 * 2**20
 three copies of a checkpoint while it checks it."""
 
 
-WEIGHT_BYTES = 4 * 4
-"""A weight, its two moments, and its value at the peak, in single precision."""
+PARAMETER_BYTES = 4 * 4
+"""One, its two moments, and its value at the peak, in single precision."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,11 @@ def replay_size(spec: TrainSpec) -> ReplaySize | None:
 
 
 def checkpoint_limit(spec: TrainSpec) -> int:
-    """Most bytes of one checkpoint of a training: what any may take, wide networks, and the replay buffer if any."""
+    """Most bytes of one checkpoint of a training: what any may take, the networks, and the replay buffer if any."""
     try:
         size = replay_size(spec)
-        weights = hidden_weights(spec.algorithm, settle(spec.algorithm, spec.hyperparameters))
+        settled, body = settle(spec.algorithm, spec.hyperparameters), BODIES[spec.environment.body]
     except HyperparameterError:  # such a training never begins
         return CHECKPOINT_BYTES
-    return CHECKPOINT_BYTES + WEIGHT_BYTES * weights + (size.most_bytes if size else 0)
+    network = min(MOST_PARAMETERS, parameters(spec.algorithm, settled, body.observation_size, body.action_size))
+    return CHECKPOINT_BYTES + PARAMETER_BYTES * network + (size.most_bytes if size else 0)

@@ -6,8 +6,7 @@ FRAME_HEADER = ">cI"
 """One kind byte, then the payload's length in bytes (big endian)."""
 PROGRESS_BYTES = 1024
 CHECKPOINT_BYTES = 16 * 2**20
-"""Without a replay buffer and weights between hidden layers, which have room of their own: see
-`replay_size.checkpoint_limit`."""
+"""Without networks and a replay buffer, which have room of their own: see `replay_size.checkpoint_limit`."""
 CHECKPOINT_META_BYTES = 2**16
 RESULT_BYTES = 2**20
 """Curves of 400 rows × 40 columns at 26 bytes a number (sign, 17 digits, exponent, comma, blank) are 0.4 MiB."""

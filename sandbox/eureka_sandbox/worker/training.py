@@ -185,6 +185,6 @@ def _failures(verdict: Verdict) -> Iterator[None]:
         raise JobFailed(Failure(verdict=Verdict.RUNTIME_ERROR, message=str(error))) from error
     except (MemoryError, RuntimeError) as error:
         if out_of_memory(error):
-            message = "out of memory while training; lower n_envs, buffer_size or net_arch"
+            message = "out of memory while training; lower n_envs, n_steps, buffer_size or net_arch"
             raise JobFailed(Failure(verdict=Verdict.MEMORY, message=message)) from error
         raise
