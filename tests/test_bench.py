@@ -35,6 +35,7 @@ import plan  # noqa: E402
 import population as long_run  # noqa: E402
 import prescreening  # noqa: E402
 import searches  # noqa: E402
+import stepping  # noqa: E402
 import strategies  # noqa: E402
 import time_to_fitness  # noqa: E402
 from figures import Figures  # noqa: E402
@@ -46,6 +47,7 @@ from record import Record, Row  # noqa: E402
 from strategies_page import KINDS, Colophon, Tally, page, told  # noqa: E402
 from work import Sitting  # noqa: E402
 
+SVG = "{http://www.w3.org/2000/svg}"
 OPTIONS = Options(
     seeds=6, censor=8.0, final_timesteps=1000, search_timesteps=1000, search_projection=True, cores=2, peers=True
 )
@@ -227,7 +229,10 @@ def made_up(measurement: Measurement) -> dict[str, Any]:
     speeds = dict.fromkeys(("steps_per_second", "steps_per_cpu_second", "first_iteration_seconds"), 10.0 + seed)
     stages = {"training and export": 100.0, "cores without a box": 20.0}
     return {
-        "a": {"bare mj_step loop": 100.0, "ours, no state": 90.0 + seed},
+        "a": {
+            stepping.RATES: {stepping.BARE: 100.0, stepping.WITH_STATE: 90.0 + seed},
+            stepping.SHARES: {stepping.BARE: 1.0, stepping.WITH_STATE: 0.71 + seed / 25},
+        },
         "b": speeds,
         "c": {
             "seconds": 10.0 + seed,
@@ -236,7 +241,7 @@ def made_up(measurement: Measurement) -> dict[str, Any]:
             "reached": "ours" in measurement.key,
             "limit": 1e9,
         },
-        "d": {"fitness": [1.0, 2.0 + seed], "seconds": 5.0},
+        "d": {"fitness": [1.0, 2.0 + seed]},
         "e": {"wall": 60.0, "search_seconds": 40.0, "comparison_seconds": 20.0, "jobs": 2, "stages": stages}
         | {"host_cpu_seconds": 1.0, "box_cpu_seconds": 99.0, "steps": 8_000_000},
         "f": {"wall": 10.0, "steps": 1000},
@@ -254,10 +259,17 @@ def test_the_report_has_a_table_per_part_and_marks_bounds(record: Record, tmp_pa
     assert "| Hopper, 12 m forward | 12.5 [10, 15] | 6 of 6 | 2 [2, 2] | ≥ 12.5 [10, ∞] | 0 of 6 | ≥ 1 [" in text
     assert re.search(r"^\| Hopper.* \| 2 \[1\.\d+, [23][.\d]*\] \|$", text, re.MULTILINE), "twice the steps per second"
     assert "would take\n667 [667, 667] min" in text, "half of 8 million steps on each core, 100 in a second"
-    assert "| ours, no state | 92.5 [90, 95] | 0.93 [0.90, 0.95] |" in text
+    assert "| ours, observation + 5 variables | 92.5 [90, 95] | 0.81 [0.71, 0.91] |" in text
+    assert "variables, of bare `mj_step` | ≥ 0.8 | 0.81 [0.71, 0.91] | met by the median, not settled |" in text
+    assert re.search(r"time of SB3 / ours \| ≥ 6 \| ≥ 1 \[0\.\d+, ∞\] \| missed by the median, not settled \|", text)
+    assert "Hopper, 12 m forward: ours, s | ≤ 30 | 12.5 [10, 15] | met |" in text
+    assert "training steps/s, of SB3's defaults with 4 environments | ≥ 6 | 1 [" in text
+    assert "8 × 5 × 1,000 steps, every step, reckoned from 1, min | ≤ 22 | 3.67 [3.67, 3.67] | met |" in text
+    assert "first box, besides its training, s | ≤ 2.5 | 3 [3, 3] | missed |" in text
+    assert "* (f) " in text.partition("## How this was measured")[2]
     assert "a machine" in text
     assert "make bench-full" in text
-    words = [element.text for element in ElementTree.parse(image).iter("{http://www.w3.org/2000/svg}text")]
+    words = [element.text for element in ElementTree.parse(image).iter(f"{SVG}text")]
     assert "Hopper, 12 m forward: ours" in words
     assert "≥ 12.5 [10, ∞]" in words
 
@@ -268,8 +280,13 @@ def test_of_our_own_training_that_did_not_reach_the_goal_steps_are_a_bound_as_we
     for measurement in plan.fitness(OPTIONS, record):
         missed = measurement.key == "c/hopper/ours/5"
         record.add(row(measurement, made_up(measurement) | ({"reached": False, "timesteps": 9000} if missed else {})))
-    text = publish(OPTIONS, record, tmp_path, "make bench-full")[0].read_text()
+    page, image = publish(OPTIONS, record, tmp_path, "make bench-full")
+    text = page.read_text()
     assert "| Hopper, 12 m forward | 12.5 [10, ∞] | 5 of 6 | 2 [2, ∞] |" in text
+    assert "Hopper, 12 m forward: ours, s | ≤ 30 | 12.5 [10, ∞] | met by the median, not settled |" in text
+    lines = [line for line in ElementTree.parse(image).iter(f"{SVG}line") if line.get("class") == "whisker"]
+    caps = [line for line in lines if line.get("x1") == line.get("x2")]
+    assert len(caps) == 2 * len(time_to_fitness.GOALS) - 1, "an interval that is open above has no cap there"
 
 
 def test_a_page_is_not_replaced_by_one_that_tells_fewer_parts(record: Record, tmp_path: Path) -> None:
@@ -294,11 +311,13 @@ def test_peers_and_seeds_that_are_missing_here_and_there_do_not_shift_what_is_co
 ) -> None:
     for measurement in plan.stepping(OPTIONS, record):
         found = made_up(measurement)
-        record.add(row(measurement, found if measurement.parameters["seed"] else found | {"EnvPool (resets)": 70.0}))
+        if not measurement.parameters["seed"]:
+            found[stepping.RATES][stepping.ENVPOOL], found[stepping.SHARES][stepping.ENVPOOL] = 70.0, 0.7
+        record.add(row(measurement, found))
     for measurement in plan.final(OPTIONS, record):
         seed, ours = measurement.parameters["seed"], measurement.parameters["learner"] == "fused"
         if (seed, ours) != (2, True):  # this one failed
-            record.add(row(measurement, {"fitness": [10.0 * seed + 3.0 * ours], "seconds": 5.0}))
+            record.add(row(measurement, {"fitness": [10.0 * seed + 3.0 * ours]}))
     text = publish(OPTIONS, record, tmp_path, "make bench-full")[0].read_text()
     assert "| EnvPool (resets) | 70 | 0.70 |" in text
     assert "| +3 [+3, +3] | 5 |" in text, "each training is held against that of its own seed"

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from backend_cases import TRAIN
 
-from eureka_sandbox.backends import embedded, forked, local
+from eureka_sandbox.backends import compile_cache, embedded, forked, local
 from eureka_sandbox.backends.embedded import EmbeddedSandbox
 from eureka_sandbox.backends.forked import NOTHING
 from eureka_sandbox.backends.job_folder import JOB, SCRATCH, job_folder
@@ -29,6 +29,7 @@ from eureka_sandbox.backends.process_table import ProcessTable
 from eureka_sandbox.backends.unwalled import UnwalledSandbox
 from eureka_sandbox.protocol import (
     EnvironmentSpec,
+    Failed,
     Finished,
     Job,
     JobStopped,
@@ -400,6 +401,49 @@ def test_a_training_is_the_same_whether_its_box_was_forked_or_started_afresh(
     monkeypatch.setattr(forked, "SERVE", ("/nonexistent",))
     assert policy() == was_forked
     assert [box.forked for box in boxes] == [True, False]
+
+
+COUNTING = """
+import jax
+counts = {"cache_hits": 0, "cache_misses": 0}
+steps = 0
+
+def count(name, **_):
+    name = name.rsplit("/", 1)[-1]
+    if name in counts:
+        counts[name] += 1
+
+jax.monitoring.register_event_listener(count)
+
+def fitness(trajectory):
+    return 0.0
+
+def success(trajectory):
+    return False
+
+def terminated(state):
+    global steps
+    steps += 1
+    if steps > 10:  # the first update came after eight
+        raise RuntimeError(f"{counts['cache_hits']} read, {counts['cache_misses']} compiled")
+    return state["pole_angle"] > 1000
+"""
+
+
+def test_a_forked_box_reads_the_program_that_a_warm_up_in_a_fresh_process_has_compiled(
+    walled: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """JAX names a program by much of what surrounds it; on another name every box would compile, and nothing fail."""
+    monkeypatch.setenv(compile_cache.VARIABLE, str(tmp_path / "xla"))
+    sandbox, boxes = EmbeddedSandbox() if walled else UnwalledSandbox(), boxes_of(monkeypatch)
+    recipe = {"n_envs": 2, "n_steps": 8, "batch_size": 8, "n_epochs": 1}
+    spec = SPEC.model_copy(update={"learner": "fused", "hyperparameters": recipe, "total_timesteps": 64})
+    job = Job(spec, {}, Limits(wall_seconds=120))
+    assert isinstance(sandbox.run(replace(job, warm_up=True), lambda _: None, Event()), Finished)
+    outcome = sandbox.run(replace(job, files={"task.py": COUNTING.encode()}), lambda _: None, Event())
+    assert [box.forked for box in boxes] == [False, True]
+    assert isinstance(outcome, Failed)
+    assert "1 read, 0 compiled" in outcome.failure.message
 
 
 def test_what_all_boxes_wait_for_counts_as_no_box_s_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,18 @@ from record import Record, Row
 
 Numbers = NDArray[np.float64]
 Number = Callable[[dict[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """What both learners' policies reach on one task."""
+
+    seeds: int
+    ours: Numbers
+    """`(seeds, episodes)`."""
+    sb3: Numbers
+    difference: Interval
+    """Mean over the seeds of ours less SB3's."""
 
 
 class Figures:
@@ -50,9 +62,9 @@ class Figures:
         """Results by seed; that of a measurement that failed is missing."""
         return {row.parameters["seed"]: row.result for row in self.groups.get(group, [])}
 
-    def medians(self, group: str) -> dict[str, Interval]:
-        """Of every number in the results, over the seeds that have it: a peer may be missing in some."""
-        results = self.results(group)
+    def medians(self, group: str, key: str) -> dict[str, Interval]:
+        """Of every number below that key of the results, over the seeds that have it: a peer may be missing in some."""
+        results = [result[key] for result in self.results(group)]
         names = dict.fromkeys(name for result in results for name in result)
         return {name: median_interval(samples([r[name] for r in results if name in r])) for name in names}
 
@@ -64,6 +76,16 @@ class Figures:
         """Median of `group` over that of `other`."""
         return ratio_interval(*(samples([_of(number)(r) for r in self.results(name)]) for name in (group, other)))
 
+    def final_scores(self, task: str) -> FinalScores | None:
+        """Part (d): of the seeds that both learners have; None if there are none."""
+        found = [self.by_seed(f"d/{task}/{learner}") for learner in ("fused", "sb3")]
+        seeds = sorted(found[0].keys() & found[1].keys())
+        ours, sb3 = ([np.array(of_seed[seed]["fitness"]) for seed in seeds] for of_seed in found)
+        if not seeds:
+            return None
+        difference = paired_difference(*(np.array([score.mean() for score in scores]) for scores in (ours, sb3)))
+        return FinalScores(len(seeds), np.array(ours), np.array(sb3), difference)
+
     def times(self, group: str) -> list[Sample]:
         """Part (c): seconds to the goal; lower bounds where it was not reached."""
         return [Sample(result["seconds"], not result["reached"]) for result in self.results(group)]
@@ -73,13 +95,13 @@ def _of(number: str | Number) -> Number:
     return number if callable(number) else lambda result: float(result[number])
 
 
-def paired_difference(x: Numbers, y: Numbers) -> str:
-    """Mean of x - y over paired seeds with Student's 95 % interval, as text."""
+def paired_difference(x: Numbers, y: Numbers) -> Interval:
+    """Mean of x - y over paired seeds with Student's 95 % interval."""
     from scipy.stats import t
 
     differences = x - y
-    mean, n = differences.mean(), len(differences)
+    mean, n = float(differences.mean()), len(differences)
     if n < 2:
-        return f"{mean:+.3g}"
-    half = t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
-    return f"{mean:+.3g} [{mean - half:+.3g}, {mean + half:+.3g}]"
+        return Interval(mean, mean, mean, coverage=0.0)
+    half = float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)

@@ -22,7 +22,7 @@ PARTS = {
     "g": "memory per worker",
 }
 SPEED_BODIES = ("half_cheetah", "hopper")
-SPEED_ROUNDS = 9
+SPEED_ROUNDS = 31
 SPEED_ARMS = (
     *("sb3-1", "sb3-4", "sb3-8", "sbx-4", "sbx-engine", "sb3-engine", "sb3-written"),
     *("ours", "ours-written", "ours-cold"),
@@ -89,7 +89,7 @@ def stepping(options: Options, record: Record) -> Iterator[Measurement]:
     for seed in range(options.seeds):
         for body in SPEED_BODIES:
             parameters = {"body": body, "rounds": SPEED_ROUNDS, "seed": seed}
-            yield Measurement(f"a/{body}/{seed}", "speeds.stepping_rates", parameters, 17, needs_peers=True)
+            yield Measurement(f"a/{body}/{seed}", "speeds.stepping_rates", parameters, 45, needs_peers=True)
 
 
 def training(options: Options, record: Record) -> Iterator[Measurement]:

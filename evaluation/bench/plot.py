@@ -9,6 +9,7 @@ from html import escape
 from figures import Figures
 from intervals import Interval, median_interval
 from speeds import ARMS, COLD
+from stepping import RATES
 from time_to_fitness import GOALS
 
 WIDTH, LABELS, VALUES, ROW = 900, 330, 190, 24
@@ -72,7 +73,9 @@ def plot(figures: Figures) -> str:
     """The SVG of parts (a), (b) and (c), as far as they are there."""
     canvas = Canvas()
     for body in figures.below("a"):
-        _bars(canvas, f"Control steps per second, {body}, one thread", list(figures.medians(f"a/{body}").items()))
+        _bars(
+            canvas, f"Control steps per second, {body}, one thread", list(figures.medians(f"a/{body}", RATES).items())
+        )
     for body in figures.below("b"):
         arms = [arm for arm in figures.below(f"b/{body}") if arm != COLD]
         rates = {ARMS[arm].title: figures.median(f"b/{body}/{arm}", "steps_per_second") for arm in arms}
@@ -105,12 +108,12 @@ def _times(canvas: Canvas, figures: Figures, goals: Sequence[str]) -> None:
         if (times := figures.times(f"c/{name}/{arm}"))
     ]
     low = math.floor(math.log10(min(interval.low for *_, interval in rows)) * 2) / 2
-    high = math.ceil(math.log10(max(interval.high for *_, interval in rows)) * 2) / 2
+    high_power = math.ceil(math.log10(max(interval.high for *_, interval in rows)) * 2) / 2
 
     def x(seconds: float) -> float:
-        return LEFT + (math.log10(seconds) - low) / (high - low) * (RIGHT - LEFT)
+        return LEFT + (math.log10(seconds) - low) / (high_power - low) * (RIGHT - LEFT)
 
-    marks = [mark for power in range(5) for mark in (10**power, 3 * 10**power) if 10**low <= mark <= 10**high]
+    marks = [mark for power in range(5) for mark in (10**power, 3 * 10**power) if 10**low <= mark <= 10**high_power]
     for mark in marks:
         canvas.text(x(mark), f"{mark:,}", "note", "middle")
         canvas.line(x(mark), 10, x(mark), 12 + ROW * len(rows), "axis")
@@ -119,7 +122,8 @@ def _times(canvas: Canvas, figures: Figures, goals: Sequence[str]) -> None:
         told = "ours" if arm == "ours" else "SB3's defaults, 4 envs"
         canvas.text(LEFT - 10, f"{GOALS[name].words}: ours" if arm == "ours" else told, anchor="end")
         if not interval.at_least:
-            _whisker(canvas, x(interval.low), x(interval.high))
+            high = 10**high_power if interval.open_above else interval.high
+            _whisker(canvas, x(interval.low), x(high), open_above=interval.open_above)
         (canvas.arrow if interval.at_least else canvas.dot)(x(interval.value), _kind(told))
         canvas.text(RIGHT + 14, interval.text())
         canvas.y += ROW
@@ -132,9 +136,10 @@ def _title(canvas: Canvas, title: str) -> None:
     canvas.y += ROW * 1.1
 
 
-def _whisker(canvas: Canvas, low: float, high: float) -> None:
+def _whisker(canvas: Canvas, low: float, high: float, *, open_above: bool = False) -> None:
+    """A line between two ends; one that is open above has no cap there."""
     canvas.line(low, 0, high, 0, "whisker")
-    for end in (low, high):
+    for end in (low,) if open_above else (low, high):
         canvas.line(end, -4, end, 4, "whisker")
 
 

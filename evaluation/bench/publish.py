@@ -8,8 +8,8 @@ from pathlib import Path
 from figures import Figures
 from plan import PARTS, Options
 from plot import plot
-from record import Record
-from tables import TABLES
+from record import Record, Row
+from tables import TABLES, verdicts
 
 PAGE = "bench.md"
 NOTHING = "Not measured yet.\n"
@@ -43,7 +43,7 @@ def publish(options: Options, record: Record, docs: Path, command: str) -> list[
     page, image = docs / PAGE, docs / "bench.svg"
     _see(page, {row.key[0] for row in figures.rows}, record)
     sections = [f"## ({part}) {title.capitalize()}\n\n{_table(part, figures)}" for part, title in PARTS.items()]
-    page.write_text("\n".join([_head(figures), *sections, _colophon(figures, command)]))
+    page.write_text("\n".join([_head(figures), verdicts(figures), *sections, _colophon(figures, command)]))
     image.write_text(plot(figures))
     return [page, image]
 
@@ -80,15 +80,20 @@ def _table(part: str, figures: Figures) -> str:
 
 
 def _colophon(figures: Figures, command: str) -> str:
-    dates = sorted(row.date for row in figures.rows) or ["-"]
     lines = [
         "## How this was measured\n",
-        f"* {len(figures.rows)} measurements between {dates[0]} and {dates[-1]}",
+        *(_sittings(part, rows) for part in PARTS if (rows := [row for row in figures.rows if row.key[0] == part])),
         *(f"* {machine}" for machine in _distinct([row.machine for row in figures.rows])),
-        f"* revision {', '.join(_distinct([row.revision for row in figures.rows]))} (`+`: with uncommitted changes)",
         f"* last command: `{command.replace(str(Path.home()), '~')}`",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _sittings(part: str, rows: Sequence[Row]) -> str:
+    """When a part was measured, and what."""
+    dates = sorted(row.date for row in rows)
+    revisions = ", ".join(f"`{revision}`" for revision in _distinct([row.revision for row in rows]))
+    return f"* ({part}) {len(rows)} measurements between {dates[0]} and {dates[-1]}, revision {revisions}"
 
 
 def _distinct(values: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 from dataclasses import replace
 
 import training
@@ -16,12 +15,11 @@ ARMS = {
 }
 
 
-def stepping_rates(body: str, rounds: int, seed: int) -> dict[str, float]:
-    """Control steps per CPU second of every contender: medians over interleaved rounds."""
+def stepping_rates(body: str, rounds: int, seed: int) -> dict[str, dict[str, float]]:
+    """Control steps per CPU second of every contender, and its share of bare MuJoCo's; see `stepping.summary`."""
     import stepping
 
-    times, _ = stepping.measure(body, rounds, seed)
-    return {name: stepping.NUM_ENVS * stepping.VECTOR_STEPS / statistics.median(t) for name, t in times.items()}
+    return stepping.summary(stepping.measure(body, rounds, seed)[0])
 
 
 def training_rate(arm: str, body: str, seed: int, timesteps: int) -> dict[str, float]:

@@ -25,6 +25,7 @@ import gymnasium as gym
 import mujoco
 import mujoco.rollout
 import numpy as np
+from intervals import median_interval, samples
 
 from eureka_sandbox.bodies import BODIES
 from eureka_sandbox.protocol import EnvironmentSpec
@@ -34,7 +35,8 @@ from eureka_sandbox.worker.envs.vec_env import RewardVecEnv
 NUM_ENVS = 8
 VECTOR_STEPS = 100
 DEFAULT_BODIES = ("half_cheetah", "hopper")
-BARE, ENVPOOL = "bare mj_step loop", "EnvPool (resets)"
+BARE, ENVPOOL, WITH_STATE = "bare mj_step loop", "EnvPool (resets)", "ours, observation + 5 variables"
+RATES, SHARES = "steps_per_second", "of_bare"
 STATE = {
     "half_cheetah": ("torso_x_velocity", "torso_z", "torso_pitch", "joint_velocities", "foot_contacts"),
     "hopper": ("torso_x_velocity", "torso_z", "torso_pitch", "joint_velocities", "foot_contacts"),
@@ -198,11 +200,11 @@ SPEEDS: dict[str, Callable[[str], Run]] = {
     "gymnasium": gymnasium,
     ENVPOOL: envpool,
     "ours, no state": ours,
-    "ours, observation + 5 variables": ours_with_state,
+    WITH_STATE: ours_with_state,
     "our VecEnv, native reward (resets)": ours_as_vec_env,
 }
 OVERHEADS: dict[str, Callable[[str], Run]] = {
-    "ours, observation + 5 variables": overhead_of_simulation,
+    WITH_STATE: overhead_of_simulation,
     "RewardVecEnv, 5 variables, 3 components": overhead_of_vec_env,
 }
 
@@ -221,6 +223,16 @@ def measure(body: str, rounds: int, seed: int = 0) -> tuple[dict[str, list[float
     return times, costs
 
 
+def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """`RATES`: control steps per CPU second; `SHARES`: of bare MuJoCo's, taken in each round; medians of all rounds."""
+    rates = {name: NUM_ENVS * VECTOR_STEPS / statistics.median(seconds) for name, seconds in times.items()}
+    shares = {
+        name: statistics.median(bare / own for bare, own in zip(times[BARE], seconds, strict=True))
+        for name, seconds in times.items()
+    }
+    return {RATES: rates, SHARES: shares}
+
+
 def mujoco_bounds(body: str) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest action."""
     sim = Simulation(body, 1, 1)
@@ -237,11 +249,10 @@ def timed(run: Run, actions: Actions) -> float:
 def report(body: str, times: dict[str, list[float]], costs: dict[str, list[float]]) -> None:
     """Print the table of one body."""
     print(f"\n{BODIES[body].gymnasium_id}: {NUM_ENVS} environments, {len(times[BARE])} rounds of {VECTOR_STEPS} steps")
-    print(f"  {'':42}{'steps/s':>10}{'of bare':>10}")
-    for name, seconds in times.items():
-        rate = NUM_ENVS * VECTOR_STEPS / statistics.median(seconds)
-        share = statistics.median(b / s for b, s in zip(times[BARE], seconds, strict=True))
-        print(f"  {name:42}{rate:>10,.0f}{share:>10.2f}")
+    print(f"  {'':42}{'steps/s':>10}{'of bare':>20}")
+    for name in times:
+        shares = median_interval(samples([bare / own for bare, own in zip(times[BARE], times[name], strict=True)]))
+        print(f"  {name:42}{summary(times)[RATES][name]:>10,.0f}{shares.text('.2f'):>20}")
     for name, seconds in costs.items():
         print(f"  outside mj_step: {name:42}{statistics.median(seconds) / VECTOR_STEPS * 1e6:>6.0f} µs per vector step")
 

@@ -9,9 +9,10 @@ import numpy as np
 import plan
 import speeds
 import texts
-from figures import Figures, paired_difference
-from intervals import Sample, median_interval, ratio_interval, samples
-from stepping import BARE
+from figures import Figures
+from goals import goals
+from intervals import Sample, median_interval, ratio_interval
+from stepping import BARE, RATES, SHARES
 from time_to_fitness import GOALS, JUDGE_EPISODES, JUDGE_EVERY, STEP_BUDGET
 from training import BASELINE
 
@@ -24,15 +25,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def verdicts(figures: Figures) -> str:
+    """Every goal beside its figure."""
+    rows = [(f"({g.part}) {g.words}", g.limit, g.measured.text(), g.verdict) for g in goals(figures)]
+    head = ("goal", "limit", "measured", "verdict")
+    return texts.GOALS + table(head, rows) if rows else ""
+
+
 def stepping(figures: Figures) -> str:
     """(a): every contender, absolute and beside bare MuJoCo."""
     text = texts.STEPPING
     for body in figures.below("a"):
-        results = figures.results(f"a/{body}")
-        rows = []
-        for name, rate in figures.medians(f"a/{body}").items():
-            shares = median_interval(samples([result[name] / result[BARE] for result in results if name in result]))
-            rows.append((name, rate.text(), shares.text(".2f")))
+        shares = figures.medians(f"a/{body}", SHARES)
+        rows = [(name, r.text(), shares[name].text(".2f")) for name, r in figures.medians(f"a/{body}", RATES).items()]
         text += f"\n**{body}**\n" + table(("", "steps/s", "of bare `mj_step`"), rows)
     return text
 
@@ -87,21 +92,14 @@ def _reached(times: Sequence[Sample]) -> str:
 
 
 def final(figures: Figures) -> str:
-    """(d): both learners' final scores, their difference and what they cost."""
-    head = ("task", "ours", "SB3's learner", "ours - SB3", "seeds", "ours, s per training", "SB3, s per training")
+    """(d): both learners' final scores and their difference."""
+    head = ("task", "ours", "SB3's learner", "ours - SB3", "seeds")
     rows = []
     for task in figures.below("d"):
-        groups = [f"d/{task}/{learner}" for learner in ("fused", "sb3")]
-        of_seed = [figures.by_seed(group) for group in groups]
-        paired = sorted(of_seed[0].keys() & of_seed[1].keys())
-        if not paired:
-            continue
-        scores = [{seed: np.array(found[seed]["fitness"]) for seed in paired} for found in of_seed]
-        quality = (interquartile_mean(np.array(list(score.values())), seed=0) for score in scores)
-        difference = paired_difference(*(np.array([score[seed].mean() for seed in paired]) for score in scores))
-        cost = (figures.median(group, "seconds").text() for group in groups)
-        figures_of_both = (f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality)
-        rows.append((task, *figures_of_both, difference, str(len(paired)), *cost))
+        if scores := figures.final_scores(task):
+            quality = (interquartile_mean(each, seed=0) for each in (scores.ours, scores.sb3))
+            both = (f"{i.value:.4g} [{i.low:.4g}, {i.high:.4g}]" for i in quality)
+            rows.append((task, *both, scores.difference.text("+.3g"), str(scores.seeds)))
     return texts.FINAL.format(timesteps=figures.options.final_timesteps) + table(head, rows)
 
 
@@ -129,7 +127,8 @@ def _bare(figures: Figures, group: str) -> str:
     if stepping not in figures.groups:
         return ""
     core_steps = figures.median(group, lambda result: result["steps"] / result["jobs"]).value
-    return texts.BARE.format(minutes=figures.median(stepping, lambda rates: core_steps / rates[BARE] / 60).text())
+    minutes = figures.median(stepping, lambda result: core_steps / result[RATES][BARE] / 60)
+    return texts.BARE.format(minutes=minutes.text())
 
 
 def _plural(number: int, noun: str) -> str:

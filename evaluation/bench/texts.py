@@ -4,8 +4,13 @@ Goals were set before measuring; Ant's and Walker2d's distances in (c) after loo
 seed, and before any figure of Stable-Baselines3's.
 """
 
+GOALS = """## Goals
+
+Set before measuring. *Not settled*: the 95 % interval reaches to the other side of the limit.
+"""
+
 STEPPING = """8 robots, one thread, the same states and random actions for all; CPU time, rounds interleaved. The share
-is taken within each repetition. EnvPool and our `VecEnv` reset by themselves. Goal: at least 0.8 of bare `mj_step`.
+is taken within each round. EnvPool and our `VecEnv` reset by themselves. Goal: at least 0.8 of bare `mj_step`.
 """
 
 TRAINING = """PPO on the native reward, or on one that a language model wrote
@@ -29,9 +34,9 @@ chosen after looking at our own curves on seed 0, before any figure of SB3's.
 """
 
 FINAL = """The policy that a box exports after {timesteps:,} steps on the native reward, scored on 30 new episodes:
-interquartile mean over seeds and episodes with a stratified bootstrap interval; higher is better. Both learners have
-the same recipe, engine and seeds. The difference is that of the seeds' means, paired, with Student's interval. Goal:
-not worse than SB3's.
+interquartile mean over seeds and episodes with a stratified bootstrap interval (Student's below five seeds); higher is
+better. Both learners have the same recipe, engine and seeds. The difference is that of the seeds' means, paired, with
+Student's interval. Goal: not worse than SB3's.
 """
 
 SEARCHES = """`offline` searches as `eureka evolve` runs them, report included. Goal: 8 × 5 × 1M in at most 22 min.

@@ -1,13 +1,11 @@
 """PPO training steps per second on one core, native and written reward: Stable-Baselines3, SBX if installed, and ours.
 
     .venv/bin/python evaluation/bench/training.py [--bodies hopper half_cheetah] [--arms ...] [--rounds 3]
-    .venv/bin/python evaluation/bench/training.py --fitness --arms ours --bodies hopper
 
 Every arm runs in its own process, pinned to one core with one thread; whole iterations (rollout and update) are timed,
 the first one apart since it compiles or warms up. Steps per second are per second of CPU time, so that a busy machine
-falsifies less; wall time is shown beside it. Arms are interleaved over the rounds and figures are medians: compare
-within one run only. With `--fitness` the figure is the wall time from process start to a deterministic policy that
-travels as far as asked on fresh seeds, the evaluations themselves not counted.
+falsifies less; wall time is shown beside it. Arms are interleaved over the rounds and figures are medians with 95 %
+intervals: compare within one run only.
 """
 
 from __future__ import annotations
@@ -17,14 +15,14 @@ import importlib.util
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from intervals import Sample, median_interval, ratio_interval, samples
 
 ANSWERS = Path(__file__).resolve().parent / "answers"
 RECIPE = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
@@ -33,10 +31,7 @@ RECIPE = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
 WRITTEN = {"hopper": "hopper_forward/g1c0.py", "half_cheetah": "half_cheetah_backflip/g1c0.py"}
 """By body, a reward among `answers`; the other bodies have no such arms."""
 
-TARGETS = {"hopper": 12.0, "half_cheetah": 90.0}
-"""Forward displacement to reach with `--fitness`, m."""
-
-EVALUATION_EPISODES = 16
+BODIES = ("half_cheetah", "hopper")
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,9 @@ ARMS = {
     "sb3-written": Arm("SB3, our recipe, our engine, a written reward", SB3, "ours", 8, True, written=True),
     "ours-written": Arm("ours, our recipe, our engine, a written reward", FUSED, "ours", 8, True, written=True),
 }
+
+
+DEFAULT_ARMS = (BASELINE, "sbx-engine", "sb3-engine", "ours", "ours-written")
 
 
 # ------------------------------------------------------------------------------------------------- inside an arm
@@ -134,48 +132,13 @@ def measure_speed(arm: Arm, body: str, seed: int, timesteps: int) -> dict[str, f
     }
 
 
-def measure_fitness(arm: Arm, body: str, seed: int, limit: float, spawned: float) -> dict[str, float | None]:
-    """Train until the deterministic policy travels far enough, judged about every 25k steps; None if out of time."""
-    model = build(arm, body, seed)
-    judging = 0.0
-    while True:
-        model.learn(25_000, reset_num_timesteps=False)
-        seconds = time.time() - spawned - judging
-        fitness = displacement(model, body)
-        judging = time.time() - spawned - seconds
-        if fitness >= TARGETS[body] or seconds > limit:
-            reached = fitness >= TARGETS[body]
-            return {"seconds": seconds if reached else None, "timesteps": model.num_timesteps, "fitness": fitness}
-
-
-def displacement(model: Any, body: str) -> float:
-    """Mean forward displacement of the deterministic policy over fresh episodes, m; a fallen robot stays fallen."""
-    import numpy as np
-
-    from eureka_sandbox.worker.envs.simulation import Simulation
-
-    sim = Simulation(body, EVALUATION_EPISODES, max_episode_steps=1000)
-    sim.reset(range(EVALUATION_EPISODES), [np.random.default_rng(10_000 + i) for i in range(EVALUATION_EPISODES)])
-    start, normalizer = sim.qpos()[:, 0], model.get_vec_normalize_env()
-    running, travelled = np.ones(EVALUATION_EPISODES, bool), np.zeros(EVALUATION_EPISODES)
-    while running.any():
-        observations = sim.observation()
-        if normalizer is not None:
-            observations = normalizer.normalize_obs(observations)
-        sim.step(model.predict(observations, deterministic=True)[0])
-        travelled[running] = (sim.qpos()[:, 0] - start)[running]
-        running &= ~(sim.terminated() | sim.truncated())
-    return float(travelled.mean())
-
-
 # ------------------------------------------------------------------------------------------------- over the arms
 
 
 def run_arm(name: str, body: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One arm in a process of its own, alone on its core."""
     command = [sys.executable, __file__, "--one", name, "--bodies", body, "--seed", str(seed)]
-    command += ["--timesteps", str(arguments.timesteps), "--limit", str(arguments.limit)]
-    command += ["--fitness"] * arguments.fitness + ["--spawned", str(time.time())]
+    command += ["--timesteps", str(arguments.timesteps)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     core = sorted(os.sched_getaffinity(0))[-1]
     done = subprocess.run(
@@ -192,65 +155,64 @@ def run_arm(name: str, body: str, seed: int, arguments: argparse.Namespace) -> d
 
 def run_one(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What the child process does."""
-    arm, (body,) = ARMS[name], arguments.bodies
-    if arguments.fitness:
-        return measure_fitness(arm, body, arguments.seed, arguments.limit, arguments.spawned)
-    return measure_speed(arm, body, arguments.seed, arguments.timesteps)
+    (body,) = arguments.bodies
+    return measure_speed(ARMS[name], body, arguments.seed, arguments.timesteps)
 
 
-def report_speed(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
-    """Table of medians, relative to SB3's defaults with 4 environments where they ran."""
+def report(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
+    """Table of medians with intervals, relative to SB3's defaults with 4 environments where they ran."""
 
-    def median(name: str, key: str) -> float:
-        return statistics.median(result[key] for result in results[name])
+    def numbers(name: str, key: str) -> list[Sample]:
+        return samples([result[key] for result in results[name]])
 
     print(f"\n{body}: PPO, one core, native reward unless it says otherwise")
-    print(f"  {'':46}{'steps/CPU s':>12}{'steps/s':>10}{'of SB3, 4':>11}{'first it. s':>12}{'peak MB':>9}")
+    print(f"  {'':46}{'steps/CPU s':>28}{'of SB3, 4 envs':>28}{'steps/s':>10}{'first it. s':>12}{'peak MB':>9}")
     for name in results:
-        speed = median(name, "steps_per_cpu_second")
-        ratio = f"{speed / median(BASELINE, 'steps_per_cpu_second'):.2f}" if BASELINE in results else "-"
-        print(
-            f"  {ARMS[name].title:46}{speed:>12,.0f}{median(name, 'steps_per_second'):>10,.0f}{ratio:>11}"
-            f"{median(name, 'first_iteration_seconds'):>12.2f}{median(name, 'memory_mb'):>9.0f}"
+        speed = numbers(name, "steps_per_cpu_second")
+        base = numbers(BASELINE, "steps_per_cpu_second") if BASELINE in results else []
+        ratio = ratio_interval(speed, base).text() if base else "-"
+        rate, first, memory = (
+            median_interval(numbers(name, key)).value
+            for key in ("steps_per_second", "first_iteration_seconds", "memory_mb")
         )
-
-
-def report_fitness(body: str, results: dict[str, list[dict[str, Any]]]) -> None:
-    """Table of every seed's time to the target."""
-    print(f"\n{body}: wall time from process start to {TARGETS[body]:g} m, one core")
-    for name, seeds in results.items():
-        for seed, result in enumerate(seeds):
-            reached = "not reached" if result["seconds"] is None else f"{result['seconds']:.1f} s"
-            print(f"  {ARMS[name].title:46}seed {seed}: {reached:>12}, {result['fitness']:.1f} m at "
-                  f"{result['timesteps']:,} steps")  # fmt: skip
+        print(
+            f"  {ARMS[name].title:46}{median_interval(speed).text():>28}{ratio:>28}{rate:>10,.0f}{first:>12.2f}"
+            f"{memory:>9.0f}"
+        )
 
 
 def main() -> int:
     """Measure and print."""
-    available = [name for name, arm in ARMS.items() if arm.algorithm != SBX or importlib.util.find_spec("sbx")]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--bodies", nargs="+", default=list(TARGETS), help="bodies of the fast engine")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=available)
-    parser.add_argument("--rounds", type=int, default=1, help="repetitions, each with its own seed")
+    parser.add_argument("--bodies", nargs="+", default=list(BODIES), help="bodies of the fast engine")
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), default=list(DEFAULT_ARMS), metavar="ARM", help=", ".join(ARMS)
+    )
+    parser.add_argument("--rounds", type=int, default=6, help="repetitions, each with its own seed")
     parser.add_argument("--timesteps", type=int, default=8_192, help="timed steps per arm and round")
-    parser.add_argument("--fitness", action="store_true", help="time to a fitness instead of steps per second")
-    parser.add_argument("--limit", type=float, default=300.0, help="with --fitness: give up after so many seconds")
-    for name, kind in (("--one", str), ("--seed", int), ("--spawned", float)):
+    for name, kind in (("--one", str), ("--seed", int)):
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(run_one(arguments.one, arguments)))
         return 0
-    report: Callable[[str, Any], None] = report_fitness if arguments.fitness else report_speed
+    known = [name for name in arguments.arms if ARMS[name].algorithm != SBX or importlib.util.find_spec("sbx")]
     for body in arguments.bodies:
-        written = body in WRITTEN and not arguments.fitness
-        arms = [name for name in arguments.arms if written or not ARMS[name].written]
+        arms = [name for name in known if body in WRITTEN or not ARMS[name].written]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
         for seed in range(arguments.rounds):
             for name in arms:
+                said(f"{body}, repetition {seed + 1} of {arguments.rounds}: {ARMS[name].title}")
                 results[name].append(run_arm(name, body, seed, arguments))
+        said("")
         report(body, results)
     return 0
+
+
+def said(progress: str) -> None:
+    """Show what is being measured, on one line of a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

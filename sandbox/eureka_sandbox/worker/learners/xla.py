@@ -42,7 +42,9 @@ def prepare() -> None:
         # JAX's own thresholds skip programs that compile in under a second: ours, on a fast machine. A box that may
         # only read the folder must not try to write: nothing compiles for as long as that.
         least = 0.0 if _writable(folder) else 1e9
-        for name, value in (("min_compile_time_secs", least), ("min_entry_size_bytes", 0)):
+        # XLA's caches of GPU kernels, unused here, would make the folder's own path a part of each program's name
+        settings = {"min_compile_time_secs": least, "min_entry_size_bytes": 0, "enable_xla_caches": ""}
+        for name, value in settings.items():
             if f"JAX_PERSISTENT_CACHE_{name.upper()}" not in os.environ:
                 config.update(f"jax_persistent_cache_{name}", value)
 
