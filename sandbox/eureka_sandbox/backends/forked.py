@@ -37,8 +37,9 @@ NOTHING = "nothing"
 TICK = 0.05
 TELL_SECONDS = 1.0
 """How long a forkserver may take to tell how a supervisor ended."""
-ANSWER_SECONDS = 5.0
-"""How long a fork may take; a forkserver that takes longer is ended."""
+ANSWER_SECONDS = 30.0
+"""How long a fork may take; a forkserver that takes longer is ended with all its boxes. On a machine without
+memory left everything waits."""
 START_SECONDS = 60.0
 """How long its imports may take; on a busy machine they need five."""
 OF_ONE_JOB = ("HOME", "TMPDIR", "MPLCONFIGDIR", "EUREKA_COMPILE_CACHE")
