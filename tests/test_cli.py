@@ -109,9 +109,9 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "complaint"),
     [
         (["--no-such-option"], "No such option: --no-such-option; `eureka evolve -h` helps"),
-        (["-p", "-3"], "'--population' / '-p': "),
-        (["--jobs", "many"], "'--jobs' / '-j': "),
-        (["--timesteps", "0"], "'--timesteps': "),
+        (["-p", "-3"], "--population / -p -3: expected at least 1; `eureka evolve -h` helps"),
+        (["--jobs", "many"], "--jobs / -j many: expected a whole number; "),
+        (["--timesteps", "0"], "--timesteps 0: expected at least 1; "),
         (["--max-time", "-5"], "not a duration: '-5'"),
     ],
 )
@@ -179,6 +179,12 @@ def test_an_unknown_state_variable_suggests_the_nearest_name(my_task: Path, caps
             7,
             "environment.episode_stepz: unknown field; did you mean 'episode_steps'?",
         ),
+        (
+            r"n_envs: 8 ",
+            "n_envs: -4 ",
+            42,
+            "training.hyperparameters: n_envs: expected a whole number, at least 1, got -4",
+        ),
         (r"\A", "colour: red\n", 1, "colour: unknown field; known: format, description"),
         (r"\A", "derived: [{nam: x}]\n", 1, "derived.0.name: missing"),
         (r"\A", "format: 2\n", 1, "format 2 is newer than this version reads (1); upgrade eureka-agent"),
@@ -194,6 +200,7 @@ def test_a_bad_field_is_named_with_file_line_value_and_what_could_stand_there(
     message = fails(capsys, ["evolve", "./my_task"], 2)
     assert message.startswith(f"error: {path}:{line}: ")
     assert complaint in message
+    assert "{" not in message, "no part of the file is quoted whole"
 
 
 def test_a_task_without_fitness_is_refused(my_task: Path, capsys: pytest.CaptureFixture[str]) -> None:

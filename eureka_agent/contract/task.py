@@ -307,6 +307,8 @@ def _complaint(error: ErrorDetails, model: type[BaseModel]) -> str:
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown field; {hint}known: {', '.join(known) or 'none'}"
     message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict | list):  # a whole section, of which the message names the place
+        return message
     return f"{message} (given: {str(error['input'])[:60]!r})"
 
 

@@ -257,7 +257,9 @@ class Board:
         if self.waiting:
             return " · ".join([*parts, self.waiting])
         left = self.seconds_left
-        parts.append(duration(self.elapsed) + (f", about {duration(left)} left" if left is not None else ""))
+        parts.append(
+            duration(self.elapsed) + (f", about {duration(left)} of training left" if left is not None else "")
+        )
         return " · ".join(parts)
 
 

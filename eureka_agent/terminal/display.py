@@ -102,7 +102,7 @@ class PlainLines:
             speed = sum(row.progress.steps_per_second for row in running if row.progress and row.state == "training")
             parts, left = [f"  {shares}"], self.board.seconds_left
             parts += [f"{count(speed)} steps/s"] if speed else []
-            parts += [f"about {duration(left)} left in all"] if left is not None else []
+            parts += [f"about {duration(left)} of training left"] if left is not None else []
             self._say("; ".join(parts))
 
     def _say(self, text: str) -> None:

@@ -249,7 +249,7 @@ def timed(run: Run, actions: Actions) -> float:
 def report(body: str, times: dict[str, list[float]], costs: dict[str, list[float]]) -> None:
     """Print the table of one body."""
     print(f"\n{BODIES[body].gymnasium_id}: {NUM_ENVS} environments, {len(times[BARE])} rounds of {VECTOR_STEPS} steps")
-    print(f"  {'':42}{'steps/s':>10}{'of bare':>20}")
+    print(f"  {'':42}{'steps/s':>10}{'of bare, by round':>20}")
     for name in times:
         shares = median_interval(samples([bare / own for bare, own in zip(times[BARE], times[name], strict=True)]))
         print(f"  {name:42}{summary(times)[RATES][name]:>10,.0f}{shares.text('.2f'):>20}")
@@ -263,10 +263,15 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every body, not only HalfCheetah and Hopper")
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds per contender")
     arguments = parser.parse_args()
+    if not importlib.util.find_spec("envpool"):
+        print("EnvPool is not installed and left out; evaluation/bench/README.md says how to have it", file=sys.stderr)
     for body in BODIES if arguments.all else DEFAULT_BODIES:
         report(body, *measure(body, arguments.rounds))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
