@@ -120,11 +120,12 @@ def _misused(error: Any) -> int:
     if "\n" in message.strip():
         error.show()
         return int(error.exit_code)
-    if refused := getattr(error.__cause__, "errors", None):  # pydantic, whom newer typers ask
+    refused, parameter = getattr(error.__cause__, "errors", None), getattr(error, "param", None)
+    if refused and parameter:  # pydantic, whom newer typers ask
         from eureka_agent.text import objection
 
         first = refused()[0]
-        message = f"{' / '.join(error.param.opts)} {first['input']}: {objection(first)}"
+        message = f"{' / '.join(parameter.opts)} {first['input']}: {objection(first)}"
     context = getattr(error, "ctx", None)
     return _failed(
         f"{message.rstrip('.')}; `{context.command_path if context else 'eureka'} -h` helps", error.exit_code

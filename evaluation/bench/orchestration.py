@@ -84,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         run = Run.create(Path(folder) / "run", task, settings)
-        with watching(run, Console(stderr=True), None) as watcher:
+        with watching(run, Console(stderr=True), plain=True) as watcher:
             evolve(run, make_proposer("offline", task), Incumbent(), Lab(sandbox, run, watcher=watcher))
         write_report(run)
         wall = time.perf_counter() - start

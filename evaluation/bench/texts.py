@@ -6,7 +6,8 @@ seed, and before any figure of Stable-Baselines3's.
 
 GOALS = """## Goals
 
-Set before measuring. *Not settled*: the 95 % interval reaches to the other side of the limit.
+Set before measuring, but for two distances and a recipe in (c), which says so. *Not settled*: the interval reaches to
+the other side of the limit.
 """
 
 STEPPING = """8 robots, one thread, the same states and random actions for all; CPU time, rounds interleaved. The share
@@ -53,7 +54,7 @@ trainings, other worlds, films and maps).{projection}{bare}
 
 PROJECTION = " Five generations take five times the search, {whole} min, and the end."
 
-BARE = """ Bare `mj_step` on as many cores, at its speed in (a) and at that hour, would take
+BARE = """ Bare `mj_step` on as many cores, at its speed in (a), measured at another hour, would take
 {minutes} min for the steps of the search alone."""
 
 SCALING = """One generation of an `offline` search on `{task}`, every candidate trained to the end, from selection to

@@ -191,7 +191,7 @@ def main() -> int:
     parser.add_argument(
         "--arms", nargs="+", choices=list(ARMS), default=list(DEFAULT_ARMS), metavar="ARM", help=", ".join(ARMS)
     )
-    parser.add_argument("--rounds", type=int, default=6, help="repetitions, each with its own seed")
+    parser.add_argument("--rounds", type=int, default=6, help="repetitions, each with its own seed; 1 or more")
     parser.add_argument("--timesteps", type=int, default=8_192, help="timed steps per arm and round")
     for name, kind in (("--one", str), ("--seed", int)):
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
@@ -204,6 +204,8 @@ def main() -> int:
         print("SBX is not installed and left out; evaluation/bench/README.md says how to have it", file=sys.stderr)
     for body in arguments.bodies:
         arms = [name for name in known if body in WRITTEN or not ARMS[name].written]
+        if not arms:
+            continue
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
         for seed in range(arguments.rounds):
             for name in arms:
