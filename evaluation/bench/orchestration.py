@@ -94,9 +94,7 @@ def main() -> None:
     print(f"  wall time without any box running  {idle:6.2f} s  {judged(idle / wall)}")
     print(f"  CPU of the host process            {host:6.2f} s  {judged(host / (host + boxes))}")
     print(f"  CPU of the boxes                   {boxes:6.2f} s")
-    print(
-        "The limit is meant for searches of a million steps per training; the shorter they are, the larger the shares."
-    )
+    print("Shares fall as trainings get longer: part (e) of docs/bench.md has those of a million steps each.")
 
 
 def judged(share: float) -> str:

@@ -249,10 +249,10 @@ def timed(run: Run, actions: Actions) -> float:
 def report(body: str, times: dict[str, list[float]], costs: dict[str, list[float]]) -> None:
     """Print the table of one body."""
     print(f"\n{BODIES[body].gymnasium_id}: {NUM_ENVS} environments, {len(times[BARE])} rounds of {VECTOR_STEPS} steps")
-    print(f"  {'':42}{'steps/s':>10}{'of bare, by round':>20}")
+    print(f"  {'':42}{'steps/s':>10}{'of bare, by round':>26}")
     for name in times:
         shares = median_interval(samples([bare / own for bare, own in zip(times[BARE], times[name], strict=True)]))
-        print(f"  {name:42}{summary(times)[RATES][name]:>10,.0f}{shares.text('.2f'):>20}")
+        print(f"  {name:42}{summary(times)[RATES][name]:>10,.0f}{shares.text('.2f'):>26}")
     for name, seconds in costs.items():
         print(f"  outside mj_step: {name:42}{statistics.median(seconds) / VECTOR_STEPS * 1e6:>6.0f} µs per vector step")
 
