@@ -380,9 +380,10 @@ def test_a_score_well_on_the_way_to_the_human_rewards_is_better_than_random_play
 def test_without_a_success_it_is_told_how_far_the_best_came_towards_the_human_reward() -> None:
     floor = floor_of(*[episode(50, torso_x=wander(50)) for _ in range(2)], fitness=[-1.0, 1.0])
     played = episode(50, torso_x=wander(50))
+    goal = "what the human reward reached when the task was measured"
     for human, said in (
-        (20.0, "; the best came 25% of the way from random play to what the human reward reaches, 20."),
-        (4.0, "; the best is beyond what the human reward reaches, 4."),
+        (20.0, f"; the best came 25% of the way from random play to {goal}, 20."),
+        (4.0, f"; the best is beyond {goal}, 4."),
         (-1.0, ", median 5."),  # a human reward below random play is no measure
         (None, ", median 5."),
     ):

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from eureka_sandbox.bodies import BODIES, Body
 from eureka_sandbox.protocol import VARIABLE_NAME
+from eureka_sandbox.worker.envs.feet import evenly
 from eureka_sandbox.worker.envs.simulation import Simulation, rotation_vector
 
 every_body = pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
@@ -174,6 +175,14 @@ def test_state_variables_are_mujocos_own_at_the_same_instant(body: Body) -> None
                 if name in ("torso_pitch", "heading"):  # not wrapped, so compare modulo whole turns
                     got = value + np.remainder(got - value + np.pi, 2 * np.pi) - np.pi
                 np.testing.assert_allclose(got, value, rtol=1e-6, atol=2e-6, err_msg=f"{name} at step {step}")
+
+
+def test_feet_are_viewed_by_a_slice_or_not_at_all() -> None:
+    for geoms in ([], [4], [5, 8], [4, 7, 10, 13]):
+        assert list(np.arange(20)[evenly(geoms)]) == geoms
+    for geoms in ([4, 7, 11], [8, 5]):
+        with pytest.raises(ValueError, match="evenly"):
+            evenly(geoms)
 
 
 @pytest.mark.parametrize("name", FEET)

@@ -477,6 +477,15 @@ def test_the_wall_stands_for_a_user_without_any_right_too() -> None:
     assert (forked, outcome) == ("1", "Finished")
 
 
+@walled
+def test_a_program_started_by_a_path_through_other_folders_has_boxes_too(tmp_path: Path) -> None:
+    roundabout = f"{tmp_path}/{os.path.relpath(sys.executable, tmp_path)}"
+    done = subprocess.run([roundabout, "-c", ORDINARY], cwd="/", capture_output=True, text=True, timeout=120)
+    contained, of, forked, outcome = done.stdout.split() or ("0", done.stderr, "", "")
+    assert contained == of
+    assert (forked, outcome) == ("1", "Finished")
+
+
 HOST = """
 import sys
 from threading import Event

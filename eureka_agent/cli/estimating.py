@@ -34,13 +34,17 @@ def say_price(task: Task, settings: Settings, done: int, as_json: bool, edits: i
     from eureka_agent.cli.sandboxes import chosen_sandbox
     from eureka_agent.lab.boxes import affordable_jobs
     from eureka_agent.lab.racing import rounding_note
-    from eureka_agent.search.estimate import price, speed_of
+    from eureka_agent.search.estimate import cached_speed, measure_speed, price
     from eureka_agent.settings import Recipe
     from eureka_agent.text import count, duration
 
     jobs = affordable_jobs(settings.jobs)
-    with progress_console().status("measuring this machine with a short training…"):
-        speed = speed_of(task, settings, chosen_sandbox(settings.sandbox), jobs)
+    if not (speed := cached_speed(task, settings, jobs)):
+        progress, doing = progress_console(), "measuring this machine with short trainings, half a minute or so…"
+        if not progress.is_terminal:
+            progress.print(doing)
+        with progress.status(doing):
+            speed = measure_speed(task, settings, chosen_sandbox(settings.sandbox), jobs)
     estimate = price(task, settings, speed, done, jobs, edits)
     if as_json:
         print_json({"task": task.name, "jobs": jobs, **asdict(estimate), "speed": asdict(speed)})

@@ -216,11 +216,6 @@ def learn_from(run: Run) -> None:
     remember(run.task, run.settings, speed)
 
 
-def speed_of(task: Task, settings: Settings, sandbox: Sandbox, jobs: int | None = None) -> Speed:
-    """The cached speed, or a fresh measurement (some seconds)."""
-    return cached_speed(task, settings, jobs) or measure_speed(task, settings, sandbox, jobs)
-
-
 def cached_speed(task: Task, settings: Settings, jobs: int | None = None) -> Speed | None:
     """What was measured on this machine before; None if nothing usable is there."""
     entry = _read_cache().get(_key(task, settings, jobs))

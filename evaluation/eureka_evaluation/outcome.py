@@ -212,7 +212,7 @@ def _way(subject: Subject) -> str:
     random, best = float(subject.floor.fitness.mean()), float(subject.fitness.max())
     if subject.human <= random:
         return ""
-    goal = f"what the human reward reaches, {number(subject.human)}"
+    goal = f"what the human reward reached when the task was measured, {number(subject.human)}"
     if best >= subject.human:
         return f"; the best is beyond {goal}"
     share = max(0.0, (best - random) / (subject.human - random))

@@ -13,7 +13,6 @@ what pipes, sockets and page tables hold counts at its most, what mappings cost 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +22,13 @@ from threading import Event
 
 from eureka_sandbox.backends import compile_cache, probes, wall
 from eureka_sandbox.backends.forked import NOTHING, forkserver, refuse
+from eureka_sandbox.backends.interpreter import INTERPRETER
 from eureka_sandbox.backends.job_folder import JOB, ROOT, job_folder
 from eureka_sandbox.backends.local import SHARED, WORKER, LocalRunner, Place, box_environment
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.protocol import Job, Outcome, Report, SandboxError, Wall
 
-SELF_TEST = (sys.executable, "-I", "-S", str(Path(wall.__file__).parents[1] / "worker" / "selftest.py"))
+SELF_TEST = (INTERPRETER, "-I", "-S", str(Path(wall.__file__).parents[1] / "worker" / "selftest.py"))
 FORKED_SELF_TEST = (*SHARED, "eureka_sandbox.worker.selftest")
 TIER = "namespaces, seccomp filter, no capabilities, private tmpfs, supervisor"
 GAPS = (

@@ -20,6 +20,7 @@ from threading import Event, Lock
 from typing import IO
 
 from eureka_sandbox.backends.forkserver import MOST_BYTES, READY
+from eureka_sandbox.backends.interpreter import INTERPRETER
 from eureka_sandbox.protocol import JobStopped
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ from eureka_sandbox.backends.forkserver import begin
 begin()
 """
 """Imported, so that Python keeps it compiled."""
-SERVE = (sys.executable, "-s", "-P", "-m", "eureka_sandbox.backends.forkserver")
+SERVE = (INTERPRETER, "-s", "-P", "-m", "eureka_sandbox.backends.forkserver")
 NOTHING = "nothing"
 """Kind of a forkserver that has imported nothing: what the wall's self-test is forked from."""
 TICK = 0.05
@@ -123,7 +124,7 @@ class Forkserver:
         self._line, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", BEGIN],
+                [INTERPRETER, "-I", "-S", "-c", BEGIN],
                 env={name: environment[name] for name in ("LD_LIBRARY_PATH",) if name in environment},
                 start_new_session=True,
                 stdin=remote.fileno(),

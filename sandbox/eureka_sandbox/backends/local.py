@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from typing import Any
 
 from eureka_sandbox.backends.conversation import Conversation, concluded
 from eureka_sandbox.backends.forked import Forkserver, forkserver
+from eureka_sandbox.backends.interpreter import INTERPRETER
 from eureka_sandbox.backends.job_folder import job_folder, sweep_stale
 from eureka_sandbox.backends.process import BoxProcess
 from eureka_sandbox.protocol import Job, JobStopped, Limits, Outcome, Report
 
 logger = logging.getLogger(__name__)
 
-SHARED = (sys.executable, "-s", "-P", "-m")
+SHARED = (INTERPRETER, "-s", "-P", "-m")
 """How a module starts afresh that may be run in a process of a forkserver, too."""
 WORKER = (*SHARED, "eureka_sandbox.worker")
 """Not `-I`, which would ignore PYTHONHASHSEED; the environment is made from nothing, so there is nothing to ignore."""

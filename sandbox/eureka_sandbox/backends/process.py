@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from eureka_sandbox.backends.forked import Forkserver, NoFork
+from eureka_sandbox.backends.interpreter import INTERPRETER
 from eureka_sandbox.backends.process_table import (
     Process,
     ProcessTable,
@@ -258,7 +259,7 @@ class ExecutedSupervisor:
 
     def __init__(self, stdin: int, env: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SUPERVISOR],
+            [INTERPRETER, "-I", "-S", "-c", SUPERVISOR],
             bufsize=0,
             env={name: env[name] for name in ("LD_LIBRARY_PATH",) if name in env},
             start_new_session=True,

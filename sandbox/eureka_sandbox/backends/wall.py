@@ -13,6 +13,7 @@ from typing import Any
 
 import eureka_evaluation
 import eureka_sandbox
+from eureka_sandbox.backends.interpreter import INTERPRETER
 from eureka_sandbox.backends.seccomp import AUDIT_ARCH, box_filter
 from eureka_sandbox.protocol import SandboxError
 
@@ -51,7 +52,7 @@ FILES = {
 
 def environment(host: Mapping[str, str]) -> dict[str, str]:
     """What differs in the environment of a walled box from that of any other."""
-    folders = [str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]
+    folders = [str(Path(INTERPRETER).parent), "/usr/local/bin", "/usr/bin", "/bin"]
     libraries = _library_folders(host)
     return {
         "PATH": ":".join(dict.fromkeys(folders)),
@@ -112,7 +113,7 @@ def readable(python_path: tuple[str, ...]) -> tuple[Path, ...]:
     Raises:
         SandboxError: Python lives where the box must not look.
     """
-    python = Path(sys.executable)
+    python = Path(INTERPRETER)
     base = Path(sys.base_prefix)
     homes = [Path(sys.prefix), base, base.resolve(), python.resolve().parents[1]]
     for home in homes:

@@ -23,20 +23,39 @@ class FootSensor:
     def __init__(self, model: Any, data: Sequence[Any], feet: Sequence[str]) -> None:
         self._model = model
         self._data = data
-        geoms = np.array([model.geom(name).id for name in feet], dtype=np.int64)
-        self._count = len(geoms)
-        self._columns = np.concatenate((3 * geoms + 2, 3 * model.ngeom + 9 * geoms + CAPSULE_AXIS))
-        self._half_length = model.geom_size[geoms, 1]
+        geoms = [model.geom(name).id for name in feet]
+        shape = (len(data), len(geoms))  # numpy takes twice as long where it must broadcast
+        self._half_length = np.broadcast_to(model.geom_size[geoms, 1], shape).copy()
         # MuJoCo counts a contact from the larger of both margins on.
         margin = np.maximum(model.geom_margin[geoms], model.geom(FLOOR).margin[0] if feet else 0.0)
-        self._reach = model.geom_size[geoms, 0] + margin
-        self._views = [view for d in data for view in (d.geom_xpos.reshape(-1), d.geom_xmat.reshape(-1))]
+        self._reach = np.broadcast_to(model.geom_size[geoms, 0] + margin, shape).copy()
+        rows = evenly(geoms)
+        self._views = [d.geom_xpos[rows, 2] for d in data] + [d.geom_xmat[rows, CAPSULE_AXIS] for d in data]
+        poses = np.empty((2, *shape))
+        self._middle, self._tilt = poses
+        self._poses = poses.reshape(-1)
 
     def contacts(self) -> NDArray[np.bool_]:
         """True where a foot touches the floor, `(N, feet)`."""
         for data in self._data:
             mujoco.mj_kinematics(self._model, data)
-        poses = np.concatenate(self._views).reshape(len(self._data), -1).take(self._columns, axis=1)
-        middle, tilt = poses[:, : self._count], poses[:, self._count :]
-        touching: NDArray[np.bool_] = middle - np.abs(tilt) * self._half_length <= self._reach
+        np.concatenate(self._views, out=self._poses)
+        lowest, below_middle = self._middle, self._tilt
+        np.abs(below_middle, out=below_middle)
+        below_middle *= self._half_length
+        lowest -= below_middle
+        touching: NDArray[np.bool_] = lowest <= self._reach
         return touching
+
+
+def evenly(indices: Sequence[int]) -> slice:
+    """The slice that selects these, as feet lie in the models: what it selects can be viewed without a copy.
+
+    Raises:
+        ValueError: no slice does.
+    """
+    step = indices[1] - indices[0] if len(indices) > 1 else 1
+    rows = slice(indices[0], indices[-1] + 1, step) if indices else slice(0)
+    if list(range(rows.start or 0, rows.stop, step)) != list(indices):
+        raise ValueError(f"geoms {list(indices)} are not evenly spaced")
+    return rows
