@@ -12,7 +12,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, import rules, wheel contents"
 	@echo "make fix     format and apply ruff's safe fixes"
-	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run"
+	@echo "make bench   speed beside bare MuJoCo, gymnasium and Stable-Baselines3, in one run (about 10 minutes)"
 	@echo "make bench-full  the whole benchmark (hours, can be interrupted); writes docs/bench.md"
 	@echo "make bench-report  size of a report, time to write and to open it, up to 1,000 candidates (minutes)"
 	@echo "make bench-sandbox  what the wall costs and how soon it acts: start-up, training speed, many jobs (about 20 minutes)"
